@@ -147,12 +147,12 @@ def _find(folder, *names):
 
 def _celeba_attrs(path):
     "The attribute file as a table indexed by file name, its count line and values checked."
-    with open(path) as f: count, columns = f.readline().strip(), f.readline().split()
-    bad = lambda what: ValueError(f"{path}: {what}; take list_attr_celeba.txt from the CelebA archive, or write the count, the names and one row of ±1 per image.")
+    with open(path, encoding='utf-8', errors='replace') as f: count, columns = f.readline().strip(), f.readline().split()
+    bad = lambda what: ValueError(f"{path}: {what}; restore the original, or write the count, the names and one row of ±1 per image.")
     if not count.isdigit(): raise bad(f"line 1 must be the number of rows, got {count[:40]!r}")
     if lacking := sorted(set(_CELEBA.values()) - set(columns)): raise bad(f"line 2 lacks the attributes {lacking}")
     try: t = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, names=['file', *columns], index_col='file')
-    except (ValueError, pd.errors.ParserError) as e: raise bad(f"the rows cannot be read ({e})") from e
+    except (ValueError, pd.errors.ParserError) as e: raise bad(f"the rows cannot be read ({str(e).strip()})") from e
     if len(t) != int(count): raise bad(f"line 1 announces {int(count):,} rows but {len(t):,} follow")
     if not t.isin([-1, 1]).all(axis=None): raise bad(f"the row of {t.index[~t.isin([-1, 1]).all(axis=1)][0]} holds something other than -1 and 1")
     if t.index.has_duplicates: raise bad(f"{t.index[t.index.duplicated()][0]} has two rows")

@@ -27,7 +27,7 @@ def cosine_ᾱ(T=T, s=.008) -> Tensor:
 def _at(a, t, x): return a.to(x.device)[t].to(x.dtype).view(-1, *[1]*(x.ndim - 1))
 
 def add_noise(x0, ε, t) -> Tensor:
-    "x_t of {eq}`eq-forward`: x0, ε (b, c, h, w), t (b,) integers in [0, T)."
+    "Noisy image x_t = √ᾱ x0 + √(1−ᾱ) ε: x0, ε (b, c, h, w), t (b,) integers in [0, T)."
     return _at(ᾱ.sqrt(), t, x0)*x0 + _at((1 - ᾱ).sqrt(), t, x0)*ε
 
 # %% ../nbs/07_diffusion.ipynb #37206cf6
@@ -50,9 +50,10 @@ class Denoiser(nn.Module):
         super().__init__()
         if output not in ('v', 'ε'): raise ValueError(f"A network's output is 'v' or 'ε', not {output!r}.")
         self.net, self.output = net, output
-    def forward(self, x_t, t):
-        out = self.net(x_t, t).float()
-        return ε_from_v(out, x_t, t) if self.output == 'v' else out
+    def read(self, out, x_t, t):
+        "The predicted noise in a network's output for (x_t, t)."
+        return ε_from_v(out.float(), x_t, t) if self.output == 'v' else out.float()
+    def forward(self, x_t, t): return self.read(self.net(x_t, t), x_t, t)
 
 def untrained(cfg: UNetConfig, seed=0) -> Denoiser:
     "The grey baseline of every figure: a network of the same shape with random weights, none of them zero-initialized."

@@ -117,6 +117,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(enabled=mixed_dtype(self.crew.device) is torch.float16)
         self.model = self.crew.wrap(self.net)
 
+    @torch.enable_grad()  # a notebook may have switched gradients off
     def step(self) -> float:
         "One optimizer step on this process's share of batch k; returns the loss."
         x0, ε, t = self.crew.share(*batch_at(self.images, self.cfg, self.k, self.crew.device))

@@ -1,0 +1,42 @@
+# Two commands do everything: `make book` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+# `make book STRICT=1` turns every warning of the build into an error, as CI does.
+STRICT ?=
+SPHINX := $(if $(STRICT),-W -n --keep-going,)
+# OpenMP threads that spin while they wait slow two trainings side by side down.
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 1000
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
+
+.PHONY: help install prepare book test sync clean
+help:           ## this list
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+install: $(STAMP) ## virtual environment with the pinned packages
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+prepare: $(STAMP) ## faces, trained models and measurements of the preset in force (resumes when it was stopped)
+	$(BIN)/python -m diffcirc.cli prepare
+
+book: prepare   ## train, execute and render the book to _build/html/index.html
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . $(SPHINX)
+	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: sync      ## in-sync check, notebook cells, pytest
+	IN_TEST=1 OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 900 $(BIN)/nbdev_test --n_workers 2
+	IN_TEST=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests
+
+sync: $(STAMP)  ## check that diffcirc/ is what the notebooks export and that the notebooks hold no outputs
+	@find diffcirc nbs -name '*.py' -o -name '*.ipynb' | grep -v checkpoints | sort | xargs sha256sum > $(VENV)/sums
+	$(BIN)/nbdev_export && $(BIN)/nbdev_clean
+	@sha256sum --quiet -c $(VENV)/sums || { echo 'diffcirc/ or nbs/ was out of sync and has been brought in sync: look at `git diff` and commit.'; exit 1; }
+
+clean:          ## remove what was built (not the trained models)
+	rm -rf _build
