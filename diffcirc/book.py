@@ -7,6 +7,7 @@ __all__ = ['directives', 'translate', 'state_hash', 'read_nbdev', 'setup']
 
 # %% ../nbs/90_book.ipynb #10faa000
 import os, re
+from functools import lru_cache
 from pathlib import Path
 
 # %% ../nbs/90_book.ipynb #b9de134b
@@ -43,16 +44,23 @@ def state_hash() -> str:
     from diffcirc.core import content_hash
     root = Path(diffcirc.__file__).parent
     code = {str(p.relative_to(root)): p.read_bytes().hex() for p in sorted(root.rglob('*')) if p.suffix in ('.py', '.json') and p.name != '_modidx.py'}
-    return content_hash(code, {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_PRESET', 'DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL', 'DIFFCIRC_SEEDS', 'DIFFCIRC_STEPS')})
+    return content_hash(code, {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_PRESET', 'DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')})
 
-_SETUP = "import os as _os; _os.environ['DIFFCIRC_BOOK'] = '{0}'; _os.environ.setdefault('OMP_NUM_THREADS', str(_os.cpu_count() or 1))"
+@lru_cache
+def _natural() -> str:
+    "The natural faces of this build, asked once, so that all chapters see the same."
+    from diffcirc.data import natural_source
+    return natural_source()
+
+_SETUP = """import os as _os
+_os.environ.update(DIFFCIRC_BOOK={0!r}, DIFFCIRC_NATURAL={1!r})"""
 
 def read_nbdev(text: str):
     "MyST-NB reader (`nb_custom_formats`) for an nbdev notebook: the notebook with its directives translated."
     import nbformat
     nb = nbformat.reads(text, as_version=4)
     nb.cells = [translate(c) if c.cell_type == 'code' else c for c in nb.cells]
-    setup = nbformat.v4.new_code_cell(_SETUP.format(state_hash()), id='setup', metadata={'tags': ['remove-cell']})
+    setup = nbformat.v4.new_code_cell(_SETUP.format(state_hash(), _natural()), id='setup', metadata={'tags': ['remove-cell']})
     at = next((i for i, c in enumerate(nb.cells) if c.cell_type == 'code'), 0)
     nb.cells.insert(at, setup)
     return nb

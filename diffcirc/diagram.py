@@ -209,7 +209,9 @@ def _bar(scale, y, label, uid, fmt):
     ticks = ''.join(_text(px, y + 25, _number(v, fmt), 9, 'middle') for v, px in at.items())
     return f'<defs><linearGradient id="{uid}">{stops}</linearGradient></defs>{_text(W/2, y, label, 10, "middle")}<rect x="{x:g}" y="{y + 6:g}" width="{w}" height="8" style="fill:url(#{uid});stroke:{_INK}" stroke-width=".5"/>{ticks}'
 
-def _number(v, fmt): return '–' if math.isnan(v) else (fmt(v) if callable(fmt) else format(v, fmt)).replace('-', '−')
+def _number(v, fmt):
+    s = '–' if math.isnan(v) else fmt(v) if callable(fmt) else format(v, fmt)
+    return s.lstrip('-') if s.startswith('-') and not s.strip('-0.') else s.replace('-', '−')  # no minus before zero
 
 # %% ../nbs/06_diagram.ipynb #3c8012bd
 def diagram(net,          # a UNet, or a UNetConfig

@@ -145,12 +145,14 @@ def _drawn(n, size, start, grey):
 def _offer(p):
     "What the natural faces allow: their (train, heldout) pools, how many to choose of each, and the arguments of `_drawn`."
     pool = natural_faces(4 * (p.n_train + p.n_heldout), p.size)
-    natural = split_by_identity(pool, None, len(pool) // 4)
+    # the same choice for held-out as for training faces, lest the two differ in more than their people
+    apart = max(p.n_heldout, len(pool) * p.n_heldout // (p.n_train + p.n_heldout))
+    natural = split_by_identity(pool, None, min(apart, len(pool) // 4))
     n = tuple(min(k, len(f)) for k, f in zip((p.n_train, p.n_heldout), natural))
     if min(n) < 2: raise ValueError(f"Only {len(pool)} natural faces ('{pool.name}') are on offer: too few for a training and a held-out set; add images or set DIFFCIRC_NATURAL=orl.")
     if n != (p.n_train, p.n_heldout): _say_once(f"Preset {p.name} asks for {p.n_train:,} + {p.n_heldout} faces a side; the natural faces ({pool.name}) give {n[0]:,} + {n[1]}.")
-    many = [max(3 * k, min(10 * k, 4000)) for k in n]  # a few seconds of drawing
-    return natural, n, [(m, p.size, s, pool.images.shape[1] == 1) for m, s in zip(many, STARTS)]
+    spare = max(3, min(10, 4000 // n[0]))  # some seconds of drawing
+    return natural, n, [(spare * k, p.size, s, pool.images.shape[1] == 1) for k, s in zip(n, STARTS)]
 
 def candidates(p=None):  # a Preset, its name, or None: the one in force
     "Faces on offer, {'synthetic': (train, heldout), 'natural': (train, heldout)}, and (n_train, n_heldout), the numbers to choose."

@@ -83,6 +83,7 @@ def jobs(st: Study, instrument, timesteps=None, n=None, trained=True, options=No
 
 def measure(st: Study, instrument, timesteps=None, n=None, trained=True, options=None) -> pd.DataFrame:
     "The instrument's table for every model: its own columns, and dataset, seed, trained. Cached per model; see `jobs` for the arguments."
+    if instrument.__module__ == '__main__': raise ValueError(f'measure keeps tables under the code of the instrument, so {instrument.__name__} must be imported from a module.')
     todo = jobs(st, instrument, timesteps, n, trained, options); compute(todo)
     return pd.concat([j.table().assign(dataset=j.dataset, seed=j.seed, trained=trained) for j in todo], ignore_index=True)
 

@@ -38,11 +38,11 @@
       }
       return out;
     }
-    function paint(canvas, share, high) {  // side × side picture on the log scale
+    function paint(canvas, share, high, veiled) {  // side × side picture on the log scale; a veil covers little where little is attended to
       const c = canvas.getContext('2d'), im = c.createImageData(side, side);
       for (let i = 0; i < n; i++) {
-        const x = (Math.log2(Math.max(share[i] * n, 1e-9)) - LOW) / (high - LOW), k = 3 * Math.round(255 * Math.min(1, Math.max(0, x)));
-        im.data.set([lut[k], lut[k + 1], lut[k + 2], 255], 4 * i);
+        const x = Math.min(1, Math.max(0, (Math.log2(Math.max(share[i] * n, 1e-9)) - LOW) / (high - LOW))), k = 3 * Math.round(255 * x);
+        im.data.set([lut[k], lut[k + 1], lut[k + 2], veiled ? 70 + 130 * x : 255], 4 * i);
       }
       c.putImageData(im, 0, 0);
     }
@@ -78,8 +78,8 @@
     function spark(s, h) {  // the head's entropy over all timesteps, 0 to the ceiling log2 n
       const ns = 'http://www.w3.org/2000/svg', svg = document.createElementNS(ns, 'svg'), p = document.createElementNS(ns, 'polyline');
       const dot = document.createElementNS(ns, 'circle'), x = function (t) { return T > 1 ? 2 + 96 * t / (T - 1) : 50; };
-      const y = function (t) { return 18 - 16 * s.entropy[t][h] / Math.log2(n); };
-      svg.setAttribute('viewBox', '0 0 100 20'); svg.setAttribute('aria-hidden', 'true'); svg.setAttribute('class', 'dcv-spark');
+      const y = function (t) { return 25 - 23 * s.entropy[t][h] / Math.log2(n); };
+      svg.setAttribute('viewBox', '0 0 100 27'); svg.setAttribute('aria-hidden', 'true'); svg.setAttribute('class', 'dcv-spark');
       p.setAttribute('points', d.timesteps.map(function (_, t) { return x(t) + ',' + y(t); }).join(' ')); dot.setAttribute('r', '2.6');
       add(svg, p, dot);
       return { svg: svg, move: function () { dot.setAttribute('cx', x(state.t)); dot.setAttribute('cy', y(state.t)); } };
@@ -97,7 +97,7 @@
       heads.setAttribute('role', 'group'); heads.setAttribute('aria-label', 'attention heads');
       s.tiles = d.heads.map(function (_, h) { return tile(s, h); });
       s.tiles.forEach(function (t) { heads.appendChild(t.button); });
-      const body = add(el('div', 'dcv-body'), picture(s, 'images', 'noisy image'), picture(s, 'clean', 'clean image it implies, with attention'), heads);
+      const body = add(el('div', 'dcv-body'), picture(s, 'images', 'noisy image'), picture(s, 'clean', 'implied clean image'), heads);
       return add(box, name, body);
     }
     function step(by) { slider.value = Math.min(T - 1, Math.max(0, state.t + by)); slide(); }
@@ -106,9 +106,9 @@
     // ---- drawing -------------------------------------------------------------------------------------------------
     function show(s, which, overlay) {
       const p = s[which], c = p.canvas.getContext('2d'), w = p.canvas.width, h = s.size[0], v = s.size[1];
-      c.clearRect(0, 0, w, w); c.imageSmoothingEnabled = true;
+      c.clearRect(0, 0, w, w); c.imageSmoothingEnabled = true; c.imageSmoothingQuality = 'high';
       if (p.sprite.complete && p.sprite.naturalWidth) c.drawImage(p.sprite, 0, state.t * h, v, h, 0, 0, w, w);
-      if (overlay) { c.globalAlpha = .58; c.imageSmoothingEnabled = false; c.drawImage(overlay, 0, 0, w, w); c.globalAlpha = 1; }
+      if (overlay) { c.imageSmoothingEnabled = false; c.drawImage(overlay, 0, 0, w, w); }
       if (state.query === null) return;
       const u = w / side, x = state.query % side * u, y = Math.floor(state.query / side) * u;
       c.lineWidth = 5; c.strokeStyle = '#111'; c.strokeRect(x, y, u, u); c.lineWidth = 2.5; c.strokeStyle = '#fff'; c.strokeRect(x, y, u, u);
@@ -125,11 +125,11 @@
         });
         state.head = keep;
         const share = asked ? row(k) : received(s);
-        paint(veil, share, high); show(s, 'images', null); show(s, 'clean', veil);
+        paint(veil, share, high, true); show(s, 'images', null); show(s, 'clean', veil);
         best.push((asked ? pct(Math.max.apply(null, share)) : bits(s.entropy[state.t][keep]) + '\u00a0bits') + ' (' + s.label + ')');
       });
       clock.textContent = 't = ' + d.timesteps[state.t]; slider.setAttribute('aria-valuetext', 'timestep ' + d.timesteps[state.t]);
-      legend.high.textContent = Math.round(Math.pow(2, high)) + '×'; legend.one.style.left = 100 * -LOW / (high - LOW) + '%';
+      legend.high.textContent = '≥\u2009' + Math.round(Math.pow(2, high)) + '×'; legend.one.style.left = 100 * -LOW / (high - LOW) + '%';
       say.textContent = d.heads[keep] + ' at t = ' + d.timesteps[state.t] + (asked
         ? ': what the outlined position (row ' + (Math.floor(state.query / side) + 1) + ', column ' + (state.query % side + 1) + ') attends to. Its largest share is ' + best.join(', ') + '; an even share is ' + pct(1 / n) + '.'
         : ': how much attention each position receives, averaged over all ' + n + ' positions. Entropy ' + best.join(', ') + '; even attention has ' + bits(Math.log2(n)) + '.'
@@ -151,7 +151,7 @@
 
     const bar = el('div', 'dcv-bar'), ramp = el('canvas', 'dcv-ramp'), scale = el('div', 'dcv-scale'), ticks = el('div', 'dcv-ticks');
     slider.type = 'range'; slider.min = 0; slider.max = T - 1; slider.step = 1; slider.value = 0; slider.setAttribute('aria-label', 'timestep, from noise to image');
-    slider.addEventListener('input', slide); legend.low.textContent = '¼×'; legend.one.textContent = '1×';
+    slider.addEventListener('input', slide); legend.low.textContent = '≤\u2009¼×'; legend.one.textContent = '1×';
     ramp.width = 256; ramp.height = 1;
     const r = ramp.getContext('2d'), im = r.createImageData(256, 1);
     for (let i = 0; i < 256; i++) im.data.set([lut[3 * i], lut[3 * i + 1], lut[3 * i + 2], 255], 4 * i);

@@ -87,7 +87,7 @@ def payload(frames, cmap='viridis') -> dict:
     lut = (mpl.colormaps[cmap](np.arange(256))[:, :3]*255).round().astype(np.uint8)
     return dict(n=n, timesteps=[int(t) for t in f0['timesteps']], heads=[str(h) for h in f0['heads']],
                 colors=[HEAD_COLORS[i % len(HEAD_COLORS)] for i in range(len(f0['heads']))], lut=_b64(lut),
-                highReceived=octave(received(stack).max()), highQuery=octave(stack.max()), sets=[_one(k, f) for k, f in frames.items()],
+                highReceived=octave(np.quantile(received(stack), .995)), highQuery=octave(np.quantile(stack.max(-1), .9)), sets=[_one(k, f) for k, f in frames.items()],
                 maps=_b64(squeeze.compress(code.tobytes() + top.astype('<u2').tobytes()) + squeeze.flush()))
 
 def json_in_html(x) -> str:
@@ -112,7 +112,7 @@ def small_multiples(frames,
     check_frames(frames); f0 = next(iter(frames.values())); have = [int(t) for t in f0['timesteps']]
     ts = _thin(f0, timesteps)['timesteps'] if isinstance(timesteps, int) else [int(t) for t in timesteps]
     if lost := [t for t in ts if t not in have]: raise ValueError(f'There are no frames at t = {lost[0]}; the timesteps are {have}.')
-    n = f0['maps'].shape[-1]; high = max(2, math.ceil(math.log2(max(received(f['maps']).max() for f in frames.values())*n) - .1))
+    n = f0['maps'].shape[-1]; high = max(2, math.ceil(math.log2(max(np.quantile(received(f['maps']), .995) for f in frames.values())*n) - .1))
     pics = {(2*k + j, c): f['images'][have.index(t)] if j == 0 else _mosaic(f['maps'][have.index(t)], high, cmap)
             for k, f in enumerate(frames.values()) for c, t in enumerate(ts) for j in (0, 1)}
     return _lay(frames, ts, pics, width)
@@ -150,10 +150,15 @@ def _still(frames, cmap) -> str:
 
 def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, maps, heads, entropy)}, see `check_frames`
                      keep=13,     # at most so many timesteps go into the page
+                     max_kb=500,  # fewer timesteps where the figure would be larger than this
                      cmap='viridis', alt='Attention of each head over timesteps, both datasets') -> Interactive:
     "The interactive figure: a slider over timesteps, a tile per head, attention of a position on pointing at it. Self-contained HTML."
-    check_frames(frames); frames = {k: _thin(f, keep) for k, f in frames.items()}
-    data = json_in_html(payload(frames, cmap)); uid = f'v{hash_text(data):08x}'
-    body = (f'<div class="dcv tex2jax_ignore mathjax_ignore" data-dcv="{uid}"><style>{_asset("viewer.css")}</style><div class="dcv-static">{_still(frames, cmap)}</div>'
-            f'<script type="application/json" class="dcv-data">{data}</script><script>{_asset("viewer.js").rstrip()}("{uid}");</script></div>')
+    check_frames(frames); body, k = _body(frames, keep, cmap), min(keep, len(next(iter(frames.values()))['timesteps']))
+    while len(body) > 1000*max_kb and k > 3: k -= 1; body = _body(frames, k, cmap)
     return Interactive(body, alt)
+
+def _body(frames, keep, cmap):
+    frames = {k: _thin(f, keep) for k, f in frames.items()}
+    data = json_in_html(payload(frames, cmap)); uid = f'v{hash_text(data):08x}'
+    return (f'<div class="dcv tex2jax_ignore mathjax_ignore" data-dcv="{uid}"><style>{_asset("viewer.css")}</style><div class="dcv-static">{_still(frames, cmap)}</div>'
+            f'<script type="application/json" class="dcv-data">{data}</script><script>{_asset("viewer.js").rstrip()}("{uid}");</script></div>')
