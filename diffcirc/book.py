@@ -33,6 +33,10 @@ def translate(cell, flags=('gpu',)):
     if 'nbdev_' 'export(' in cell.source:  # split, since nbdev_test skips any cell that holds the whole word
         tags |= {'skip-execution', 'remove-cell'}
     if tags: cell.metadata['tags'] = sorted(tags)
+    names = re.findall(r'^(?:def|class) (\w+)', cell.source, re.M)
+    if 'hide-input' in tags and names:
+        what = ', '.join(n for n in names if not n.startswith('_')) or ', '.join(names)
+        cell.metadata['mystnb'] = dict(code_prompt_show=f'Code of {what}', code_prompt_hide=f'Code of {what}')
     figure = {k: d[v] for k, v in (('name', 'label'), ('caption', 'fig-cap')) if v in d}
     if figure: cell.metadata['mystnb'] = {**cell.metadata.get('mystnb', {}), 'figure': figure}
     return cell
@@ -43,7 +47,7 @@ def state_hash() -> str:
     import diffcirc
     from diffcirc.core import content_hash
     root = Path(diffcirc.__file__).parent
-    code = {str(p.relative_to(root)): p.read_bytes().hex() for p in sorted(root.rglob('*')) if p.suffix in ('.py', '.json') and p.name != '_modidx.py'}
+    code = {str(p.relative_to(root)): p.read_bytes().hex() for p in sorted(root.rglob('*')) if p.suffix in ('.py', '.json', '.js', '.css') and p.name != '_modidx.py'}
     return content_hash(code, {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_PRESET', 'DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')})
 
 @lru_cache

@@ -1,0 +1,50 @@
+"The reader inside a real build: a small book of one notebook, with the project's own _config.yml."
+import shutil, subprocess, sys
+from pathlib import Path
+import nbformat, pytest, yaml
+
+ROOT = Path(__file__).parent.parent
+pytest.importorskip('jupyter_book')
+
+def build(folder, cells, strict=True):
+    v4 = nbformat.v4; cells = [v4.new_markdown_cell(c[3:]) if c.startswith('md:') else v4.new_code_cell(c) for c in cells]
+    nb = v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')))
+    (folder/'page.ipynb').write_text(nbformat.writes(nb)); (folder/'_toc.yml').write_text('format: jb-book\nroot: page\n')
+    cfg = yaml.safe_load((ROOT/'_config.yml').read_text()); cfg.pop('logo'); cfg['execute']['cache'] = str(folder/'cache')
+    (folder/'_config.yml').write_text(yaml.safe_dump(cfg, allow_unicode=True)); shutil.copytree(ROOT/'_static', folder/'_static', dirs_exist_ok=True); shutil.copy(ROOT/'references.bib', folder)
+    flags = ['-W', '-n', '--keep-going'] if strict else []
+    r = subprocess.run([Path(sys.executable).parent/'jupyter-book', 'build', str(folder), *flags], capture_output=True, text=True, timeout=300)
+    page = folder/'_build'/'html'/'page.html'
+    return r, page.read_text() if page.exists() else ''
+
+GOOD = ['md:# Title\n\nSee {numref}`paper-table-9` and {numref}`fig-a`, {eq}`eq-x`.\n\n```{math}\n:label: eq-x\nx=1\n```',
+    '#| default_exp page', '#| export\ndef exported(): return 1', "#| hide\nHIDDEN = 'hidden-source'", "#| eval: false\nraise RuntimeError('must not run')",
+    "#| gpu\nraise RuntimeError('no GPU here')", 'import nbdev\nnbdev.nbdev_export()',
+    "#| echo: false\nimport pandas as pd\nfrom diffcirc.style import Table, Prose, show, use_style\nTable(pd.DataFrame({'a': [1.5], 'b': ['<script>alert(1)</script>']}), label='paper-table-9', caption='Recomputed.')",
+    "#| echo: false\nProse(f'The answer is **{6*7}**.')",
+    "#| echo: false\n#| label: fig-a\n#| fig-cap: A line: straight.\nimport matplotlib.pyplot as plt\nuse_style(); fig, ax = plt.subplots(figsize=(2, 1)); ax.plot([0, 1]); show(fig, alt='line')"]
+
+@pytest.fixture(scope='module')
+def good(tmp_path_factory): return build(tmp_path_factory.mktemp('book'), GOOD)
+
+def test_builds_without_warnings(good): assert good[0].returncode == 0, good[0].stderr[-3000:] + good[0].stdout[-2000:]
+
+def test_directives(good):
+    page = good[1]
+    assert 'exported' in page and 'hidden-source' not in page and 'default_exp' not in page and '#|' not in page
+    assert 'must not run' in page and 'Traceback' not in page and 'nbdev_export' not in page
+
+def test_numbers_tables_and_figures(good):
+    page = good[1]
+    assert 'The answer is <strong>42</strong>' in page and 'id="paper-table-9"' in page and 'id="fig-a"' in page
+    assert '>Table 1' in page and '>Fig. 1' in page and 'var(--dc-ink' in page
+
+def test_text_from_data_is_escaped(good): assert '<script>alert(1)' not in good[1] and '&lt;script&gt;' in good[1]
+
+def test_theme_style_sheet_is_written(good):
+    assert 'diffcirc-theme.css' in good[1]
+
+@pytest.mark.parametrize('cell', ['md:See {numref}`no-such-figure`.', 'md:{cite:t}`nobody1900`', "raise ValueError('broken cell')"])
+def test_a_broken_page_fails_the_build(tmp_path, cell):
+    r, _ = build(tmp_path, ['md:# Title', '1 + 1', cell])
+    assert r.returncode != 0
