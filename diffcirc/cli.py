@@ -32,9 +32,10 @@ def prepare():
 def train_one(dataset, seed):
     "Train one model of the study; every process of an `accelerate launch` calls this."
     from diffcirc.matching import study_faces
-    from diffcirc.training import Crew, TrainConfig, bar, train
+    from diffcirc.parallel import bar, reporter
+    from diffcirc.training import TrainConfig, train
     faces = study_faces()[dataset][0]; cfg = TrainConfig.from_preset(channels=faces.images.shape[1], seed=seed)
-    with bar(cfg.steps*cfg.batch, f'{dataset} {seed}') as b: run = train(faces, cfg, report=lambda n, loss: b.update(n))
+    with bar(cfg.steps*cfg.batch, f'{dataset} {seed}') as b: run = train(faces, cfg, report=reporter(b))
     if int(os.environ.get('RANK', 0)) == 0: print(run.folder)
 
 # %% ../nbs/91_cli.ipynb #3f8c90ff

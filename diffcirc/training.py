@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['TrainConfig', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffers', 'Crew', 'loss_terms', 'gradient_norms',
            'Trainer', 'save_tensors', 'load_tensors', 'save_state', 'restore_state', 'Run', 'images_hash', 'run_folder',
-           'open_run', 'train', 'watched', 'bar', 'train_all']
+           'open_run', 'train']
 
 # %% ../nbs/08_training.ipynb #3d3fdcf0
-import json, math, multiprocessing as mp, os, sys, time
+import json, math, os, time
 from contextlib import nullcontext
-from dataclasses import dataclass, field, asdict, replace
+from dataclasses import dataclass, asdict
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from filelock import FileLock
@@ -273,53 +273,3 @@ def _go_on(tr: Trainer, folder, report, checkpoint_s) -> float:
         if now - last > pause and tr.crew.rank == 0:
             save_state(tr, file, seconds + now - start); last = time.monotonic(); pause = max(checkpoint_s, 20*(last - now))  # large models: at most 5 % of the time
     return seconds + time.monotonic() - start
-
-# %% ../nbs/08_training.ipynb #4b979172
-def watched() -> bool:
-    "Whether somebody sees the output: a terminal, or a notebook outside the book build and the tests."
-    from diffcirc.style import in_book
-    if in_book() or os.environ.get('IN_TEST'): return False
-    if sys.stderr.isatty(): return True
-    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
-    return type(shell).__name__ == 'ZMQInteractiveShell'
-
-def bar(total, desc):
-    "A tqdm bar over images with rate, loss and time left; silent when nobody is watching."
-    from tqdm.auto import tqdm
-    return tqdm(total=total, desc=desc, unit=' images', unit_scale=True, disable=not watched(), dynamic_ncols=True, smoothing=.05)
-
-# %% ../nbs/08_training.ipynb #01e4e00b
-def _train_alone(job):
-    "One training in a worker process: one thread, progress put on the queue, gives up when its parent is gone."
-    faces, cfg, queue, parent = job
-    torch.set_num_threads(1)
-    def report(n, loss):
-        if os.getppid() != parent: os._exit(1)  # the parent was killed; the checkpoint stays
-        queue.put((n, loss))
-    return train(faces, cfg, 'cpu', report).folder
-
-def train_all(jobs: list,               # [(FaceSet, TrainConfig), …]
-              workers: int|None = None, # processes; default one per core on CPU, one with CUDA or under tests
-              desc='training') -> list[Run]:
-    "The runs of all jobs, those that exist found, the others trained side by side under one progress bar."
-    runs = [open_run(run_folder(*j)) for j in jobs]; todo = [j for j, r in zip(jobs, runs) if r is None]
-    if workers is None: workers = 1 if torch.cuda.is_available() or os.environ.get('IN_TEST') else os.cpu_count() or 1
-    if todo:
-        with bar(sum(c.steps*c.batch for _, c in todo), desc) as b:
-            def report(n, loss): b.update(n); loss is None or b.set_postfix(loss=f'{loss:.3f}', refresh=False)
-            if workers == 1 or len(todo) == 1: [train(f, c, report=report) for f, c in todo]
-            else: _train_in_pool(todo, min(workers, len(todo)), report)
-    return [r or open_run(run_folder(*j)) for j, r in zip(jobs, runs)]
-
-# %% ../nbs/08_training.ipynb #5952171e
-def _train_in_pool(jobs, workers, report):
-    "Spawned processes, since a fork after torch has started its threads may hang; a failure in one ends all."
-    ctx = mp.get_context('spawn')
-    with ctx.Manager() as manager, ctx.Pool(workers) as pool:
-        queue = manager.Queue()
-        result = pool.map_async(_train_alone, [(replace(f, masks=None), c, queue, os.getpid()) for f, c in jobs], chunksize=1)
-        while not result.ready() or not queue.empty():
-            try: report(*queue.get(timeout=.5))
-            except Exception as e:
-                if type(e).__name__ != 'Empty': raise
-        return result.get()
