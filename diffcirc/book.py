@@ -19,7 +19,7 @@ def directives(source: str):
     lines, found = source.splitlines(keepends=True), {}
     while lines and (m := _DIRECTIVE.match(lines[0])):
         name, _, value = m[1].partition(':') if re.match(r'[\w-]+:', m[1]) else m[1].partition(' ')
-        found[name.strip()] = value.strip(); lines.pop(0)
+        found[name.strip()] = re.sub(r'^(["\'])(.*)\1$', r'\2', value.strip()); lines.pop(0)  # captions may stand in quotes
     return found, ''.join(lines)
 
 # %% ../nbs/90_book.ipynb #6fe58776
