@@ -6,8 +6,9 @@
 __all__ = ['parser', 'prepare', 'train_one', 'status', 'main']
 
 # %% ../nbs/91_cli.ipynb #32935805
-import argparse, logging, os, sys
-from .core import preset, home, PRESETS
+import argparse, json, logging, os, sys
+from .core import atomic_write, preset, home, PRESETS
+from .data import natural_source
 
 # %% ../nbs/91_cli.ipynb #6a2e7b15
 def parser():
@@ -26,7 +27,9 @@ def prepare():
     "Train and measure all that the book shows at the preset in force."
     from diffcirc import attention, models
     st = models.study()
-    models.compute(models.plan(st) + attention.plan(st))
+    models.compute([job for chapter in (models, attention) for job in chapter.plan(st)])
+    record = dict(natural=natural_source(), faces={d: [f.fingerprint for f in st.faces[d]] for d in models.DATASETS}, weights=[r.weights for r in st.runs.values()])
+    atomic_write(home()/f'prepared-{st.preset.name}.json', json.dumps(record))
     print(f'preset {st.preset.name}: {len(st.runs)} trained models ({st.natural} as natural faces), measured; cache {home()}')
 
 def train_one(dataset, seed):

@@ -110,7 +110,7 @@ class _NoDocs(ast.NodeTransformer):
 def code_hash(*modules: str) -> str:  # names below `diffcirc`, such as `unet`
     "Hash of what the modules do: their syntax trees without comments and docstrings."
     here = Path(__file__).parent if '__file__' in globals() else Path(sys.modules['diffcirc'].__file__).parent
-    return content_hash([ast.dump(_NoDocs().visit(ast.parse((here/f'{m}.py').read_text()))) for m in modules])
+    return content_hash([ast.unparse(_NoDocs().visit(ast.parse((here/f'{m}.py').read_text()))) for m in modules])
 
 # %% ../nbs/00_core.ipynb #34990b2b
 def table_path(name: str, key) -> Path:

@@ -80,6 +80,7 @@ class Exam:
 
 def make_exam(images, timesteps, seed=0) -> Exam:
     "The exam over `images` (n, c, h, w). Noise i depends on `seed`, i and the image shape only, so datasets share it."
+    if not len(images): raise ValueError('An exam needs at least one image.')
     shape = images.shape[1:]
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(1_000_003*seed + i)) for i in range(len(images))]
     bad = [t for t in timesteps if not 0 <= t < T]
@@ -109,7 +110,10 @@ def min_snr_weight(t, γ=5.) -> Tensor:
 def sample(denoiser, noise,  # starting noise (n, c, h, w): the same noise gives comparable samples
            steps=50, η=0., generator=None, keep=()):  # timesteps whose (x_t, x̂0) to keep
     "Draw images: DDIM for η=0, ancestral DDPM for η=1. Returns x0 (n, c, h, w), or (x0, {t: (x_t, x̂0)}) with `keep`."
-    if not 1 <= steps <= T: raise ValueError(f'Sampling takes 1 to {T} steps, not {steps}.')
+    keep = tuple(int(t) for t in keep)
+    if not (isinstance(steps, int) and 1 <= steps <= T): raise ValueError(f'Sampling takes a whole number of 1 to {T} steps, not {steps}.')
+    if not 0 <= η <= 1: raise ValueError(f'η lies between 0 (DDIM) and 1 (DDPM), not {η}.')
+    if any(not 0 <= t < T for t in keep): raise ValueError(f'keep holds timesteps outside 0 … {T - 1}: {keep}.')
     x, ts, kept = noise, _sampling_times(steps, keep), {}
     for t, s in zip(ts, [*ts[1:], -1]):
         a, b = ᾱ[t].item(), ᾱ[s].item() if s >= 0 else 1.
@@ -124,4 +128,4 @@ def sample(denoiser, noise,  # starting noise (n, c, h, w): the same noise gives
 
 def _sampling_times(steps, keep=()):
     "Evenly spaced timesteps from T−1 down to 0, with those of `keep` put in."
-    return sorted({*np.linspace(T - 1, 0, steps).round().astype(int).tolist(), *map(int, keep)}, reverse=True)
+    return sorted({*np.linspace(T - 1, 0, steps).round().astype(int).tolist(), *keep}, reverse=True)

@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'Study', 'train_all', 'configs', 'study', 'Job', 'jobs', 'measure', 'compute', 'plan', 'per_model',
-           'over_models', 'paired_flip', 'draw', 'nearest', 'memorization']
+           'over_models', 'paired_flip', 'drawn', 'draw_options', 'draw', 'nearest', 'memorization']
 
 # %% ../nbs/09_models.ipynb #ae1aa6e8
+import os
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from .core import Preset, preset, cached_table, table_path, code_hash, content_hash
-from .data import FaceSet
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+from .core import Preset, preset, cached_table, home, table_path, code_hash
+from .data import FaceSet, natural_source
 from .diffusion import Exam, answer, make_exam, sample, untrained
 from .matching import study_faces
 from .parallel import bar, n_workers, reporter, side_by_side, tell
@@ -60,10 +63,12 @@ def configs(p: Preset, channels) -> list[TrainConfig]:
     "One training configuration per seed."
     return [TrainConfig.from_preset(p, channels, seed) for seed in range(p.seeds)]
 
-@lru_cache
 def study(p: Preset|str|None = None) -> Study:
     "Faces and trained models of a preset (default: the one in force), trained now where they are not in the cache."
-    p = p if isinstance(p, Preset) else preset(p)
+    return _study(p if isinstance(p, Preset) else preset(p), natural_source(), os.environ.get('DIFFCIRC_CELEBA'), str(home()))
+
+@lru_cache
+def _study(p, *environment) -> Study:
     st = Study(p, study_faces(p)); keys, jobs = [], []
     for cfg in configs(p, st.channels):
         for d in DATASETS: keys.append((d, cfg.seed)); jobs.append((st.faces[d][0], cfg))
@@ -84,12 +89,13 @@ class Job:
     @property
     def key(self):
         code = code_hash(*sorted({self.instrument.__module__.split('.')[-1], 'sites', 'unet', 'diffusion'}))
-        return [self.model.hash if isinstance(self.model, Run) else self.model, self.exam.x0, self.exam.ε, self.exam.timesteps, self.options, code]
+        return [self.model.weights if isinstance(self.model, Run) else self.model, self.exam.x0, self.exam.ε, self.exam.timesteps, self.options, code]
     def table(self) -> pd.DataFrame:
         def make():
             dev = 'cuda' if torch.cuda.is_available() else 'cpu'
             den = self.model.denoiser(dev) if isinstance(self.model, Run) else untrained(*self.model).to(dev)
-            with torch.no_grad(): return self.instrument(den, self.exam, **self.options)
+            # TF32 convolutions would drown the effect of a head
+            with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False): return self.instrument(den, self.exam, **self.options)
         return cached_table(self.instrument.__name__, self.key, make)
 
 def jobs(st: Study, instrument, timesteps=None, n=None, trained=True, options=None) -> list[Job]:  # options: dataset → keyword arguments
@@ -106,14 +112,17 @@ def measure(st: Study, instrument, timesteps=None, n=None, trained=True, options
 def compute(todo: list[Job], workers: int|None = None):
     "Compute and cache the tables that are missing, side by side."
     missing = [j for j in todo if not table_path(j.instrument.__name__, j.key).exists()]; workers = workers or n_workers()
-    if workers == 1 or len(missing) < 2: return
-    with bar(len(missing), 'measuring', 'tables') as b: side_by_side(_compute_one, missing, workers, lambda: b.update())
+    if not missing: return
+    with bar(len(missing), 'measuring', 'tables') as b:
+        if workers > 1 and len(missing) > 1: return side_by_side(_compute_one, missing, workers, lambda: b.update())
+        for j in missing: j.table(); b.update()
 
 def _compute_one(job): job.table(); tell()
 
 def plan(st: Study) -> list[Job]:
     "All that this chapter measures."
-    return jobs(st, answer) + jobs(st, answer, trained=False) + jobs(st, answer, st.preset.curve, min(32, len(st.exam('natural'))))
+    some = min(32, len(st.exam('natural')))
+    return jobs(st, answer) + jobs(st, answer, trained=False) + jobs(st, answer, st.preset.curve, some) + jobs(st, drawn, options=draw_options(st))
 
 # %% ../nbs/09_models.ipynb #715dc6d6
 def per_model(frame, value, by=()) -> pd.DataFrame:
@@ -134,16 +143,21 @@ def paired_flip(a, b) -> float:
     return stats.permutation_test((d,), np.mean, permutation_type='samples', n_resamples=np.inf if len(d) <= 12 else 9999, rng=0).pvalue
 
 # %% ../nbs/09_models.ipynb #06708b3e
+def drawn(denoiser, exam: Exam, n, steps, η=0.) -> pd.DataFrame:
+    "An instrument like the others: one row of pixels per sample. The starting noise depends on the image number only; the exam gives the image shape."
+    shape, dev = exam.x0.shape[1:], next(denoiser.parameters()).device
+    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)]).to(dev)
+    x = sample(denoiser, noise, steps, η, torch.Generator(dev).manual_seed(0))
+    return pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str)
+
+def draw_options(st: Study, η=0., n=None):
+    "Options of `drawn` at a study's preset; DDPM takes four times the steps."
+    return lambda dataset: dict(n=n or st.preset.n_samples, steps=st.preset.ddim_steps*(4 if η else 1), η=η)
+
 def draw(st: Study, dataset, seed=0, n=None, η=0.) -> torch.Tensor:
-    "`n` samples (n, c, h, w) of one model; the starting noise depends on the image number only. Cached."
-    p, run = st.preset, st.runs[dataset, seed]; n = n or p.n_samples; shape = (st.channels, p.size, p.size)
-    def make():
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)])
-        dev = 'cuda' if torch.cuda.is_available() else 'cpu'
-        x = sample(run.denoiser(dev), noise.to(dev), p.ddim_steps if η == 0 else 4*p.ddim_steps, η, torch.Generator(dev).manual_seed(0))
-        return pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str)
-    key = [run.hash, n, η, p.ddim_steps, code_hash('diffusion', 'models')]
-    return torch.from_numpy(cached_table('samples', key, make).to_numpy('float32')).view(n, *shape)
+    "Samples (n, c, h, w) of one model of the study. Cached."
+    job = next(j for j in jobs(st, drawn, options=draw_options(st, η, n)) if (j.dataset, j.seed) == (dataset, seed))
+    return torch.from_numpy(job.table().to_numpy('float32')).view(-1, st.channels, st.preset.size, st.preset.size)
 
 # %% ../nbs/09_models.ipynb #82b98e6e
 def nearest(x, pool, flip=True) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +166,7 @@ def nearest(x, pool, flip=True) -> tuple[np.ndarray, np.ndarray]:
     d, i = (torch.cdist(a.double(), b.double()) / a.shape[1]**.5).min(1)
     return d.numpy(), i.numpy() % len(pool)
 
-def memorization(samples, train, heldout) -> dict:
-    "Distances to the nearest training image: `samples`, `heldout`, the median ratio, and the share of samples below the 1 % quantile of held-out distances (1 % expected without copying)."
+def memorization(samples, train, heldout, q=.05) -> dict:
+    "Distances of `samples` and `heldout` to the nearest training image, ratio of the medians, and the share of samples nearer than the q quantile of held-out images (q expected without copying)."
     ds, i = nearest(samples, train); dh, _ = nearest(heldout, train)
-    return dict(samples=ds, heldout=dh, index=i, ratio=float(np.median(ds)/np.median(dh)), share=float((ds < np.quantile(dh, .01)).mean()))
+    return dict(samples=ds, heldout=dh, index=i, ratio=float(np.median(ds)/np.median(dh)), share=float((ds < np.quantile(dh, q)).mean()))

@@ -16,12 +16,12 @@ def watched() -> bool:
     if os.environ.get('DIFFCIRC_BOOK') or os.environ.get('IN_TEST'): return False
     if sys.stderr.isatty(): return True
     shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
-    return type(shell).__name__ == 'ZMQInteractiveShell'
+    return hasattr(shell, 'kernel')  # Jupyter and Colab
 
 def bar(total, desc, unit='images'):
     "A tqdm bar with rate and time left; silent when nobody is watching."
     from tqdm.auto import tqdm
-    return tqdm(total=total, desc=desc, unit=f' {unit}', unit_scale=unit == 'images', disable=not watched(), dynamic_ncols=True, smoothing=.05)
+    return tqdm(total=total, desc=desc, unit=f' {unit}', unit_scale=unit == 'images', disable=not watched() or int(os.environ.get('RANK', 0)) > 0, dynamic_ncols=True, smoothing=.05)
 
 def reporter(b):
     "The function by which a training moves the bar: report(images, loss)."
@@ -32,7 +32,8 @@ def reporter(b):
 
 def n_workers() -> int:
     "How many jobs to run side by side: one per core on CPU, one with CUDA or under tests."
-    return 1 if torch.cuda.is_available() or os.environ.get('IN_TEST') else os.cpu_count() or 1
+    if torch.cuda.is_available() or os.environ.get('IN_TEST'): return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 # %% ../nbs/08b_parallel.ipynb #7c18f945
 _heard = None

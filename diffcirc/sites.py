@@ -92,6 +92,7 @@ def _hook(s: Site, edit):
     return run
 
 def _checked(s, old, new):
+    if not isinstance(new, Tensor): raise ValueError(f'The edit at {s.name} returned {type(new).__name__}; an edit returns a tensor of the same shape.')
     if new.shape != old.shape: raise ValueError(f'The edit at {s.name} turned shape {tuple(old.shape)} into {tuple(new.shape)}; an edit keeps the shape.')
     return new.to(old.dtype)
 
@@ -155,6 +156,7 @@ def permuted(seed=0):
 @torch.no_grad()
 def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> pd.DataFrame:
     "One site edited at a time, or several together where `names` holds a tuple (named `a + b`). Rows image × timestep × site with `mse` (edited), `clean` and Eq. 5's `impact` = (mse − clean)/clean."
+    if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')
     net, dev = denoiser.net, next(denoiser.parameters()).device; rows = []
     where = {n if isinstance(n, tuple) else (n,): min(find(net, m).step for m in (n if isinstance(n, tuple) else (n,))) for n in names}
     for t in timesteps or exam.timesteps:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'GRID', 'PAPER', 'COLOR', 'HEAD_COLORS', 'THEME', 'css', 'use_style', 'in_book', 'hash_text', 'Html', 'show',
-           'to_uint8', 'tile', 'image_grid', 'Prose', 'escape', 'Table', 'interval']
+           'to_uint8', 'tile', 'image_grid', 'Prose', 'escape', 'Table', 'interval', 'sig']
 
 # %% ../nbs/00b_style.ipynb #66b2fa40
 import html, io, math, re, os, textwrap
@@ -129,3 +129,10 @@ class Table:
 def interval(mean, lo, hi, digits=2, unit='') -> str:
     "`mean [lo, hi]`, the form in which every estimate of the book is printed."
     return f'{mean:.{digits}f}{unit} [{lo:.{digits}f}, {hi:.{digits}f}]'.replace('-', '−')
+
+# %% ../nbs/00b_style.ipynb #58afc90d
+def sig(v, digits=2) -> str:
+    "A number to `digits` significant digits, in powers of ten when small: effects of heads span many orders."
+    if v is None or v != v: return '–'
+    if v == 0 or abs(v) >= 1e-3: return f'{v:.{max(digits - 1 - math.floor(math.log10(abs(v))), 0) if v else 0}f}'.replace('-', '−')
+    e = math.floor(math.log10(abs(v))); return f'{v/10**e:.{digits - 1}f}·10{str(e).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))}'.replace('-', '−')

@@ -9,7 +9,7 @@ __all__ = ['TrainConfig', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffe
 
 # %% ../nbs/08_training.ipynb #3d3fdcf0
 import json, math, os, time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, asdict
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -36,6 +36,7 @@ class TrainConfig:
     clip: float = 1.      # gradient norm at which gradients are scaled down
     flip: bool = True
     log_every: int = 10   # steps between rows of the record
+    threads: int = 1      # CPU threads; another number sums in another order and gives other weights
 
     @classmethod
     def from_preset(cls, p: Preset|None = None, channels=3, seed=0):
@@ -62,7 +63,8 @@ def batch_at(images, cfg: TrainConfig, k: int, device='cpu'):
 def mixed_dtype(device) -> torch.dtype|None:
     "The autocast type that pays on `device`, or None for plain float32."
     if torch.device(device).type == 'cuda': return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
+    fast = (getattr(torch.cpu, f'_is_{k}_supported', lambda: False)() for k in ('avx512_bf16', 'amx_tile'))
+    return torch.bfloat16 if any(fast) else None
 
 def autocast(device):
     "The autocast context of `mixed_dtype`."
@@ -196,6 +198,8 @@ class Run:
     @property
     def hash(self): return self.folder.name
     @property
+    def weights(self): "Checksum of the weights, which a run that had to be made again may not share."; return self.info['weights']
+    @property
     def net_config(self): return UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.info['config']['net'].items()})
     @property
     def record(self) -> pd.DataFrame: return pd.read_parquet(self.folder/'record.parquet')
@@ -213,17 +217,18 @@ def run_folder(faces: FaceSet, cfg: TrainConfig) -> Path:
     return home()/'runs'/content_hash(cfg, images_hash(faces), code_hash('unet', 'diffusion', 'training'))
 
 # %% ../nbs/08_training.ipynb #087732e7
-def open_run(folder) -> Run|None:
-    "The finished run in `folder`, or None. Damaged files are reported and removed, so that the run is made again."
+def open_run(folder, mend=False) -> Run|None:
+    "The finished run in `folder`, or None. A damaged one is reported; with `mend` (under the run's lock) its files are set aside, so that it is trained again."
     folder = Path(folder)
     if not (folder/'run.json').exists(): return None
     try:
-        info = json.loads((folder/'run.json').read_text()); run = Run(folder, info)
-        if _file_hash(folder/'model.safetensors') != info['model_hash']: raise ValueError('model.safetensors does not match its checksum')
-        run.record; return run
-    except Exception as e:
+        info = json.loads((folder/'run.json').read_text())
+        for name, digest in info['files'].items():
+            if not (folder/name).exists() or _file_hash(folder/name) != digest: raise ValueError(f'{name} does not match its checksum')
+        return Run(folder, info)
+    except (ValueError, KeyError) as e:  # anything else, such as a full disk, says nothing about the files
         log.warning('The run in %s is damaged (%s); it is trained again.', folder, e)
-        for n in ('run.json', 'model.safetensors', 'record.parquet'): (folder/n).unlink(missing_ok=True)
+        for n in ('run.json', 'model.safetensors', 'record.parquet') if mend else (): (folder/n).exists() and (folder/n).replace(folder/f'{n}.damaged')
 
 def _file_hash(path):
     import hashlib
@@ -234,7 +239,7 @@ def _finish(tr: Trainer, faces, folder, seconds) -> Run:
     save_tensors(folder/'model.safetensors', tr.average)
     atomic_write(folder/'record.parquet', lambda p: pd.DataFrame(tr.record).to_parquet(p))
     info = dict(dataset=faces.name, config=asdict(tr.cfg), data=images_hash(faces), n_images=len(faces), n_params=n_params(tr.net), seconds=round(seconds, 1), precision=str(mixed_dtype(tr.crew.device)),
-                device=str(tr.crew.device), processes=tr.crew.size, threads=torch.get_num_threads(), model_hash=_file_hash(folder/'model.safetensors'), **environment())
+                device=str(tr.crew.device), processes=tr.crew.size, threads=torch.get_num_threads(), weights=_digest(tr.average), files={n: _file_hash(folder/n) for n in ('model.safetensors', 'record.parquet')}, **environment())
     atomic_write(folder/'run.json', json.dumps(info, indent=1)); (folder/'checkpoint.safetensors').unlink(missing_ok=True)
     return open_run(folder)
 
@@ -246,14 +251,22 @@ def train(faces: FaceSet,            # training images
           checkpoint_s=20.) -> Run:  # seconds between checkpoints, at least
     "The run of `cfg` on `faces`: found when it was made before, gone on with when it was begun, else trained."
     _check_faces(faces, cfg); folder = run_folder(faces, cfg); crew = Crew(device); folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder/'lock') if crew.rank == 0 else nullcontext():
+    with FileLock(folder/'lock') if crew.rank == 0 else nullcontext(), _threads(cfg.threads, crew.device):
         crew.wait()
-        run = open_run(folder)
+        run = open_run(folder, mend=crew.rank == 0)
         if run is None:
             tr = Trainer(faces.images, cfg, crew); seconds = _go_on(tr, folder, report or (lambda n, loss: None), checkpoint_s)
             if crew.rank == 0: run = _finish(tr, faces, folder, seconds)
         crew.wait()
     return run or open_run(folder)
+
+@contextmanager
+def _threads(n, device):
+    "Run with n CPU threads; a GPU training leaves them as they are."
+    old = torch.get_num_threads()
+    if torch.device(device).type == 'cpu': torch.set_num_threads(n)
+    try: yield
+    finally: torch.set_num_threads(old)
 
 def _check_faces(faces, cfg):
     want = (cfg.net.channels, cfg.net.size, cfg.net.size)
@@ -265,7 +278,9 @@ def _go_on(tr: Trainer, folder, report, checkpoint_s) -> float:
     file, seconds = folder/'checkpoint.safetensors', 0.
     if file.exists():
         try: seconds = restore_state(tr, file); report(tr.k*tr.cfg.batch, None)
-        except ValueError as e: log.warning('%s Training starts over.', e); file.unlink()
+        except (ValueError, FileNotFoundError) as e: log.warning('%s Training starts over.', e); file.unlink(missing_ok=True)
+    steps = tr.crew.mean(torch.tensor([float(tr.k), float(tr.k)**2], device=tr.crew.device)).tolist()
+    if steps[1] != steps[0]**2: raise ValueError('The processes found different checkpoints; put DIFFCIRC_HOME on a file system that all of them see.')
     keep_big_buffers(); start = last = time.monotonic(); pause = checkpoint_s
     while tr.k < tr.cfg.steps:
         loss = tr.step(); report(tr.cfg.batch, loss); now = time.monotonic()

@@ -149,6 +149,8 @@ class UNetConfig:
     def check(self):
         "Raise ValueError when no network can be built."
         if self.size % 2**(len(self.mults) - 1): raise ValueError(f'Image size {self.size} cannot be halved {len(self.mults) - 1} times; choose a multiple of {2**(len(self.mults) - 1)} or fewer levels.')
+        if self.temb % 2: raise ValueError(f'temb is {self.temb}; the time embedding is sines and cosines in pairs, so choose an even width.')
+        if min(self.heads) < 1: raise ValueError(f'heads is {self.heads}; every transformer layer needs at least one head.')
         if len(self.heads) != 3: raise ValueError(f'heads is {self.heads}; give three numbers, for the encoder, middle and decoder transformer layers.')
         return self
 
@@ -181,7 +183,9 @@ class UNet(nn.Module):
             else: h = m(h, s.emb) if op == 'block' else m(h)
         return State(h, s.emb, saved, stop)
 
-    def forward(self, x, t): return self.advance(self.begin(x, t)).h
+    def forward(self, x, t):
+        if x.shape[1:] != (self.cfg.channels, self.cfg.size, self.cfg.size): raise ValueError(f'The network takes images of {self.cfg.channels}×{self.cfg.size}×{self.cfg.size}, not {"×".join(map(str, x.shape[1:]))}.')
+        return self.advance(self.begin(x, t)).h
 
 # %% ../nbs/05_unet.ipynb #6e196178
 def _step(net, op, name, module):
@@ -241,6 +245,7 @@ def skips(net) -> dict[str, Point]:
 def head_parts(name: str) -> tuple[str, int]:
     "`'mid.attn.h2'` → `('mid.attn', 2)`."
     layer, _, i = name.rpartition('.h')
+    if not i.isdigit(): raise ValueError(f'{name!r} is not the name of a head; heads are called like mid.attn.h2.')
     return layer, int(i)
 
 def group(net, name: str) -> str:
