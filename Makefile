@@ -12,12 +12,13 @@ export GOMP_SPINCOUNT ?= 1000
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 
-.PHONY: help install prepare book test sync clean
+.PHONY: help install prepare book test check-book sync clean
 help:           ## this list
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 install: $(STAMP) ## virtual environment with the pinned packages
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo 'diffcirc needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -30,8 +31,11 @@ book: prepare   ## train, execute and render the book to _build/html/index.html
 	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: sync      ## in-sync check, notebook cells, pytest
-	IN_TEST=1 OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 900 $(BIN)/nbdev_test --n_workers 2
-	IN_TEST=1 PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests
+	IN_TEST=1 DIFFCIRC_PRESET=smoke OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 900 $(BIN)/nbdev_test --n_workers 2
+	IN_TEST=1 DIFFCIRC_PRESET=smoke PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests
+
+check-book: $(STAMP) ## check the pages that `make book` rendered
+	$(BIN)/python -m pytest tests/built_book.py
 
 sync: $(STAMP)  ## check that diffcirc/ is what the notebooks export and that the notebooks hold no outputs
 	@find diffcirc nbs -name '*.py' -o -name '*.ipynb' | grep -v checkpoints | sort | xargs sha256sum > $(VENV)/sums
