@@ -25,9 +25,9 @@ def parser():
 # %% ../nbs/91_cli.ipynb #8b6fdad4
 def prepare():
     "Train and measure all that the book shows at the preset in force."
-    from diffcirc import attention, models
+    from diffcirc import ablation, attention, features, information, models, temporal, transfer
     st = models.study()
-    models.compute([job for chapter in (models, attention) for job in chapter.plan(st)])
+    models.compute([job for chapter in (models, attention, features, information, ablation, temporal, transfer) for job in chapter.plan(st)])
     record = dict(natural=natural_source(), faces={d: [f.fingerprint for f in st.faces[d]] for d in models.DATASETS}, weights=[r.weights for r in st.runs.values()])
     atomic_write(home()/f'prepared-{st.preset.name}.json', json.dumps(record))
     print(f'preset {st.preset.name}: {len(st.runs)} trained models ({st.natural} as natural faces), measured; cache {home()}')

@@ -102,9 +102,9 @@ def exam(n=24, channels=1, t=(100, 900)):
 @pytest.mark.parametrize('channels', [1, 3])
 def test_one_row_per_edge_and_kind(channels):
     den = untrained(UNetConfig(16, channels, 8, (1, 2), temb=16, width=32)); f = information_flow(den, exam(channels=channels), shuffles=2)
-    names = list(blocks(den.net)); first = f[(f.method == 'ksg') & (f.kind == 'real') & (f.timestep == 900)].sort_values('place')
+    names = list(blocks(den.net)); first = f[(f.via == 'stream') & (f.method == 'ksg') & (f.kind == 'real') & (f.timestep == 900)].sort_values('place')
     assert list(first.target) == names and list(first.source) == ['x_t', *names[:-1]] and (first.group == [group(den.net, n) for n in names]).all()
-    assert len(f) == 2*2*len(names)*len(METHODS) and f.ife.between(0, 1).all()
+    assert len(f) == 2*2*(len(names) + 2)*len(METHODS) and set(f.via) == {'stream', 'skip1', 'skip2'} and f.ife.between(0, 1).all()
     real, floor = (f[(f.kind == k) & (f.method == 'renyi')].ife.mean() for k in ('real', 'shuffled')); assert floor < .15 < real
 
 def test_images_are_a_set_and_batches_do_not_matter():

@@ -1,7 +1,7 @@
 "The circuit map in a real browser: what the slider paints is what the drawing of that timestep shows; and it works as a still picture."
 import html, json, re, shutil, subprocess
 import numpy as np, pandas as pd, pytest
-from diffcirc.ablation import circuit_map
+from diffcirc.circuitmap import circuit_map
 from diffcirc.sites import sites
 from diffcirc.style import css, use_style
 from diffcirc.unet import UNetConfig, meta_unet
