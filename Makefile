@@ -32,7 +32,7 @@ book: prepare   ## train, execute and render the book to _build/html/index.html
 
 test: sync      ## in-sync check, notebook cells, pytest
 	IN_TEST=1 DIFFCIRC_PRESET=smoke OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 900 $(BIN)/nbdev_test --n_workers 2
-	IN_TEST=1 DIFFCIRC_PRESET=smoke PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests
+	IN_TEST=1 DIFFCIRC_PRESET=smoke PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 check-book: $(STAMP) ## check the pages that `make book` rendered
 	$(BIN)/python -m pytest tests/built_book.py
