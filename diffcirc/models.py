@@ -8,6 +8,7 @@ __all__ = ['DATASETS', 'Study', 'train_all', 'configs', 'study', 'Job', 'jobs', 
 
 # %% ../nbs/09_models.ipynb #ae1aa6e8
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
@@ -19,7 +20,7 @@ from .data import FaceSet, natural_source
 from .diffusion import Exam, answer, make_exam, sample, untrained
 from .matching import study_faces
 from .parallel import bar, n_workers, reporter, side_by_side, tell
-from .training import Run, TrainConfig, open_run, run_folder, train
+from .training import Run, TrainConfig, keep_big_buffers, open_run, run_folder, train
 from .unet import UNetConfig
 
 # %% ../nbs/09_models.ipynb #4619f97c
@@ -94,9 +95,17 @@ class Job:
         def make():
             dev = 'cuda' if torch.cuda.is_available() else 'cpu'
             den = self.model.denoiser(dev) if isinstance(self.model, Run) else untrained(*self.model).to(dev)
-            # TF32 convolutions would drown the effect of a head
-            with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False): return self.instrument(den, self.exam, **self.options)
+            with torch.no_grad(), _full_precision(dev): return self.instrument(den.to(memory_format=torch.channels_last), self.exam, **self.options)
         return cached_table(self.instrument.__name__, self.key, make)
+
+@contextmanager
+def _full_precision(device):
+    "float32 throughout: TF32 or bfloat16 would drown the effect of a head. On CPU without bfloat16 tiles, PyTorch's 'medium' means float32 by the faster library."
+    keep_big_buffers(); old = torch.get_float32_matmul_precision(); amx = getattr(torch.cpu, '_is_amx_tile_supported', lambda: True)()
+    if device == 'cpu' and not amx: torch.set_float32_matmul_precision('medium')
+    try:
+        with torch.backends.cudnn.flags(allow_tf32=False): yield
+    finally: torch.set_float32_matmul_precision(old)
 
 def jobs(st: Study, instrument, timesteps=None, n=None, trained=True, options=None) -> list[Job]:  # options: dataset → keyword arguments
     "The instrument for every model of the study, or for untrained networks of the same shape and seeds."
