@@ -16,7 +16,7 @@ from .unet import UNetConfig, meta_unet
 from .viewer import Interactive, _strip, json_in_html
 
 # %% ../nbs/11b_circuitmap.ipynb #97cd98c7
-FLOOR = .003  # impacts below are drawn on a linear part of the scale
+FLOOR = .0005  # impacts below are drawn on a linear part of the scale
 
 def bend(v): return np.sign(v)*np.log10(1 + np.abs(v)/FLOOR)
 def unbend(u): return np.sign(u)*FLOOR*(10**np.abs(u) - 1)
@@ -59,7 +59,7 @@ def circuit_map(cfg,     # UNetConfig
     for label in tables:
         if label not in pics or len(pics[label]) != len(ts): raise ValueError(f'The pictures of {label!r} are one per timestep, noisiest first: {len(ts)} of them.')
     scale = Scale([], cmap, (0, max(bend(o['mean']).max() for o in tables.values())*1.0001 + 1e-9))
-    ticks = [(round(float(bend(v)/scale.hi), 4), f'{v:g}') for v in (0, .01, .1, 1, 10, 100, 1000) if bend(v) <= .97*scale.hi]
+    ticks = [(round(float(bend(v)/scale.hi), 4), f'{v:g}') for v in (0, .001, .01, .1, 1, 10, 100, 1000) if bend(v) <= .97*scale.hi]
     data = dict(timesteps=ts, at=at, sites=names, kinds=list(kinds.values()), first=names.index('mid.attn'), ticks=ticks, sets=[_map_set(k, o, ts, names, scale, pics[k]) for k, o in tables.items()])
     stills = {k: _still_map(cfg, scale, ts, at, names, o) for k, o in tables.items()}
     return Interactive(_map_page(data, stills, scale), alt)
