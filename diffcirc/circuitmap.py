@@ -26,7 +26,7 @@ def brief(v: float) -> str:
     s = f'{v:.0f}' if abs(v) >= 9.95 else f'{v:.1f}' if abs(v) >= .995 else f'{v:.2f}' if abs(v) >= .0995 else f'{v:.3f}'
     return s.lstrip('-') if not s.strip('-0.') else s.replace('-', '−')
 
-def _percent(v): return f'{"+" if v > 0 else "−" if v < 0 else ""}{abs(100*v):.{0 if abs(v) >= .0995 else 1 if abs(v) >= .00995 else 2}f} %'
+def _percent(v): return f'{"+" if v > 0 else "−" if v < 0 else ""}{abs(100*v):.{0 if abs(v) >= .0995 else 1 if abs(v) >= .00995 else 2}f}\u00a0%'
 
 # %% ../nbs/11b_circuitmap.ipynb #b1b9265c
 def _map_set(label, o, ts, names, scale, pics) -> dict:
