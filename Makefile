@@ -27,6 +27,7 @@ prepare: $(STAMP) ## faces, trained models and measurements of the preset in for
 	$(BIN)/python -m diffcirc.cli prepare
 
 book: prepare   ## train, execute and render the book to _build/html/index.html
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m diffcirc.cli execute
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . $(SPHINX)
 	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
 

@@ -96,7 +96,8 @@ class Job:
             dev = 'cuda' if torch.cuda.is_available() else 'cpu'
             den = self.model.denoiser(dev) if isinstance(self.model, Run) else untrained(*self.model).to(dev)
             with torch.no_grad(), _full_precision(dev): return self.instrument(den.to(memory_format=torch.channels_last), self.exam, **self.options)
-        return cached_table(self.instrument.__name__, self.key, make)
+        about = dict(dataset=self.dataset, seed=self.seed, trained=isinstance(self.model, Run), run=getattr(self.model, 'hash', None), n_images=len(self.exam), timesteps=list(self.exam.timesteps), code=self.key[-1])
+        return cached_table(self.instrument.__name__, self.key, make, **about)
 
 @contextmanager
 def _full_precision(device):

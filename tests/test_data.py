@@ -256,7 +256,7 @@ def test_hub_unreachable(monkeypatch):
     monkeypatch.delenv('HF_HUB_OFFLINE'); monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
     assert not data.hub_reachable(.5)
     def slow(*a, **k):
-        import time; time.sleep(2)
+        import time; time.sleep(2); raise OSError
     monkeypatch.setattr('urllib.request.urlopen', slow)
     data.hub_reachable.cache_clear()
     import time; t = time.perf_counter()

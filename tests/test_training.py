@@ -1,11 +1,11 @@
 "Training across processes: killed and resumed, shared by two processes, damaged caches, two callers of one run."
-import json, os, signal, subprocess, sys, time
+import json, os, signal, socket, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from safetensors.torch import load_file
 
 JOB = '''
-import sys, torch, numpy as np, pandas as pd
+import os, sys, torch, numpy as np, pandas as pd
 torch.set_num_threads(1)
 from diffcirc.data import FaceSet, ATTRIBUTES
 from diffcirc.training import TrainConfig, train
@@ -20,7 +20,7 @@ if __name__ == '__main__':
         done.append(loss)
         if len(done) == 15: print('fifteen', flush=True)
     run = train(faces(), cfg, 'cpu', report, checkpoint_s=0.)
-    if run: print(run.folder, flush=True)
+    if run and os.environ.get('RANK', '0') == '0': print(run.folder, flush=True)
 '''
 
 @pytest.fixture
@@ -30,6 +30,9 @@ def job(tmp_path):
         env = {**os.environ, 'DIFFCIRC_HOME': str(tmp_path/home), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
         return subprocess.Popen([sys.executable, *launcher, str(tmp_path/'job.py'), str(steps)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
     return start
+
+def free_port():
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
 
 def folder(proc, timeout=200):
     out, err = proc.communicate(timeout=timeout)
@@ -65,7 +68,7 @@ def test_two_accelerate_processes_give_the_losses_of_one(job):
     pytest.importorskip('accelerate')
     import pandas as pd
     # --multi_gpu is Accelerate's word for one process per rank on this machine; without a GPU the ranks use the CPU
-    launcher = ('-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', '29611')
+    launcher = ('-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', str(free_port()))
     one, two = folder(job('one', 30)), folder(job('two', 30, launcher))
     assert json.loads((two/'run.json').read_text())['processes'] == 2
     a, b = (pd.read_parquet(f/'record.parquet') for f in (one, two))
