@@ -7,7 +7,8 @@ __all__ = ['watched', 'bar', 'reporter', 'n_workers', 'tell', 'side_by_side']
 
 # %% ../nbs/08b_parallel.ipynb #ad696856
 import multiprocessing as mp, os, queue as _queue, sys, threading, time
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 import torch
 
 # %% ../nbs/08b_parallel.ipynb #d20b1896
@@ -56,7 +57,7 @@ def side_by_side(f,          # module-level function of one job
                  hear=None): # called in this process with each message that a job tells
     "[f(job) for job in jobs], `workers` at a time. The first exception in a job ends all and is raised here."
     ctx = mp.get_context('spawn'); channel = ctx.Queue(); hear = hear or (lambda *m: None)
-    with ProcessPoolExecutor(min(workers, len(jobs)), ctx, _begin, (channel, os.getpid())) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(jobs)), ctx, _begin, (channel, os.getpid())) as pool:
         futures = [pool.submit(f, j) for j in jobs]
         try:
             while not all(x.done() for x in futures):
@@ -67,6 +68,14 @@ def side_by_side(f,          # module-level function of one job
         except BaseException:
             for p in list(pool._processes.values()): p.terminate()
             pool.shutdown(wait=False, cancel_futures=True); raise
+
+@contextmanager
+def _one_thread_each():
+    "torch.set_num_threads does not reach numpy and scipy, whose threads fight over the cores: KSG and Gram matrices took four times as long."
+    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'); old = {n: os.environ.get(n) for n in names}; os.environ.update(dict.fromkeys(names, '1'))
+    try: yield
+    finally:
+        for n, v in old.items(): os.environ.pop(n) if v is None else os.environ.__setitem__(n, v)
 
 def _drain(channel, hear, timeout):
     "Pass on what has been told, waiting `timeout` seconds for the first message."

@@ -109,8 +109,8 @@ def escape(v) -> str:
 
 class Table:
     "A data frame as a numbered table: `label` to refer to it, `caption` above it. Headers are ours and may hold Markdown; cells are escaped."
-    def __init__(self, df, label='', caption='', digits=3, align=None):
-        self.df, self.label, self.caption, self.digits, self.align = df, label, caption, digits, align or {}
+    def __init__(self, df, label='', caption='', digits=3, align=None, raw=()):  # raw: columns whose cells are our own Markdown or HTML
+        self.df, self.label, self.caption, self.digits, self.align, self.raw = df, label, caption, digits, align or {}, raw
     def _cell(self, v):
         if v is None or (isinstance(v, (float, np.floating)) and math.isnan(v)): return '–'
         if isinstance(v, (bool, np.bool_)): return 'yes' if v else 'no'
@@ -118,7 +118,7 @@ class Table:
         return f'{v:.{self.digits}f}' if isinstance(v, (float, np.floating)) else escape(v)
     def markdown(self):
         cols = list(self.df.columns); right = [pd.api.types.is_numeric_dtype(self.df[c]) for c in cols]
-        rows = [cols, ['--:' if r else ':--' for r in right], *([self._cell(v) for v in row] for row in self.df.itertuples(index=False))]
+        rows = [cols, ['--:' if r else ':--' for r in right], *([v if c in self.raw else self._cell(v) for c, v in zip(cols, row)] for row in self.df.itertuples(index=False))]
         return '\n'.join('| ' + ' | '.join(map(str, r)) + ' |' for r in rows)
     def _repr_markdown_(self):
         if not in_book(): return f'{self.markdown()}\n\n*{_ROLE.sub(chr(92)+"1", self.caption)}*' if self.caption else self.markdown()

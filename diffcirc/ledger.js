@@ -1,0 +1,46 @@
+// Filters for the ledger of claims. Plain DOM: no library, no request. The table is in the page; this only hides its lines.
+(function () {
+  'use strict';
+  const at = document.getElementById('tbl-ledger'), table = at && (at.tagName === 'TABLE' ? at : at.querySelector('table'));
+  if (!table || table.dataset.live) return;
+  table.dataset.live = '1'; table.classList.add('dcl');
+  const heads = [...table.tHead.rows[0].cells].map(c => c.textContent.trim()), col = n => heads.indexOf(n);
+  const rows = [...table.tBodies[0].rows], cell = (r, n) => r.cells[col(n)].textContent.trim();
+  rows.forEach(r => [...r.cells].forEach((c, i) => { c.dataset.name = heads[i]; }));
+
+  function el(tag, attrs, text) {
+    const e = document.createElement(tag);
+    Object.keys(attrs || {}).forEach(k => e.setAttribute(k, attrs[k]));
+    if (text !== undefined) e.textContent = text;
+    return e;
+  }
+  function choice(label, name, of) {  // a labelled menu of the values that occur
+    const box = el('label', { class: 'dcl-field' }, label), menu = el('select', { name: name });
+    menu.append(el('option', { value: '' }, 'all'));
+    [...new Set(rows.flatMap(of))].forEach(v => menu.append(el('option', { value: v }, v)));
+    box.append(menu); return { box: box, menu: menu, of: of };
+  }
+  const place = r => cell(r, 'place').split(', '), bar = el('form', { class: 'dcl-bar', role: 'search', 'aria-label': 'Filter the claims' });
+  const menus = [choice('verdict', 'verdict', r => [cell(r, 'verdict')]), choice('place in the paper', 'place', place)];
+  const find = el('label', { class: 'dcl-field' }, 'words'), words = el('input', { type: 'search', name: 'words', placeholder: 'for instance entropy 300' });
+  const said = el('output', { class: 'dcl-said', 'aria-live': 'polite' });
+  find.append(words); menus.forEach(m => bar.append(m.box)); bar.append(find, said);
+
+  function update() {
+    const want = words.value.toLowerCase().split(/\s+/).filter(Boolean); let n = 0; const counts = {};
+    rows.forEach(r => {
+      const text = r.textContent.toLowerCase();
+      const on = menus.every(m => !m.menu.value || m.of(r).includes(m.menu.value)) && want.every(w => text.includes(w));
+      r.hidden = !on;
+      if (on) { n++; const v = cell(r, 'verdict'); counts[v] = (counts[v] || 0) + 1; }
+    });
+    said.textContent = n + ' of ' + rows.length + ' claims' + (n ? ': ' + Object.keys(counts).map(v => counts[v] + ' ' + v).join(', ') : '');
+  }
+  bar.addEventListener('input', update);
+  bar.addEventListener('submit', e => e.preventDefault());
+  (table.closest('.pst-scrollable-table-container') || table).before(bar);
+  const q = new URLSearchParams(location.search);  // a link may carry a filter: ?verdict=not reproduced
+  menus.forEach(m => { const v = q.get(m.menu.name); if (v && [...m.menu.options].some(o => o.value === v)) m.menu.value = v; });
+  if (q.get('words')) words.value = q.get('words');
+  update();
+}());

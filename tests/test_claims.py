@@ -1,0 +1,54 @@
+"The ledger: every module knows its page, text from claims cannot act as HTML, and the filters of the rendered table do what they say."
+import html, json, re, shutil, subprocess
+from pathlib import Path
+import pandas as pd, pytest
+from diffcirc import claims as ledger_module
+from diffcirc.audit import claims
+from diffcirc.book import collect
+from diffcirc.claims import COLUMNS, as_json, complete, embedded, ledger_script, ledger_table, page
+from diffcirc.provenance import footer_html, provenance
+
+ROOT = Path(__file__).parent.parent; CHROMIUM = shutil.which('chromium')
+FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+def sample():
+    words = ('reproduced', 'not reproduced', 'not testable')
+    return pd.DataFrame([dict(c, chapter='models', ours='1.0 [0.9, 1.1]', lo=.9, hi=1.1, n_models=12, verdict=words[i % 3], cell='tbl-x', source='nbs/09_models.html#tbl-x') for i, c in enumerate(claims().values())]).reindex(columns=COLUMNS)
+
+@pytest.mark.parametrize('module', ['models', 'attention', 'features', 'information', 'ablation', 'temporal', 'transfer', 'comparison', 'audit'])
+def test_a_chapter_names_its_page(module): assert (ROOT/f'{page(module)}.ipynb').exists()
+
+def test_every_recording_chapter_is_a_module():
+    "record(S, 'name', …) in a notebook: the page it links to is that notebook."
+    for f in (ROOT/'nbs').glob('*.ipynb'):
+        text = ''.join(''.join(c['source']) for c in json.loads(f.read_text())['cells'] if c['cell_type'] == 'code')
+        for m in re.findall(r"^record\(S, '(\w+)'", text, re.M): assert page(m) == f'nbs/{f.stem}'
+
+def test_a_hole_in_the_ledger_is_named():
+    L = sample(); L.loc[3, 'verdict'] = None; L.loc[5, 'cell'] = ''
+    with pytest.raises(ValueError, match=f'{L.id[3]}.*no cell: {L.id[5]}'): complete(L)
+    assert len(complete(sample())) == len(claims())
+
+def test_data_in_a_page_comes_back(tmp_path):
+    L = as_json(sample().head(2).assign(ours='</script><b>&')); p = provenance() | dict(natural='</script>')
+    (tmp_path/'nbs').mkdir(); (tmp_path/'nbs'/'09_models.html').write_text('<table id="tbl-x"></table>' + footer_html(p)); (tmp_path/'nbs'/'20_claims.html').write_text(embedded(L, 'dc-claims') + footer_html(p))
+    got, made = collect(tmp_path); assert got == L and made['where'] == {'tbl-x': 'nbs/09_models'} and made['pages']['nbs/09_models']['natural'] == '</script>'
+
+DRIVE = """<script>addEventListener('load', () => { const out = {}, rows = [...document.querySelectorAll('tbody tr')], seen = () => rows.filter(r => !r.hidden && getComputedStyle(r).display !== 'none');
+ const bar = document.querySelector('.dcl-bar'), [verdict, place] = bar.querySelectorAll('select'), words = bar.querySelector('input'), fire = () => bar.dispatchEvent(new Event('input', {bubbles: true}));
+ out.all = seen().length; verdict.value = 'not reproduced'; fire(); out.not = seen().map(r => r.cells[5].textContent); place.value = 'Table 3'; fire(); out.table3 = seen().map(r => r.cells[1].textContent);
+ verdict.value = ''; place.value = ''; words.value = 'ENTROPY  300'; fire(); out.words = seen().map(r => r.textContent); words.value = 'zzz'; fire(); out.none = seen().length; out.said = bar.querySelector('output').textContent;
+ out.focus = [...bar.querySelectorAll('select, input')].every(e => e.tabIndex === 0 && e.closest('label').textContent.trim()); out.wide = document.documentElement.scrollWidth - innerWidth; document.body.dataset.result = JSON.stringify(out); });</script>"""
+
+@pytest.mark.skipif(not CHROMIUM, reason='no chromium')
+@pytest.mark.parametrize('width', (1000, 500))
+def test_the_filters_filter(tmp_path, width, monkeypatch):
+    monkeypatch.setenv('DIFFCIRC_BOOK', 'x'); L = sample(); cells = lambda r: ''.join(f'<td>{html.escape(str(v))}</td>' for v in (r.statement, r.place, r.paper, r.ours, r.n_models, r.verdict, r.cell))
+    table = '<table class="table" id="tbl-ledger"><thead><tr>' + ''.join(f'<th>{c}</th>' for c in ledger_table(L).df.columns) + '</tr></thead><tbody>' + ''.join(f'<tr>{cells(r)}</tr>' for r in L.itertuples()) + '</tbody></table>'
+    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+    (tmp_path/'p.html').write_text(f'<!doctype html><html><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"></head><body><div class="bd-content">{table}{ledger_script(L)._repr_html_()}</div>{DRIVE}</body></html>')
+    dom = subprocess.run([CHROMIUM, *FLAGS, f'--window-size={width},900', f'--user-data-dir={tmp_path/"profile"}', '--virtual-time-budget=5000', '--dump-dom', (tmp_path/'p.html').as_uri()], capture_output=True, text=True, timeout=120).stdout
+    r = json.loads(html.unescape(re.search(r'data-result="(.*?)"', dom, re.S)[1]))
+    assert r['all'] == len(L) and set(r['not']) == {'not reproduced'} and len(r['not']) == (L.verdict == 'not reproduced').sum()
+    assert 0 < len(r['table3']) < r['all'] and all('Table 3' in p for p in r['table3']) and all('entropy' in w.lower() and '300' in w for w in r['words']) and r['words']
+    assert r['none'] == 0 and r['said'].startswith('0 of') and r['focus'] and r['wide'] <= 0
