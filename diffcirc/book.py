@@ -108,7 +108,7 @@ def run_page(job) -> float|None:
     path, cache = Path(job[0]).resolve(), get_cache(job[1]); nb = read_nbdev(path.read_text())
     try: cache.match_cache_notebook(nb); return tell()
     except KeyError: pass
-    done = single_nb_execution(nb, cwd=str(path.parent), allow_errors=False, timeout=3600, meta_override=True, extra_arguments=['--log-level=40'])  # errors only: it warns of its own transport
+    done = single_nb_execution(nb, cwd=str(path.parent), allow_errors=False, timeout=3600, meta_override=True, startup_timeout=600, extra_arguments=['--log-level=40'])  # errors only: it warns of its own transport
     if done.err is not None: raise RuntimeError(f'{path.name} failed:\n{done.exc_string}')
     cache.cache_notebook_bundle(CacheBundleIn(nb, str(path), data={'execution_seconds': done.time}), check_validity=False, overwrite=True)
     tell(); return done.time
