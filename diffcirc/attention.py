@@ -144,7 +144,7 @@ def plan(st) -> list:
     "All that this chapter measures, for `models.compute`."
     from diffcirc.models import jobs
     refs = lambda d: dict(refs=reference_maps(st.faces[d][1].images, st.faces[d][1].masks))
-    few = dict(timesteps=st.preset.curve, n=min(32, len(st.exam('natural'))))
+    few = dict(timesteps=st.preset.curve, n=min(16, len(st.exam('natural'))))
     return [j for a in ({}, dict(trained=False)) for f, o in ((attention_stats, None), (head_functions, refs)) for j in jobs(st, f, options=o, **a)] + jobs(st, head_importance) + jobs(st, attention_stats, **few)
 
 # %% ../nbs/12_attention.ipynb #a54290cc

@@ -279,7 +279,7 @@ def _edge(est, a, b, πs):
 def plan(st) -> list:
     "All that this chapter measures, for `models.compute`: every method at the preset's timesteps, the default method over time."
     from diffcirc.models import jobs
-    return jobs(st, information_flow) + jobs(st, information_flow, trained=False) + jobs(st, information_flow, st.preset.curve[::2], options=lambda d: dict(method=METHOD))
+    return jobs(st, information_flow) + jobs(st, information_flow, trained=False) + jobs(st, information_flow, st.preset.curve[::2], min(50, len(st.exam('natural'))), options=lambda d: dict(method=METHOD))
 
 # %% ../nbs/14_information.ipynb #66aa3093
 DEPTH = {'encoder early': 'early', 'encoder middle': 'early', 'encoder late': 'middle', 'middle': 'middle', 'decoder early': 'middle', 'decoder middle': 'late', 'decoder late': 'late'}

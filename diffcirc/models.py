@@ -131,7 +131,7 @@ def _compute_one(job): job.table(); tell()
 
 def plan(st: Study) -> list[Job]:
     "All that this chapter measures."
-    some = min(32, len(st.exam('natural')))
+    some = min(16, len(st.exam('natural')))
     return jobs(st, answer) + jobs(st, answer, trained=False) + jobs(st, answer, st.preset.curve, some) + jobs(st, drawn, options=draw_options(st))
 
 # %% ../nbs/09_models.ipynb #715dc6d6

@@ -133,7 +133,7 @@ def rank_agreement(a, b) -> float:
     a, b = stats.rankdata(a), stats.rankdata(b); return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else np.nan
 
 def stability(imp) -> pd.DataFrame:
-    "Rows dataset × seed × timestep (midpoint to the next): `adjacent` rank agreement, and `ceiling`, that between the two halves of the images."
+    "Rows dataset × seed × timestep (midpoint to the next): `adjacent` rank agreement, and `ceiling`, that between two halves of the images at one timestep (each with half as many)."
     full, one, two = impact_vectors(imp), *(impact_vectors(imp[imp.image % 2 == k]) for k in (0, 1)); rows = []
     for (d, s), v in full.groupby(level=[0, 1]):
         t = v.index.get_level_values('timestep'); halves = [rank_agreement(one.loc[(d, s, u)], two.loc[(d, s, u)]) for u in t]; v = v.to_numpy()

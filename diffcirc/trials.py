@@ -93,7 +93,7 @@ def rounded(scores, digits=6) -> np.ndarray:
 
 # %% ../nbs/21b_trials.ipynb #56032716
 KINDS = {'closed form': planted.closed_form, 'closed form, learned': planted.learned_gaussian, 'wired': planted.wired, 'copy, one head able': planted.copy_task, 'copy, free': partial(planted.copy_task, free=True), 'interchange-trained': planted.interchanged}
-TRAINED = {'closed form, learned': 1.5, 'copy, one head able': 1.4, 'copy, free': 1., 'interchange-trained': .75}  # steps, in units of the preset's
+TRAINED = {'closed form, learned': 1., 'copy, one head able': 1.4, 'copy, free': 1., 'interchange-trained': .75}  # steps, in units of the preset's
 
 def trial(kind, seed, steps, n, timesteps, noises) -> pd.DataFrame:
     "Rows noise × timestep × instrument × site: score, true. And one row per check of the planting (instrument 'check') and, for the learned closed form, per band ('band')."
