@@ -48,7 +48,7 @@ class Preset:
 PRESETS = {p.name: p for p in (
     Preset('smoke', 32, 64, 16, 2, 30, 16, 2e-3, 16, (1, 2, 2), temb=32, width=64,
            curve=(50, 250, 450, 650, 850), n_samples=4, ddim_steps=5),
-    Preset('cpu', 32, 2000, 100, 6, 1000, 8, 1e-3, 32, (1, 2, 4), n_samples=16),
+    Preset('cpu', 32, 2000, 100, 6, 1200, 8, 1e-3, 32, (1, 2, 4), n_samples=16),
     Preset('gpu', 32, 2000, 100, 6, 4000, 64, 1e-3, 64, (1, 2, 4), temb=256),
     Preset('paper', 64, 2000, 100, 6, 20000, 64, 2e-4, 256, (1, 2, 2, 4), n_res=3, mid_res=1, temb=256))}
 
