@@ -203,7 +203,7 @@ def copy_task(seed=0, steps=400, free=False) -> Planted:
     "A trained denoiser of copied images. In the circuit: the one head that can reach the partner or, with `free`, the heads that attend to it."
     net = small_unet(seed, keen=True); names = heads(net); able = names[np.random.default_rng(seed).integers(len(names))]
     if not free: confine(net, able)
-    den = Denoiser(net); loss = fit(net, v_loss(net, copied, seed), steps, 3e-3); exam = make_exam(copied(64, 7), (300,)); mass = on_partner(den, exam)
+    den = Denoiser(net); loss = fit(net, v_loss(net, copied, seed), steps, 3e-3); exam = make_exam(copied(400, 7), (300,)); mass = on_partner(den, exam)
     with torch.no_grad(): mse = float((den(*exam.at(300)) - exam.ε).square().mean())
     true = {h for h in names if mass[h] > .5} if free else {able}
     return Planted(den, copied, lambda t: {h: h in true for h in names}, dict(loss=loss, mse=mse, best=copy_error(300), alone=ᾱ[300].item(), mass=max(mass[h] for h in true) if true else max(mass.values()), n_true=len(true)))
