@@ -46,11 +46,9 @@ def translate(cell, flags=('gpu',)):
 # %% ../nbs/90_book.ipynb #4801c383
 def state_hash() -> str:
     "Hash of the package's code, the preset, the faces and the trained weights: what a page depends on besides its own text."
-    import diffcirc
     from diffcirc.core import content_hash, preset
-    root = Path(diffcirc.__file__).parent
-    code = {str(p.relative_to(root)): p.read_bytes().hex() for p in sorted(root.rglob('*')) if p.suffix in ('.py', '.json', '.js', '.css') and p.name != '_modidx.py'}
-    return content_hash(code, preset(), prepared(), home_id(), {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')})
+    from diffcirc.provenance import package_hash
+    return content_hash(package_hash(), preset(), prepared(), home_id(), {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')})
 
 def home_id() -> str:
     "A name that the cache directory keeps: pages executed with another one have recorded their claims elsewhere."
@@ -68,6 +66,7 @@ def prepared() -> dict:
     try: return json.loads((home()/f'prepared-{preset().name}.json').read_text())
     except (OSError, ValueError): return dict(natural=natural_source())
 
+# %% ../nbs/90_book.ipynb #58da047a
 LAST = ('20_claims', '97_reproduce', 'index')  # pages that show what other pages have recorded
 
 def others_hash(text: str, folder='nbs') -> str:
@@ -144,6 +143,7 @@ def collect(folder, names=None) -> tuple[list|None, dict]:  # names: the pages o
     if lost: raise ValueError(f"Claims without a verdict, or whose table or figure is not in the book: {', '.join(lost)}.")
     return claims, dict(pages=pages, where={l: n for n, p in pages.items() for l in p['labels']})
 
+# %% ../nbs/90_book.ipynb #d83c14e7
 def _wall() -> str:
     "How long executing the pages took, where `diffcirc execute` has noted it."
     from diffcirc.core import home, preset

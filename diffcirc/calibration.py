@@ -7,7 +7,7 @@ __all__ = ['MODELS', 'IMAGES', 'NONE', 'STRONG', 'TOLERANCE', 'TABLE', 'SIZES', 
            'Studies', 'simulate', 'components', 'measured', 'worlds', 'design_effect', 'actual_level', 'count',
            'judged', 'rates', 'exact', 'flips', 'pvalues', 'student', 'tests_called', 'truths', 'misses', 'intervals',
            'intervals_called', 'equivalence', 'families', 'discoveries', 'rule', 'verdict_errors',
-           'calibration_of_world', 'Simulation', 'calibration_of_unit', 'claimed_size', 'plan', 'calibrated', 'wide',
+           'calibration_of_world', 'simulation', 'calibration_of_unit', 'claimed_size', 'plan', 'calibrated', 'wide',
            'summary', 'sentences']
 
 # %% ../nbs/22_calibration.ipynb #9c6ae527
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
-from .core import cached_table, code_hash
+from .models import Computation
 from .statistics import ALPHA, GROUPS, MARGIN, MARGIN_D, adjust, bca, cluster_bootstrap, cohens_d, crossed, ks, level_verdict, mean_squares, mixed_effect, permutation, tost, tost_p, verdict
 
 # %% ../nbs/22_calibration.ipynb #71f5c7a4
@@ -224,14 +224,10 @@ def calibration_of_world(world, n, few, rare, d, seed=0) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(r).assign(kind=k) for k, r in rows.items()], ignore_index=True).assign(world=world.name)
 
 # %% ../nbs/22_calibration.ipynb #a8d28dfd
-@dataclass
-class Simulation:
-    "A cached table of simulated studies; stands beside `models.Job` in `models.compute`."
-    instrument: callable  # module-level function of the options → DataFrame
-    options: dict
-    @property
-    def key(self): return [self.options, code_hash('calibration', 'statistics', *(['calibration_others', 'ablation', 'attention', 'features', 'temporal', 'transfer'] if self.instrument.__name__.endswith('others') else []))]
-    def table(self): return cached_table(self.instrument.__name__, self.key, lambda: self.instrument(**self.options), dataset='simulated', seed=self.options.get('seed', 0), run=None, n_images=self.options.get('images', IMAGES), code=self.key[-1])
+def simulation(f, **options) -> Computation:
+    "The cached table of simulated studies that f makes from its options."
+    others = ('calibration_others', 'ablation', 'attention', 'features', 'temporal', 'transfer') if f.__name__.endswith('others') else ()
+    return Computation(f, options, ('calibration', 'statistics', *others), dict(dataset='simulated', seed=options.get('seed', 0), run=None, n_images=options.get('images', IMAGES)))
 
 def calibration_of_unit(share, images, n, models=MODELS, seed=0) -> pd.DataFrame:
     "False positives of the three units at a share of variance between models and a number of images (nine tenths of the rest between images)."
@@ -252,8 +248,8 @@ def plan(st) -> list:
     "All simulations of this chapter. The worlds come from measured tables, so plan this after those chapters are computed."
     from diffcirc.calibration_others import calibration_of_others
     n, few, rare, other, point = SIZES.get(st.preset.name, SIZES['cpu']); d = claimed_size()
-    return ([Simulation(calibration_of_world, dict(world=tuple(w), n=n, few=few, rare=rare, d=d)) for w in worlds(measured(st))] + [Simulation(calibration_of_others, dict(n=other))]
-            + [Simulation(calibration_of_unit, dict(share=s, images=i, n=point)) for s, i in [(s, 100) for s in SHARES] + [(.1, i) for i in COUNTS if i != 100]])
+    return ([simulation(calibration_of_world, world=tuple(w), n=n, few=few, rare=rare, d=d) for w in worlds(measured(st))] + [simulation(calibration_of_others, n=other)]
+            + [simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in [(s, 100) for s in SHARES] + [(.1, i) for i in COUNTS if i != 100]])
 
 def calibrated(st) -> tuple:
     "(errors of all worlds with their rates, false positives by unit with theirs), from the cache or computed now."

@@ -64,6 +64,7 @@ def circuit_map(cfg,     # UNetConfig
     stills = {k: _still_map(cfg, scale, ts, at, names, o) for k, o in tables.items()}
     return Interactive(_map_page(data, stills, scale), alt)
 
+# %% ../nbs/11b_circuitmap.ipynb #ce0b7da8
 def _asset(name): return (files('diffcirc')/name).read_text(encoding='utf-8')
 
 def _map_page(data, stills, scale) -> str:

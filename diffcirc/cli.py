@@ -42,14 +42,16 @@ def execute():
     began = time.perf_counter(); done = run_pages()
     if done: effort('execute', wall=time.perf_counter() - began, **done)
 
+# %% ../nbs/91_cli.ipynb #cf9f3c4f
 def effort(step, **seconds):
-    "Keep seconds and peak memory (MB, of the largest process) of a step of `make book`, for the page on reproduction. The longest time stays: another was shortened by the cache."
+    "Keep seconds and peak memory (MiB, of the largest process) of a step of `make book`, for the page on reproduction. The longest time stays: another was shortened by the cache."
     import resource
-    path = home()/f'effort-{preset().name}.json'; peak = max(resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))/1024
+    from diffcirc.provenance import peak_memory
+    path = home()/f'effort-{preset().name}.json'; peak = max(map(peak_memory, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
     try: log = json.loads(path.read_text())
     except (OSError, ValueError): log = {}
     old = log.get(step, {}).get('seconds', {})
-    log[step] = dict(seconds={**old, **{k: round(max(v, old.get(k, 0)), 1) for k, v in seconds.items()}}, peak_mb=round(max(peak, log.get(step, {}).get('peak_mb', 0))))
+    log[step] = dict(seconds={**old, **{k: round(max(v, old.get(k, 0)), 1) for k, v in seconds.items()}}, peak_mb=max(peak, log.get(step, {}).get('peak_mb', 0)))
     atomic_write(path, json.dumps(log))
 
 def train_one(dataset, seed):

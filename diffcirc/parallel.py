@@ -51,6 +51,7 @@ def tell(*message):
     "From inside a job: send a message to the process that started it."
     if _heard is not None: _heard.put(message)
 
+# %% ../nbs/08b_parallel.ipynb #12b07200
 def side_by_side(f,          # module-level function of one job
                  jobs: list, # picklable
                  workers: int,
@@ -69,6 +70,7 @@ def side_by_side(f,          # module-level function of one job
             for p in list(pool._processes.values()): p.terminate()
             pool.shutdown(wait=False, cancel_futures=True); raise
 
+# %% ../nbs/08b_parallel.ipynb #35208f46
 @contextmanager
 def _one_thread_each():
     "torch.set_num_threads does not reach numpy and scipy, whose threads fight over the cores: KSG and Gram matrices took four times as long."

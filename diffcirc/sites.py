@@ -91,6 +91,7 @@ def _hook(s: Site, edit):
         return new
     return run
 
+# %% ../nbs/10_sites.ipynb #de700e4f
 def _checked(s, old, new):
     if not isinstance(new, Tensor): raise ValueError(f'The edit at {s.name} returned {type(new).__name__}; an edit returns a tensor of the same shape.')
     if new.shape != old.shape: raise ValueError(f'The edit at {s.name} turned shape {tuple(old.shape)} into {tuple(new.shape)}; an edit keeps the shape.')
@@ -118,6 +119,7 @@ def scale(α):
     "Multiply the contribution by α."
     return lambda x: α*x
 
+# %% ../nbs/10_sites.ipynb #41c54d8a
 def resample(seed=0):
     "Resample-ablation: every image gets the contribution of another image of the batch (use batches of one timestep)."
     def f(x):
@@ -167,6 +169,7 @@ def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> 
             rows += [pd.DataFrame(dict(timestep=t, image=np.arange(i, i + len(x)), site=' + '.join(n), mse=m.cpu().numpy(), clean=clean.cpu().numpy())) for n, m in edited.items()]
     return pd.concat(rows, ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
 
+# %% ../nbs/10_sites.ipynb #cd242b47
 def _edited_errors(denoiser, x, t, ε, where: dict, edit):
     "Per-image error of the clean network (b,) and of each edited one, going on from the clean state before the edit."
     net, out = denoiser.net, {}

@@ -208,6 +208,7 @@ class Run:
         net = UNet(self.net_config); net.load_state_dict(load_tensors(self.folder/'model.safetensors')[0])
         return Denoiser(net.to(device).eval().requires_grad_(False))
 
+# %% ../nbs/08_training.ipynb #32d7e559
 def images_hash(faces: FaceSet) -> str:
     "What training sees of the data: the images and the name of their source."
     return content_hash(faces.name, faces.images)

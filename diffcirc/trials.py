@@ -4,23 +4,21 @@
 
 # %% auto #0
 __all__ = ['INSTRUMENTS', 'KINDS', 'TRAINED', 'GOOD', 'by_ablation', 'by_patching', 'by_norm', 'by_specialization',
-           'by_information', 'by_complexity', 'auc', 'precision_at_k', 'rounded', 'trial', 'Trial', 'trials', 'plan',
-           'results', 'marks', 'write_csv', 'over_seeds', 'judged', 'try_out', 'sentence']
+           'by_information', 'by_complexity', 'precision_at_k', 'rounded', 'trial', 'trials', 'plan', 'results',
+           'marks', 'write_csv', 'over_seeds', 'judged', 'try_out', 'sentence']
 
 # %% ../nbs/21b_trials.ipynb #ef5f1521
 import math
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from torch import Tensor
 from . import planted
 from .attention import attention_stats
-from .core import Preset, atomic_write, cached_table, code_hash, preset
-from .diffusion import Denoiser, Exam, make_exam
-from .features import complexity, feature_stats
+from .core import Preset, atomic_write, home, preset
+from .diffusion import Exam, make_exam
+from .features import auc, complexity, feature_stats
 from .information import METHOD, information_flow
+from .models import Computation, compute
 from .sites import capturing, editing, mean, patch, resample, sites, sweep, zero
 
 # %% ../nbs/21b_trials.ipynb #14dcb733
@@ -74,12 +72,6 @@ INSTRUMENTS = {'zero-ablation': partial(by_ablation, zero), 'mean-ablation': par
                'attention specialization': by_specialization, 'information flow': by_information, 'feature complexity': by_complexity, 'norm (baseline)': by_norm}
 
 # %% ../nbs/21b_trials.ipynb #4014dd8c
-def auc(scores, true) -> float:
-    "P(score of a true site > score of a false one) + ½ P(equal); scores (n,), true (n,) bool. NaN without sites of both sorts."
-    s, true = np.asarray(scores, float), np.asarray(true, bool); k, n = true.sum(), len(true)
-    if not 0 < k < n: return math.nan
-    return float((stats.rankdata(s)[true].sum() - k*(k + 1)/2)/(k*(n - k)))
-
 def precision_at_k(scores, true) -> float:
     "Share of true sites among the k with the highest scores, k = number of true sites; ties are shared out as by chance."
     s, true = np.asarray(scores, float), np.asarray(true, bool); k = int(true.sum())
@@ -108,34 +100,17 @@ def trial(kind, seed, steps, n, timesteps, noises) -> pd.DataFrame:
     return pd.concat([*[r for r in rows if len(r)], pd.DataFrame(checks)], ignore_index=True).astype({'score': float}).assign(kind=kind, seed=seed)
 
 # %% ../nbs/21b_trials.ipynb #6941e909
-@dataclass(frozen=True)
-class Trial:
-    "A trial to be computed by `models.compute`."
-    kind: str
-    seed: int
-    steps: int
-    n: int
-    timesteps: tuple
-    noises: int
-    instrument = staticmethod(trial)
-
-    @property
-    def options(self): return (self.kind, self.seed, self.steps, self.n, self.timesteps, self.noises)
-    @property
-    def key(self): return [*self.options, code_hash('planted', 'trials', 'sites', 'unet', 'diffusion', 'attention', 'features', 'information')]
-    def table(self): return cached_table('trial', self.key, lambda: trial(*self.options), kind=self.kind, seed=self.seed, n_images=self.n, timesteps=list(self.timesteps), code=self.key[-1])
-
-def trials(p: Preset|None = None) -> list[Trial]:
+def trials(p: Preset|None = None) -> list[Computation]:
     "The trials of a preset: all kinds × seeds, smaller at `smoke`."
     p = p or preset(); small = p.name == 'smoke'; seeds, steps = (2, 20) if small else (5, 400) if p.name == 'cpu' else (10, 1500)
-    return [Trial(k, s, steps, 16 if small else 48, tuple(p.timesteps), 1 if small else 2) for k in KINDS for s in range(seeds)]
+    same = dict(steps=steps, n=16 if small else 48, timesteps=tuple(p.timesteps), noises=1 if small else 2); code = ('planted', 'trials', 'sites', 'unet', 'diffusion', 'attention', 'features', 'information')
+    return [Computation(trial, dict(kind=k, seed=s, **same), code, dict(kind=k, seed=s, n_images=same['n'], timesteps=list(p.timesteps))) for k in KINDS for s in range(seeds)]
 
 def plan(st=None) -> list: return trials(None if st is None else st.preset)
 
 # %% ../nbs/21b_trials.ipynb #228d9824
 def results(p: Preset|None = None) -> pd.DataFrame:
     "All trials' tables, one below the other; measured now where they are not in the cache."
-    from diffcirc.models import compute
     todo = trials(p); compute(todo); return pd.concat([t.table() for t in todo], ignore_index=True)
 
 def marks(res) -> pd.DataFrame:
@@ -175,9 +150,12 @@ def try_out(instrument, kind='wired', seeds=5, n=48, timesteps=(100, 300, 600)) 
     return float(np.mean(out))
 
 # %% ../nbs/21b_trials.ipynb #b523df34
+@lru_cache
+def _judged(p, where): return judged(marks(results(p)))
+
 def sentence(instrument, p: Preset|None = None) -> str:
     "One sentence for the chapter that uses the instrument: on which planted circuits it finds the parts, and on which it fails."
-    d = judged(marks(results(p))); d = d[d.instrument == instrument]; part = lambda v: [f"{r.kind} (AUC {getattr(r, 'mean'):.2f} [{r.lo:.2f}, {r.hi:.2f}])" for r in d[d.verdict.isin(v)].itertuples()]
+    d = _judged(p or preset(), str(home())); d = d[d.instrument == instrument]; part = lambda v: [f"{r.kind} (AUC {getattr(r, 'mean'):.2f} [{r.lo:.2f}, {r.hi:.2f}])" for r in d[d.verdict.isin(v)].itertuples()]
     good, some, bad = part(['finds it']), part(['better than chance']), part(['fails', 'misleads']); n = int(d.n.max()) if len(d) else 0
     text = '; '.join(t for t in (good and 'it finds the parts of ' + ', '.join(good), some and 'it does better than chance on ' + ', '.join(some), bad and '**it fails on** ' + ', '.join(bad)) if t)
     return f"On planted circuits, whose parts are known ({n} networks of each kind), {instrument}: {text or 'too few networks to tell'}."

@@ -163,6 +163,7 @@ class State:
     saved: dict
     at: int = 0
 
+# %% ../nbs/05_unet.ipynb #8c62f30f
 class UNet(nn.Module):
     "x (b, channels, size, size), timesteps t (b,) → (b, channels, size, size). `plan` is the forward pass, step by step."
     def __init__(self, cfg: UNetConfig):

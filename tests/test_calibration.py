@@ -74,9 +74,9 @@ def test_the_components_that_went_in_come_out():
     assert [x.name for x in C.worlds({'a': c})] == ['none', 'a', 'strong'] and C.worlds({'b': c.assign(model=np.nan)})[1].name == 'strong'  # what cannot be estimated makes no world
 
 def test_errors_are_repeatable_and_found_again(tmp_path, monkeypatch):
-    monkeypatch.setenv('DIFFCIRC_HOME', str(tmp_path)); job = C.Simulation(C.calibration_of_unit, dict(share=.5, images=10, n=50)); a = job.table(); made = list(tmp_path.rglob('*.parquet'))
+    monkeypatch.setenv('DIFFCIRC_HOME', str(tmp_path)); job = C.simulation(C.calibration_of_unit, share=.5, images=10, n=50); a = job.table(); made = list(tmp_path.rglob('*.parquet'))
     assert len(made) == 1 and made[0].name.startswith('calibration_of_unit') and job.table().equals(a) and C.calibration_of_unit(.5, 10, 50).equals(a) and not C.calibration_of_unit(.5, 10, 50, seed=1).equals(a)
-    assert C.Simulation(C.calibration_of_unit, dict(share=.4, images=10, n=50)).key != job.key
+    assert C.simulation(C.calibration_of_unit, share=.4, images=10, n=50).key != job.key
 
 def test_claims_have_the_size_that_the_paper_prints(): assert C.claimed_size() == .65
 def test_bad_worlds_are_named():
