@@ -14,10 +14,17 @@ HERE, ROWS = Path(__file__).parent, []
 
 def paired(what, baseline, ours, n=7):
     "Time both in turn; keep the medians and their ratio."
-    baseline(); ours(); a, b = [], []
+    baseline()
+    ours()
+    a, b = [], []
     for _ in range(n):
-        for f, into in ((baseline, a), (ours, b)): t = time.perf_counter(); f(); into.append(time.perf_counter() - t)
-    ROWS.append(dict(what=what, baseline_s=statistics.median(a), ours_s=statistics.median(b), speedup=statistics.median(x/y for x, y in zip(a, b)), runs=n)); print(ROWS[-1], flush=True)
+        for f, into in ((baseline, a), (ours, b)):
+            t = time.perf_counter()
+            f()
+            into.append(time.perf_counter() - t)
+    ROWS.append(dict(what=what, baseline_s=statistics.median(a), ours_s=statistics.median(b),
+                     speedup=statistics.median(x/y for x, y in zip(a, b)), runs=n))
+    print(ROWS[-1], flush=True)
 
 def trainer(batch=8):
     x = torch.rand(256, 3, 32, 32)*2 - 1
@@ -28,7 +35,8 @@ def training_step():
     plain = nn.GroupNorm.forward, torch.nn.functional.scaled_dot_product_attention
     def run(norm, attention):
         def go():
-            unet.GroupNorm.forward, unet.fused_attention = norm, attention; [tr.step() for _ in range(4)]
+            unet.GroupNorm.forward, unet.fused_attention = norm, attention
+            [tr.step() for _ in range(4)]
             unet.GroupNorm.forward, unet.fused_attention = ours
         return go
     paired('training step: group norm backward', run(plain[0], ours[1]), run(*ours))
@@ -36,7 +44,8 @@ def training_step():
     paired('training step: both', run(*plain), run(*ours))
 
 def head_sweep():
-    den = untrained(unet.UNetConfig.from_preset(preset('cpu'))); exam = make_exam(torch.rand(32, 3, 32, 32)*2 - 1, (300,))
+    den = untrained(unet.UNetConfig.from_preset(preset('cpu')))
+    exam = make_exam(torch.rand(32, 3, 32, 32)*2 - 1, (300,))
     for label, names in (('heads', unet.heads(den.net)), ('all sites', list(sites(den.net)))):
         def plain():
             answer(den, exam)
@@ -44,14 +53,33 @@ def head_sweep():
                 with editing(den.net, {n: zero}): answer(den, exam)
         paired(f'sweep over {label}: going on from the edited block', plain, lambda: sweep(den, exam, names), 3)
 
-def _steps(n): torch.set_num_threads(1); keep_big_buffers(); tr = trainer(); tr.step(); t = time.perf_counter(); [tr.step() for _ in range(n)]; return time.perf_counter() - t
+def _steps(n):
+    torch.set_num_threads(1)
+    keep_big_buffers()
+    tr = trainer()
+    tr.step()
+    t = time.perf_counter()
+    [tr.step() for _ in range(n)]
+    return time.perf_counter() - t
 
 def side_by_side(n=30):
     "Two trainings: one after the other on two threads, against side by side on one thread each."
-    torch.set_num_threads(2); keep_big_buffers(); tr = trainer(); tr.step(); t = time.perf_counter(); [tr.step() for _ in range(2*n)]; serial = time.perf_counter() - t
+    torch.set_num_threads(2)
+    keep_big_buffers()
+    tr = trainer()
+    tr.step()
+    t = time.perf_counter()
+    [tr.step() for _ in range(2*n)]
+    serial = time.perf_counter() - t
     with mp.get_context('spawn').Pool(2) as pool: pair = max(pool.map(_steps, [n, n]))
-    ROWS.append(dict(what='two trainings: one thread each, side by side', baseline_s=serial, ours_s=pair, speedup=serial/pair, runs=1)); print(ROWS[-1])
+    ROWS.append(dict(what='two trainings: one thread each, side by side', baseline_s=serial, ours_s=pair,
+                     speedup=serial/pair, runs=1))
+    print(ROWS[-1])
 
 if __name__ == '__main__':
-    torch.set_num_threads(1); training_step(); head_sweep(); side_by_side()
-    pd.DataFrame(ROWS).round(4).to_csv(HERE/'results.csv', index=False); (HERE/'results.json').write_text(json.dumps(environment() | dict(preset='cpu', batch=8), indent=1) + '\n')
+    torch.set_num_threads(1)
+    training_step()
+    head_sweep()
+    side_by_side()
+    pd.DataFrame(ROWS).round(4).to_csv(HERE/'results.csv', index=False)
+    (HERE/'results.json').write_text(json.dumps(environment() | dict(preset='cpu', batch=8), indent=1) + '\n')

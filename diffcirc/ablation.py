@@ -11,7 +11,8 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 from .diffusion import Denoiser, Exam, sample
 from .models import Study, jobs
-from .sites import capturing, editing, jostle, mean, parts, patch, permuted, resample, scale, sites, sweep, temperature, uniform, zero
+from .sites import (capturing, editing, jostle, mean, parts, patch, permuted, resample, scale, sites, sweep,
+                            temperature, uniform, zero)
 
 # %% ../nbs/15_ablation.ipynb #fe92504d
 LEVELS = ('low', 'intermediate', 'high')
@@ -28,13 +29,18 @@ def _collect(names, key) -> dict:
     for n in names: out.setdefault(key(n), []).append(n)
     return {k: tuple(v) for k, v in out.items()}
 
+# %% ../nbs/15_ablation.ipynb #12527c0d
 def targets(net, kind: str, draws=6) -> dict[str, tuple]:
-    "{name: sites edited together} of one kind: block, skip, head, layer (attention), group (Table 3), level, random (blocks drawn at random, as many as a group of several has)."
+    """{name: sites edited together} of one kind: block, skip, head, layer (attention), group (Table 3), level, random
+    (blocks drawn at random, as many as a group of several has)."""
     known = sites(net); all_ = [n for n, s in known.items() if s.kind == 'block']
     if kind in ('block', 'skip', 'head'): return {n: (n,) for n, s in known.items() if s.kind == kind}
     if kind == 'layer': return {n: (n,) for n in parts(net)[2]}
-    if kind in ('group', 'level'): return _collect(all_, (lambda n: known[n].group) if kind == 'group' else (lambda n: level(net, n)))
-    if kind != 'random': raise ValueError(f"There is no kind of target {kind!r}; choose from block, skip, head, layer, group, level, random.")
+    if kind in ('group', 'level'):
+        return _collect(all_, (lambda n: known[n].group) if kind == 'group' else (lambda n: level(net, n)))
+    if kind != 'random':
+        raise ValueError(f"There is no kind of target {kind!r}; choose from block, skip, head, layer, group, level, "
+                         "random.")
     groups, rng, out = targets(net, 'group').values(), np.random.default_rng(0), {}
     for k in sorted({len(g) for g in groups if len(g) > 1}):
         sets = {tuple(sorted(rng.choice(len(all_), k, replace=False))) for _ in range(4*draws)}
@@ -43,19 +49,22 @@ def targets(net, kind: str, draws=6) -> dict[str, tuple]:
     return out
 
 # %% ../nbs/15_ablation.ipynb #bdcfb37d
-EDITS = {'zero': zero, 'mean': mean, 'resample': resample(0), 'noise': jostle(0), 'uniform': uniform, 'permuted': permuted(0),
+EDITS = {'zero': zero, 'mean': mean, 'resample': resample(0), 'noise': jostle(0), 'uniform': uniform,
+         'permuted': permuted(0),
          'sharper': temperature(.5), 'flatter': temperature(2.)}
 DOSES = (0., .5, 1., 1.5, 2.)
 
 def edit_of(name: str):
     "The edit called `name`: a key of EDITS, or `×α` for scaling."
     if name.startswith('×'): return scale(float(name[1:]))
-    if name not in EDITS: raise ValueError(f"There is no edit {name!r}; choose from {', '.join(EDITS)}, or ×α such as ×0.5.")
+    if name not in EDITS:
+        raise ValueError(f"There is no edit {name!r}; choose from {', '.join(EDITS)}, or ×α such as ×0.5.")
     return EDITS[name]
 
 def ablate(denoiser, exam: Exam, kinds=('block', 'skip', 'group'), how=('zero',), batch=50) -> pd.DataFrame:
     "Rows image × timestep × target × edit: kind, site (the target's name), edit, mse, clean, impact (Eq. 5)."
-    den = Denoiser(denoiser.net.to(memory_format=torch.channels_last), denoiser.output); out = []
+    den = Denoiser(denoiser.net.to(memory_format=torch.channels_last), denoiser.output)
+    out = []
     named = [(k, n, s) for k in kinds for n, s in targets(den.net, k).items()]
     for h in how:
         d = sweep(den, exam, list(dict.fromkeys(s for _, _, s in named)), edit_of(h), batch=min(batch, len(exam)))
@@ -65,40 +74,51 @@ def ablate(denoiser, exam: Exam, kinds=('block', 'skip', 'group'), how=('zero',)
 
 # %% ../nbs/15_ablation.ipynb #3735335d
 def impacts(frame, by=('site', 'timestep')) -> pd.DataFrame:
-    "One row per dataset × model × `by`: mean mse and clean error over images, impact (Eq. 5, ratio of means), kept (edited over clean accuracy)."
+    """One row per dataset × model × `by`: mean mse and clean error over images, impact (Eq. 5, ratio of means), kept
+    (edited over clean accuracy)."""
     m = frame.groupby(['dataset', 'seed', *by], observed=True, sort=False)[['mse', 'clean']].mean().reset_index()
     return m.assign(impact=m.mse/m.clean - 1, kept=(1 - m.mse)/(1 - m.clean))
 
 def over_images(frame, by=('dataset', 'site'), draws=999, level=.95) -> pd.DataFrame:
-    "Percentile bootstrap over images of the mean impact of the models: columns `by`, mean, lo, hi. All models see the same resampled images."
+    """Percentile bootstrap over images of the mean impact of the models: columns `by`, mean, lo, hi. All models see the
+    same resampled images."""
     rows, q = [], (.5 - level/2, .5 + level/2)
     for key, g in frame.groupby(list(by), observed=True, sort=False):
-        e, c = (g.pivot_table(index='seed', columns='image', values=v).to_numpy() for v in ('mse', 'clean')); n = e.shape[1]
-        W = np.random.default_rng(0).multinomial(n, [1/n]*n, draws); b = ((W @ e.T)/(W @ c.T) - 1).mean(1)
+        e, c = (g.pivot_table(index='seed', columns='image', values=v).to_numpy() for v in ('mse', 'clean'))
+        n = e.shape[1]
+        W = np.random.default_rng(0).multinomial(n, [1/n]*n, draws)
+        b = ((W @ e.T)/(W @ c.T) - 1).mean(1)
         rows.append((*key, (e.mean(1)/c.mean(1) - 1).mean(), *np.quantile(b, q)))
     return pd.DataFrame(rows, columns=[*by, 'mean', 'lo', 'hi'])
 
 # %% ../nbs/15_ablation.ipynb #137bca86
 def _resampled(scores, draws=2000):
     "Mean impact per resampled set of models (draws, sites), the mean itself, and the names."
-    m = scores.pivot_table(index='seed', columns='site', values='impact', sort=False); W = np.random.default_rng(0).multinomial(len(m), [1/len(m)]*len(m), draws)/len(m)
+    m = scores.pivot_table(index='seed', columns='site', values='impact', sort=False)
+    W = np.random.default_rng(0).multinomial(len(m), [1/len(m)]*len(m), draws)/len(m)
     return W @ m.to_numpy(), m.mean().to_numpy(), list(m.columns)
 
 def ranks(scores, draws=2000) -> pd.DataFrame:
-    "Scores of one dataset (rows seed × site, `impact`) → site, rank (1 = largest), lo, hi (95 % bootstrap over models), first (how often it ranks first)."
+    """Scores of one dataset (rows seed × site, `impact`) → site, rank (1 = largest), lo, hi (95 % bootstrap over
+    models), first (how often it ranks first)."""
     b, m, names = _resampled(scores, draws); place = stats.rankdata(-b, axis=1)
     lo, hi = np.quantile(place, (.025, .975), axis=0, method='nearest')
-    return pd.DataFrame(dict(site=names, rank=stats.rankdata(-m).astype(int), lo=lo.astype(int), hi=hi.astype(int), first=(place == 1).mean(0)))
+    return pd.DataFrame(dict(site=names, rank=stats.rankdata(-m).astype(int), lo=lo.astype(int), hi=hi.astype(int),
+                             first=(place == 1).mean(0)))
 
+# %% ../nbs/15_ablation.ipynb #06210dd1
 def agreement(scores, reference: dict, draws=2000) -> tuple:
-    "Spearman correlation of the sites' impacts with `reference` {site: number}, and its 95 % bootstrap interval over models."
+    """Spearman correlation of the sites' impacts with `reference` {site: number}, and its 95 % bootstrap interval over
+    models."""
     b, m, names = _resampled(scores, draws); ref = stats.rankdata([reference[n] for n in names])
     corr = lambda x: np.array([np.corrcoef(r, ref)[0, 1] for r in stats.rankdata(np.atleast_2d(x), axis=1)])
     return corr(m)[0], *np.quantile(corr(b), (.025, .975))
 
 def reversals(a, b) -> list:
-    "Pairs of sites (i, j) with i before j in scores `a` and after it in `b`, both differences with a 95 % interval over models that excludes zero."
-    A, B = (s.pivot_table(index='seed', columns='site', values='impact', sort=False) for s in (a, b)); out = []
+    """Pairs of sites (i, j) with i before j in scores `a` and after it in `b`, both differences with a 95 % interval
+    over models that excludes zero."""
+    A, B = (s.pivot_table(index='seed', columns='site', values='impact', sort=False) for s in (a, b))
+    out = []
     def sure(d):
         half = stats.t.ppf(.975, max(len(d) - 1, 1))*d.std(ddof=1)/len(d)**.5
         return np.sign(d.mean())*(len(d) > 1 and abs(d.mean()) > half)
@@ -109,12 +129,16 @@ def reversals(a, b) -> list:
 # %% ../nbs/15_ablation.ipynb #bdaa4ebf
 def protocols(st: Study) -> dict:
     "Name → (instrument, arguments of `measure`) of everything this chapter measures."
-    n = len(st.exam('natural')); few = lambda k: dict(n=min(k, n)); at = dict(timesteps=(300,)); o = lambda **kw: dict(options=lambda d: kw)
+    n = len(st.exam('natural'))
+    few = lambda k: dict(n=min(k, n))
+    at = dict(timesteps=(300,))
+    o = lambda **kw: dict(options=lambda d: kw)
     return {'layers': (ablate, {}),
             'untrained': (ablate, few(6) | dict(trained=False)),
             'kinds': (ablate, at | few(32) | o(kinds=('group',), how=('mean', 'resample', 'noise'))),
             'random': (ablate, at | few(32) | o(kinds=('random',))),
-            'attention': (ablate, at | few(12) | o(kinds=('head', 'layer'), how=('uniform', 'permuted', 'sharper', 'flatter'))),
+            'attention': (ablate,
+                          at | few(12) | o(kinds=('head', 'layer'), how=('uniform', 'permuted', 'sharper', 'flatter'))),
             'doses': (ablate, at | few(16) | o(kinds=('level',), how=tuple(f'×{α:g}' for α in DOSES if α != 1))),
             'routes': (routes, at | few(16))}
 
@@ -123,39 +147,53 @@ def plan(st: Study) -> list:
     return [j for f, kw in protocols(st).values() for j in jobs(st, f, **kw)] + sample_jobs(st)
 
 def borrowed(st: Study) -> dict:
-    "Name → (instrument, arguments of `measure`) of what other chapters measure and this one shows: heads removed (attention), every site over all timesteps (temporal)."
+    """Name → (instrument, arguments of `measure`) of what other chapters measure and this one shows: heads removed
+    (attention), every site over all timesteps (temporal)."""
     from diffcirc.attention import head_importance
     from diffcirc.temporal import component_impacts, few
     return {'heads': (head_importance, {}), 'curves': (component_impacts, dict(timesteps=st.preset.curve, n=few(st)))}
 
 # %% ../nbs/15_ablation.ipynb #e014e3bd
 def routes(denoiser, exam: Exam, batch=50) -> pd.DataFrame:
-    "Rows image × timestep × encoder block (`site`) × `route`: mse when the block's contribution is missing on that route only (a skip edge or `middle`) or on `all`; clean; impact."
-    net, known, out = denoiser.net.to(memory_format=torch.channels_last), sites(denoiser.net), []; dev = next(net.parameters()).device
-    edges, encoder = targets(net, 'skip'), [n for n, s in known.items() if s.kind == 'block' and s.group.startswith('encoder')]
+    """Rows image × timestep × encoder block (`site`) × `route`: mse when the block's contribution is missing on that
+    route only (a skip edge or `middle`) or on `all`; clean; impact."""
+    net, known, out = denoiser.net.to(memory_format=torch.channels_last), sites(denoiser.net), []
+    dev = next(net.parameters()).device
+    edges, encoder = targets(net, 'skip'), [n for n, s in known.items() if s.kind == 'block'
+                                            and s.group.startswith('encoder')]
     for t in exam.timesteps:
         x_t, tt = exam.at(t)
         for i in range(0, len(exam), batch):
-            x, s, ε = (a[i:i+batch].to(dev) for a in (x_t, tt, exam.ε)); image = np.arange(i, i + len(x))
+            x, s, ε = (a[i:i+batch].to(dev) for a in (x_t, tt, exam.ε))
+            image = np.arange(i, i + len(x))
             run = lambda edits: _run(denoiser, x, s, ε, edits, edges)
             clean, whole = run({})
             for b in encoder:
-                later = [k for k in whole if known[k].step > known[b].step]; mse = {}; mse['all'], gone = run({b: zero})
+                later = [k for k in whole if known[k].step > known[b].step]
+                mse = {}
+                mse['all'], gone = run({b: zero})
                 for k in later: mse[k] = run({k: patch(gone[k])})[0]
                 mse['middle'] = run({b: zero} | {k: patch(whole[k]) for k in later})[0]
-                out += [pd.DataFrame(dict(timestep=t, image=image, site=b, route=r, mse=m.cpu().numpy(), clean=clean.cpu().numpy())) for r, m in mse.items()]
+                out += [pd.DataFrame(dict(timestep=t, image=image, site=b, route=r, mse=m.cpu().numpy(),
+                                          clean=clean.cpu().numpy())) for r, m in mse.items()]
     return pd.concat(out, ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
 
 def _run(denoiser, x, t, ε, edits, names):
     "Per-image error (b,) under edits, and what passed over the edges `names`."
-    with editing(denoiser.net, edits), capturing(denoiser.net, names) as seen: e = (denoiser(x, t) - ε).square().mean((1, 2, 3))
+    with editing(denoiser.net, edits), capturing(denoiser.net, names) as seen:
+        e = (denoiser(x, t) - ε).square().mean((1, 2, 3))
     return e, seen
 
 # %% ../nbs/15_ablation.ipynb #529d2976
 def edited_samples(denoiser, exam: Exam, n=5, steps=50) -> pd.DataFrame:
-    "Samples drawn by DDIM from the same noise, clean and with each layer group zero-ablated: rows edit × image, columns site, image and one per pixel."
-    dev = next(denoiser.parameters()).device; shape = exam.x0.shape[1:]; net = denoiser.net.to(memory_format=torch.channels_last)
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)]).to(dev); out = []
+    """Samples drawn by DDIM from the same noise, clean and with each layer group zero-ablated: rows edit × image,
+    columns site, image and one per pixel."""
+    dev = next(denoiser.parameters()).device
+    shape = exam.x0.shape[1:]
+    net = denoiser.net.to(memory_format=torch.channels_last)
+    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)]).to(
+        dev)
+    out = []
     for name, sites_ in {'clean': (), **targets(net, 'group')}.items():
         with editing(net, dict.fromkeys(sites_, zero)): x = sample(denoiser, noise, steps)
         out.append(pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str).assign(site=name, image=range(n)))

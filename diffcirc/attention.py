@@ -19,9 +19,12 @@ from .unet import attention_layers, heads, head_parts
 
 # %% ../nbs/12_attention.ipynb #54b9063b
 def entropy(A) -> Tensor:
-    "Eq. 1: bits per query, averaged over queries. A (…, n, n), rows sum to 1 → (…). ValueError for NaN or rows that do not sum to 1."
-    if not torch.isfinite(A).all(): raise ValueError('The attention map holds NaN or infinite values; look at the layer that made it.')
-    if (A.sum(-1) - 1).abs().max() > 1e-3: raise ValueError('The rows of an attention map sum to 1; these do not. Pass the map after the softmax.')
+    """Eq. 1: bits per query, averaged over queries. A (…, n, n), rows sum to 1 → (…). ValueError for NaN or rows that
+    do not sum to 1."""
+    if not torch.isfinite(A).all():
+        raise ValueError('The attention map holds NaN or infinite values; look at the layer that made it.')
+    if (A.sum(-1) - 1).abs().max() > 1e-3:
+        raise ValueError('The rows of an attention map sum to 1; these do not. Pass the map after the softmax.')
     return -torch.special.xlogy(A, A).sum(-1).mean(-1) / math.log(2)
 
 def specialization(A) -> Tensor:
@@ -60,42 +63,55 @@ def attention_stats(denoiser, exam: Exam) -> pd.DataFrame:
     for t, images, maps in each_map(denoiser, exam):
         for layer, A in maps.items():
             H, D = entropy(A).cpu().numpy(), attended_distance(A).cpu().numpy()
-            for h in range(A.shape[1]): rows.append(pd.DataFrame(dict(timestep=t, image=list(images), head=f'{layer}.h{h}', entropy=H[:, h], distance=D[:, h], h_max=math.log2(A.shape[-1]))))
-    return pd.concat(rows, ignore_index=True).assign(share=lambda d: d.entropy/d.h_max, specialization=lambda d: 1 - d.entropy/d.h_max)
+            for h in range(A.shape[1]):
+                rows.append(pd.DataFrame(dict(timestep=t, image=list(images), head=f'{layer}.h{h}', entropy=H[:, h],
+                                              distance=D[:, h], h_max=math.log2(A.shape[-1]))))
+    return pd.concat(rows, ignore_index=True).assign(share=lambda d: d.entropy/d.h_max,
+                                                     specialization=lambda d: 1 - d.entropy/d.h_max)
 
 # %% ../nbs/12_attention.ipynb #eab1f330
 def head_importance(denoiser, exam: Exam) -> pd.DataFrame:
-    "Rows image × timestep × head × ablation ('zero'; 'mean' at the timestep of Table 2): edited and clean mse, and `impact` (Eq. 5)."
+    """Rows image × timestep × head × ablation ('zero'; 'mean' at the timestep of Table 2): edited and clean mse, and
+    `impact` (Eq. 5)."""
     names, of_table = heads(denoiser.net), [t for t in exam.timesteps if t == 300] or exam.timesteps[:1]
-    return pd.concat([sweep(denoiser, exam, names, edit, ts).assign(ablation=k) for k, edit, ts in (('zero', zero, exam.timesteps), ('mean', mean, of_table))], ignore_index=True).rename(columns={'site': 'head'})
+    return pd.concat([sweep(denoiser, exam, names, edit, ts).assign(ablation=k)
+                      for k, edit, ts in (('zero', zero, exam.timesteps), ('mean', mean, of_table))],
+                     ignore_index=True).rename(columns={'site': 'head'})
 
 # %% ../nbs/12_attention.ipynb #c189c65a
 _GREY = torch.tensor([.299, .587, .114])
 
 def reference_maps(images, masks=None, side=8) -> dict[str, Tensor]:
-    "Maps {name: (n, side, side)} of clean images (n, c, h, w): edges (Sobel), texture (local variance in 3×3 pixels), intensity (low-pass), and rendered regions where there are masks."
+    """Maps {name: (n, side, side)} of clean images (n, c, h, w): edges (Sobel), texture (local variance in 3×3 pixels),
+    intensity (low-pass), and rendered regions where there are masks."""
     g = images if images.shape[1] == 1 else (images*_GREY.view(1, 3, 1, 1)).sum(1, keepdim=True)
-    kx = torch.tensor([[1., 0, -1], [2, 0, -2], [1, 0, -1]])[None, None]; p = F.pad(g, (1,)*4, mode='replicate')
+    kx = torch.tensor([[1., 0, -1], [2, 0, -2], [1, 0, -1]])[None, None]
+    p = F.pad(g, (1,)*4, mode='replicate')
     edges = (F.conv2d(p, kx)**2 + F.conv2d(p, kx.mT)**2).sqrt()
     texture = (F.avg_pool2d(p**2, 3, 1) - F.avg_pool2d(p, 3, 1)**2).clamp(min=0)
-    maps = {k: F.adaptive_avg_pool2d(v, side)[:, 0] for k, v in (('edges', edges), ('texture', texture), ('intensity', g))}
+    maps = {k: F.adaptive_avg_pool2d(v, side)[:, 0] for k, v in (('edges', edges), ('texture', texture),
+                ('intensity', g))}
     return maps | _regions(masks, side)
 
 def _regions(masks, side):
     if masks is None: return {}
     from diffcirc.data import REGIONS
     m = torch.as_tensor(masks).float()/255
-    parts = dict(eyes=('eyes', 'brows', 'glasses'), mouth=('mouth', 'beard'), nose=('nose',), skin=('skin',), hair=('hair', 'hat'))
-    return {f'region: {k}': F.adaptive_avg_pool2d(sum(m[:, REGIONS.index(r)] for r in v)[:, None], side)[:, 0] for k, v in parts.items()}
+    parts = dict(eyes=('eyes', 'brows', 'glasses'), mouth=('mouth', 'beard'), nose=('nose',), skin=('skin',),
+                 hair=('hair', 'hat'))
+    return {f'region: {k}': F.adaptive_avg_pool2d(sum(m[:, REGIONS.index(r)] for r in v)[:, None], side)[:, 0]
+            for k, v in parts.items()}
 
 # %% ../nbs/12_attention.ipynb #9cc68317
 def displacements(side=8) -> np.ndarray:
-    "Permutations (8·side², side²) of the grid: torus shifts of its eight mirrorings and turns; the first is the identity."
+    """Permutations (8·side², side²) of the grid: torus shifts of its eight mirrorings and turns; the first is the
+    identity."""
     g = np.arange(side*side).reshape(side, side)
     turns = [np.rot90(f, k) for f in (g, g.T) for k in range(4)]
     return np.stack([np.roll(t, (i, j), (0, 1)).ravel() for t in turns for i in range(side) for j in range(side)])
 
-TWO_SIDED = ('intensity',)  # attending to dark places is as much "global structure" as attending to bright ones; avoiding edges is no edge detection
+# attending to dark places is as much "global structure" as attending to bright ones; avoiding edges is no edge detection
+TWO_SIDED = ('intensity',)
 
 def _standardized(a):
     a = np.asarray(a, float).reshape(len(a), -1); a = a - a.mean(1, keepdims=True)
@@ -106,30 +122,41 @@ def _p_of_largest(null, effects):
     top = null.max(1)
     return np.array([(1 + (top >= e - 1e-12).sum())/(1 + len(top)) for e in effects])
 
+# %% ../nbs/12_attention.ipynb #33762b48
 def function_test(R, refs: dict, two_sided=TWO_SIDED, n_shuffles=199, seed=0) -> pd.DataFrame:
-    "One head: received attention R (m, n), reference maps {name: (m, side, side)}. Rows per reference: effect r (mean correlation over images), p against displacements of the grid, p_image against other images' maps; both corrected for the number of maps."
+    """One head: received attention R (m, n), reference maps {name: (m, side, side)}. Rows per reference: effect r (mean
+    correlation over images), p against displacements of the grid, p_image against other images' maps; both corrected
+    for the number of maps."""
     A, Bs, perm = _standardized(R), [_standardized(v) for v in refs.values()], displacements(math.isqrt(R.shape[1]))
     size = lambda e: np.where([n in two_sided for n in refs], np.abs(e), e)
-    moved = np.stack([(B.T @ A / len(A))[perm, np.arange(R.shape[1])].sum(1) for B in Bs], 1)  # (displacements, maps); row 0 is no displacement
-    g, other = np.random.default_rng(seed), [A @ B.T for B in Bs]  # (m, m): attention of image i with the map of image j
-    r, excess = moved[0], np.array([G.trace()/len(G) - G.mean() for G in other]); order = [g.permutation(len(A)) for _ in range(n_shuffles)]
+    # (displacements, maps); row 0 is no displacement
+    moved = np.stack([(B.T @ A / len(A))[perm, np.arange(R.shape[1])].sum(1) for B in Bs], 1)
+    # (m, m): attention of image i with the map of image j
+    g, other = np.random.default_rng(seed), [A @ B.T for B in Bs]
+    r, excess = moved[0], np.array([G.trace()/len(G) - G.mean() for G in other])
+    order = [g.permutation(len(A)) for _ in range(n_shuffles)]
     shuffled = np.array([[G[np.arange(len(A)), o].mean() - G.mean() for G in other] for o in order])
-    return pd.DataFrame(dict(reference=list(refs), r=r, effect=size(r), p=_p_of_largest(size(moved[1:]), size(r)), p_image=_p_of_largest(size(shuffled), size(excess))))
+    return pd.DataFrame(dict(reference=list(refs), r=r, effect=size(r), p=_p_of_largest(size(moved[1:]), size(r)),
+                             p_image=_p_of_largest(size(shuffled), size(excess))))
 
 # %% ../nbs/12_attention.ipynb #038fd749
-FUNCTIONS = {'edges': 'edge detection', 'texture': 'texture analysis', 'intensity': 'global structure'}  # the rest: semantic integration
+# the rest: semantic integration
+FUNCTIONS = {'edges': 'edge detection', 'texture': 'texture analysis', 'intensity': 'global structure'}
 
 def head_functions(denoiser, exam: Exam, refs: dict, level=.05) -> pd.DataFrame:
-    "Rows timestep × head: best reference, effect r, p and p_image (corrected over maps), and `function`, 'unassigned' unless p < level/heads. `refs` from `reference_maps` of the exam's images."
+    """Rows timestep × head: best reference, effect r, p and p_image (corrected over maps), and `function`, 'unassigned'
+    unless p < level/heads. `refs` from `reference_maps` of the exam's images."""
     got = {}
     for t, images, maps in each_map(denoiser, exam):
         for layer, A in maps.items():
             for h in range(A.shape[1]): got.setdefault((t, f'{layer}.h{h}'), []).append(received(A[:, h]).cpu().numpy())
     rows, n = [], len({h for _, h in got})
     for (t, h), R in got.items():
-        test = function_test(np.concatenate(R), {k: np.asarray(v) for k, v in refs.items()}); best = test.iloc[test.effect.argmax()]
+        test = function_test(np.concatenate(R), {k: np.asarray(v) for k, v in refs.items()})
+        best = test.iloc[test.effect.argmax()]
         name = FUNCTIONS.get(best.reference, 'semantic integration') if best.p < level/n else 'unassigned'
-        rows.append(dict(timestep=t, head=h, reference=best.reference, r=best.r, p=best.p, p_image=best.p_image, function=name))
+        rows.append(dict(timestep=t, head=h, reference=best.reference, r=best.r, p=best.p, p_image=best.p_image,
+                         function=name))
     return pd.DataFrame(rows)
 
 # %% ../nbs/12_attention.ipynb #a3428e43
@@ -145,30 +172,38 @@ def plan(st) -> list:
     from diffcirc.models import jobs
     refs = lambda d: dict(refs=reference_maps(st.faces[d][1].images, st.faces[d][1].masks))
     few = dict(timesteps=st.preset.curve, n=min(16, len(st.exam('natural'))))
-    return [j for a in ({}, dict(trained=False)) for f, o in ((attention_stats, None), (head_functions, refs)) for j in jobs(st, f, options=o, **a)] + jobs(st, head_importance) + jobs(st, attention_stats, **few)
+    return ([j for a in ({}, dict(trained=False)) for f, o in ((attention_stats, None), (head_functions, refs))
+             for j in jobs(st, f, options=o, **a)] + jobs(st, head_importance) + jobs(st, attention_stats, **few))
 
 # %% ../nbs/12_attention.ipynb #a54290cc
 def head_table(stat, imp, fun, t=300) -> pd.DataFrame:
-    "One row per dataset × seed × head at timestep t: entropy, share, specialization, distance, importance (zero- and mean-ablation), function, pattern."
+    """One row per dataset × seed × head at timestep t: entropy, share, specialization, distance, importance (zero- and
+    mean-ablation), function, pattern."""
     key = ['dataset', 'seed', 'head']
     s = stat[stat.timestep == t].groupby(key)[['entropy', 'share', 'specialization', 'distance']].mean()
-    i = imp[imp.timestep == t].pivot_table(index=key, columns='ablation', values='impact', aggfunc='mean').rename(columns='importance ({})'.format)
+    i = imp[imp.timestep == t].pivot_table(index=key, columns='ablation', values='impact',
+                                           aggfunc='mean').rename(columns='importance ({})'.format)
     f = fun[fun.timestep == t].set_index(key)[['function', 'reference', 'r', 'p', 'p_image']]
-    return s.join(i).join(f).reset_index().assign(pattern=lambda d: [pattern(a, b) for a, b in zip(d.share, d.distance)])
+    return s.join(i).join(f).reset_index().assign(pattern=lambda d: [pattern(a, b)
+                                                      for a, b in zip(d.share, d.distance)])
 
 # %% ../nbs/12_attention.ipynb #279324f8
 def ranked(stat, by=None) -> pd.DataFrame:
-    "Adds `slot`: the head's layer and its rank by mean entropy in `by` (default: `stat`) within the layer and model (1 = most selective)."
+    """Adds `slot`: the head's layer and its rank by mean entropy in `by` (default: `stat`) within the layer and model
+    (1 = most selective)."""
     m = (stat if by is None else by).groupby(['dataset', 'seed', 'head']).entropy.mean().reset_index()
     m['layer'] = m['head'].map(lambda h: head_parts(h)[0].split('.')[0].rstrip('0123456789'))
-    m['slot'] = m.layer + '·' + m.groupby(['dataset', 'seed', 'layer']).entropy.rank(method='first').astype(int).astype(str)
+    m['slot'] = (m.layer + '·' + m.groupby(['dataset', 'seed', 'layer']).entropy.rank(method='first').astype(int)
+                 .astype(str))
     return stat.merge(m.drop(columns='entropy'), on=['dataset', 'seed', 'head'])
 
 def head_correlation(stat, t) -> pd.DataFrame:
-    "Correlation over images of the heads' entropies at timestep t, averaged over models by slot (Fisher z): slots × slots."
+    """Correlation over images of the heads' entropies at timestep t, averaged over models by slot (Fisher z): slots ×
+    slots."""
     zs = []
     for _, g in ranked(stat)[lambda d: d.timestep == t].groupby('seed'):
-        c = g.pivot(index='image', columns='slot', values='entropy').corr(); zs.append(np.arctanh(c.clip(-.999999, .999999)))
+        c = g.pivot(index='image', columns='slot', values='entropy').corr()
+        zs.append(np.arctanh(c.clip(-.999999, .999999)))
     return np.tanh(sum(zs)/len(zs))
 
 # %% ../nbs/12_attention.ipynb #196476f1
@@ -178,20 +213,27 @@ def divergence(stat, value='entropy') -> pd.DataFrame:
     from diffcirc.models import paired_flip
     m, rows = stat.groupby(['timestep', 'dataset', 'seed'])[value].mean().unstack('dataset'), []
     for t, g in m.groupby('timestep'):
-        a, b = g['synthetic'].to_numpy(), g['natural'].to_numpy(); off = ~np.eye(len(a), dtype=bool); gap = lambda u, v: np.abs(u[:, None] - v)[off].mean() if off.any() else np.nan
+        a, b = g['synthetic'].to_numpy(), g['natural'].to_numpy()
+        off = ~np.eye(len(a), dtype=bool)
+        gap = lambda u, v: np.abs(u[:, None] - v)[off].mean() if off.any() else np.nan
         ci = stats.ttest_1samp(b - a, 0).confidence_interval() if len(a) > 1 else (np.nan, np.nan)
-        rows.append(dict(timestep=t, between=gap(a, b), within=(gap(a, a) + gap(b, b))/2, signed=(b - a).mean(), lo=ci[0], hi=ci[1], p=paired_flip(a, b)))
+        rows.append(dict(timestep=t, between=gap(a, b), within=(gap(a, a) + gap(b, b))/2, signed=(b - a).mean(),
+                         lo=ci[0], hi=ci[1], p=paired_flip(a, b)))
     return pd.DataFrame(rows).assign(holm=lambda d: multipletests(d.p, method='holm')[1])
 
 # %% ../nbs/12_attention.ipynb #fad5717c
 def denoising_frames(denoiser, noise, timesteps, steps=50) -> dict:
-    "One image drawn by DDIM from `noise` (1, c, h, w): noisy and implied clean images (T, h, w, 3) as bytes, maps (T, heads, n, n) and entropies (T, heads) at the kept timesteps, noisiest first."
+    """One image drawn by DDIM from `noise` (1, c, h, w): noisy and implied clean images (T, h, w, 3) as bytes, maps (T,
+    heads, n, n) and entropies (T, heads) at the kept timesteps, noisiest first."""
     from diffcirc.diffusion import sample
     from diffcirc.style import to_uint8
-    ts = sorted(timesteps, reverse=True); _, kept = sample(denoiser, noise, steps, keep=tuple(ts)); maps = []
+    ts = sorted(timesteps, reverse=True)
+    _, kept = sample(denoiser, noise, steps, keep=tuple(ts))
+    maps = []
     for t in ts:
         with attention_maps(denoiser.net) as m: denoiser(kept[t][0], torch.full((1,), t, device=noise.device))
         maps.append(torch.cat([a[0] for a in m.values()]).cpu())
     maps = torch.stack(maps)
-    return dict(timesteps=ts, images=to_uint8(torch.cat([kept[t][0] for t in ts])), clean=to_uint8(torch.cat([kept[t][1] for t in ts])),
+    return dict(timesteps=ts, images=to_uint8(torch.cat([kept[t][0] for t in ts])),
+                clean=to_uint8(torch.cat([kept[t][1] for t in ts])),
                 maps=maps.numpy(), heads=heads(denoiser.net), entropy=entropy(maps).numpy())

@@ -42,7 +42,8 @@ def both_above(h, k, rho) -> float:
     return ndtr(-h)*ndtr(-k) + top/2*(_WEIGHTS @ f)/(2*np.pi)
 
 def tetrachoric(x, y) -> float:
-    "Tetrachoric correlation of two 0/1 vectors; 0 where one of them is constant. An empty cell counts as half a person."
+    """Tetrachoric correlation of two 0/1 vectors; 0 where one of them is constant. An empty cell counts as half a
+    person."""
     n = np.array([[np.sum((x == i) & (y == j)) for j in (0, 1)] for i in (0, 1)], float)
     if not (n.sum(0).all() and n.sum(1).all()): return 0.
     n = (n + .5*(n == 0)); n /= n.sum()
@@ -66,25 +67,33 @@ def nearest_correlation(a: np.ndarray, steps=200, floor=.005) -> np.ndarray:
 
 # %% ../nbs/02_attributes.ipynb #742f68d9
 def _check_table(table):
-    if lacking := [a for a in ATTRIBUTES if a not in table]: raise ValueError(f"The attribute table lacks the columns {lacking}; it needs all of ATTRIBUTES.")
-    if not table[list(ATTRIBUTES)].isin([0, 1]).all(axis=None): raise ValueError("The attribute table holds something other than 0 and 1; drop or complete such rows.")
+    if lacking := [a for a in ATTRIBUTES if a not in table]:
+        raise ValueError(f"The attribute table lacks the columns {lacking}; it needs all of ATTRIBUTES.")
+    if not table[list(ATTRIBUTES)].isin([0, 1]).all(axis=None):
+        raise ValueError("The attribute table holds something other than 0 and 1; drop or complete such rows.")
 
 def phi(table: pd.DataFrame) -> np.ndarray:
     "Pearson correlations of the 0/1 columns (13, 13); 0 where a column is constant."
     x = table[list(ATTRIBUTES)].to_numpy(float); x = x - x.mean(0)
-    c = x.T @ x; s = np.sqrt(np.diag(c)); s[s == 0] = np.inf
+    c = x.T @ x
+    s = np.sqrt(np.diag(c))
+    s[s == 0] = np.inf
     return c/s/s[:, None] + np.diag((s == np.inf)*1.)
 
 def fit_attributes(table: pd.DataFrame) -> dict:
-    "Thresholded-Gaussian model of a 0/1 table with the columns `ATTRIBUTES`: rates where possible, latent correlations, marginals, φ."
+    """Thresholded-Gaussian model of a 0/1 table with the columns `ATTRIBUTES`: rates where possible, latent
+    correlations, marginals, φ."""
     _check_table(table)
     if len(table) < 2: raise ValueError(f"The attribute table has {len(table)} row(s); give at least 2.")
-    t = settle(table); risk = {a: at_risk(t, a) for a in ATTRIBUTES}; r = np.eye(len(ATTRIBUTES))
+    t = settle(table)
+    risk = {a: at_risk(t, a) for a in ATTRIBUTES}
+    r = np.eye(len(ATTRIBUTES))
     for i, a in enumerate(ATTRIBUTES):
         for j, b in enumerate(ATTRIBUTES[:i]):
             both = risk[a] & risk[b]
             r[i, j] = r[j, i] = tetrachoric(t[a][both].to_numpy(), t[b][both].to_numpy())
-    return dict(n=len(t), rate={a: float(t[a][risk[a]].mean()) if risk[a].any() else 0. for a in ATTRIBUTES}, latent=nearest_correlation(r).tolist(),
+    return dict(n=len(t), rate={a: float(t[a][risk[a]].mean()) if risk[a].any() else 0. for a in ATTRIBUTES},
+                latent=nearest_correlation(r).tolist(),
                 marginal={a: float(t[a].mean()) for a in ATTRIBUTES}, phi=phi(t).tolist())
 
 # %% ../nbs/02_attributes.ipynb #6e69b4b8

@@ -21,7 +21,8 @@ class Span(NamedTuple):
     "All the values from lo to hi."
     lo: float; hi: float
     def __str__(self): return f'{_n(self.lo)} or more' if self.hi == math.inf else f'{_n(self.lo)} to {_n(self.hi)}'
-    def meets(self, other, tol=1e-9) -> bool: return self.lo <= other[1] + tol*abs(other[1]) and other[0] <= self.hi + tol*abs(self.hi)
+    def meets(self, other, tol=1e-9) -> bool:
+        return self.lo <= other[1] + tol*abs(other[1]) and other[0] <= self.hi + tol*abs(self.hi)
     def both(self, other) -> 'Span': return Span(max(self.lo, other[0]), min(self.hi, other[1]))
     def size(self) -> 'Span':
         "The span of |x|."
@@ -61,7 +62,13 @@ def n_span(d, p) -> Span:
 VERDICTS = ('consistent', 'inconsistent', 'not checkable')
 
 class Finding(NamedTuple):
-    id: str; verdict: str; ours: str; lo: float; hi: float; derivation: str  # ours: the recomputed value in brief, with its span where it is a number
+    # ours: the recomputed value in brief, with its span where it is a number
+    id: str
+    verdict: str
+    ours: str
+    lo: float
+    hi: float
+    derivation: str
 
 def claims(path=None) -> dict:
     "The claims of the paper {id: claim}, from `paper_claims.json` unless a path is given."
@@ -75,16 +82,22 @@ def values(claim) -> list[Span]:
 
 def found(id, ok, ours, text) -> Finding:
     "`ok` is True, False, or None where it cannot be checked; `ours` a Span or text."
-    return Finding(id, VERDICTS[2] if ok is None else VERDICTS[0] if ok else VERDICTS[1], str(ours), *(ours if isinstance(ours, Span) else (math.nan, math.nan)), text)
+    return Finding(id, VERDICTS[2] if ok is None else VERDICTS[0] if ok else VERDICTS[1], str(ours),
+                   *(ours if isinstance(ours, Span) else (math.nan, math.nan)), text)
 
 def stated_n(C): return [C['n-per-condition']['values'][0], C['images-synthetic']['values'][0]]
 
 # %% ../nbs/23_audit.ipynb #83c2434a
 def audit_p(C, id, d) -> tuple[Finding, Span]:
     "A printed p against the span of d: the finding, and the span of N that would give it."
-    p, stated = values(C[id])[0], stated_n(C); n = n_span(d, p); fits = [k for k in stated if n.lo <= k <= n.hi]
-    at = '; '.join(f'N = {k:,.0f} gives p from {p_of(d.size().hi, k):.2g} to {p_of(d.size().lo, k):.2g}' for k in stated)
-    return found(id, bool(fits), f'needs N of {n}', f"The printed means and SDs give d from {d}. The printed p ({C[id]['paper']}) needs N of {n} in each group; the paper states {' and '.join(f'{k:,.0f}' for k in stated)}. {at}."), n
+    p, stated = values(C[id])[0], stated_n(C)
+    n = n_span(d, p)
+    fits = [k for k in stated if n.lo <= k <= n.hi]
+    at = '; '.join(f'N = {k:,.0f} gives p from {p_of(d.size().hi, k):.2g} to {p_of(d.size().lo, k):.2g}'
+                   for k in stated)
+    return found(id, bool(fits), f'needs N of {n}', f"The printed means and SDs give d from {d}. The printed p "
+                 f"({C[id]['paper']}) needs N of {n} in each group; the paper states "
+                 f"{' and '.join(f'{k:,.0f}' for k in stated)}. {at}."), n
 
 def pair_correlation(difference, sd1, sd2, d) -> float:
     "Correlation of pairs at which their mean difference over the SD of differences is d; NaN for d = 0."
@@ -95,9 +108,14 @@ def audit_table1(C) -> list[Finding]:
     out = []
     for t in (100, 300, 600, 900):
         s, ss, n, ns = values(C[f'table1-{t}'])
-        if s is None: out += [found(f'table1-{k}-{t}', None, 'not legible', 'The synthetic value is not legible in our copy.') for k in ('ratio', 'p')]; continue
-        r = over(lambda a, b: b/a, s, n); out += [found(f'table1-ratio-{t}', r.meets(values(C[f'table1-ratio-{t}'])[0]), r, f'The printed means give a ratio from {r}.'),
-                                                  audit_p(C, f'table1-p-{t}', d_span(over(lambda a, b: b - a, s, n), ss, ns))[0]]
+        if s is None:
+            out += [found(f'table1-{k}-{t}', None, 'not legible', 'The synthetic value is not legible in our copy.')
+                    for k in ('ratio', 'p')]
+            continue
+        r = over(lambda a, b: b/a, s, n); out += [found(f'table1-ratio-{t}', r.meets(values(C[f'table1-ratio-{t}'])[0]),
+                                                        r, f'The printed means give a ratio from {r}.'),
+                                                  audit_p(C, f'table1-p-{t}',
+                                                          d_span(over(lambda a, b: b - a, s, n), ss, ns))[0]]
     return out
 
 # %% ../nbs/23_audit.ipynb #a9c2ea2f
@@ -105,33 +123,70 @@ METRICS = ('circuit', 'attention', 'feature', 'intervention')
 
 def table4_row(C, k) -> tuple[Span, Span, Span]:
     "The spans of the difference that the means allow, of the one that they and the printed difference allow, and of d."
-    s, ss, n, ns = values(C[f'table4-{k}']); means = over(lambda a, b: b - a, s, n); told = values(C[f'table4-difference-{k}'])[0]
+    s, ss, n, ns = values(C[f'table4-{k}'])
+    means = over(lambda a, b: b - a, s, n)
+    told = values(C[f'table4-difference-{k}'])[0]
     diff = means.both(told) if means.meets(told) else means
     return means, diff, d_span(diff, ss, ns)
 
+# %% ../nbs/23_audit.ipynb #cf38a264
 def audit_table4(C) -> list[Finding]:
     "Differences, d and p of Table 4, and whether one N gives all p."
     out, N = [], Span(2., math.inf)
     for k in METRICS:
-        means, diff, d = table4_row(C, k); told = values(C[f'table4-d-{k}'])[0]; s1, s2 = (C[f'table4-{k}']['values'][i] for i in (1, 3)); D = C[f'table4-difference-{k}']['values'][0]
-        r = pair_correlation(D, s1, s2, C[f'table4-d-{k}']['values'][0]); f, n = audit_p(C, f'table4-p-{k}', d); N = N.both(n)
-        out += [found(f'table4-difference-{k}', means.meets(values(C[f'table4-difference-{k}'])[0]), means, f'The printed means differ by {means}.'),
-                found(f'table4-d-{k}', d.size().meets(told), d.size(), f'|d| from the printed means and SDs is {d.size()}. With paired images the printed d would need a correlation of {r:.3f} between the images of the two datasets, which are not paired.'), f]
-    rows = '; '.join(f"{C[f'table4-{k}']['statement'].split(' higher')[0].split(' lower')[0]}: {n_span(table4_row(C, k)[2], values(C[f'table4-p-{k}'])[0])}" for k in METRICS)
-    return out + [found('table4-one-n', N.lo <= N.hi, N if N.lo <= N.hi else 'no such number', f"The N that each printed p needs: {rows}. {f'All are met by N = {N}' if N.lo <= N.hi else 'No number lies in all of these spans'}.")]
+        means, diff, d = table4_row(C, k)
+        told = values(C[f'table4-d-{k}'])[0]
+        s1, s2 = (C[f'table4-{k}']['values'][i] for i in (1, 3))
+        D = C[f'table4-difference-{k}']['values'][0]
+        r = pair_correlation(D, s1, s2, C[f'table4-d-{k}']['values'][0])
+        f, n = audit_p(C, f'table4-p-{k}', d)
+        N = N.both(n)
+        out += [found(f'table4-difference-{k}', means.meets(values(C[f'table4-difference-{k}'])[0]), means,
+                      f'The printed means differ by {means}.'),
+                found(f'table4-d-{k}', d.size().meets(told), d.size(),
+                      f'|d| from the printed means and SDs is {d.size()}. With paired images the printed d would '
+                      f'need a correlation of {r:.3f} between the images of the two datasets, which are not paired.'),
+                f]
+    rows = '; '.join(f"{C[f'table4-{k}']['statement'].split(' higher')[0].split(' lower')[0]}: "
+                     f"{n_span(table4_row(C, k)[2], values(C[f'table4-p-{k}'])[0])}" for k in METRICS)
+    return (out + [found('table4-one-n', N.lo <= N.hi, N if N.lo <= N.hi else 'no such number',
+                         f"The N that each printed p needs: {rows}. "
+                         f"{f'All are met by N = {N}' if N.lo <= N.hi else 'No number lies in all of these spans'}.")])
 
 # %% ../nbs/23_audit.ipynb #a48e7f2c
 def audit_tests(C) -> list[Finding]:
-    "What is said about Table 4 as a whole: size of the effects, Bonferroni's correction, p < .001 everywhere, power, the uncertainty of the ratio."
-    d, p = C['table4-effects']['values'], C['table4-bonferroni']['values']; α = .05/len(p); n, big = stated_n(C); pw = [power(x, int(n)) for x in d]; need = required_n(min(d), .95)
-    s, ss, m, ms = values(C['table1-100']); sd = over(lambda a, sa, b, sb: b/a*math.hypot(sa/a, sb/b), s, ss, m, ms); half = values(C['complexity-ratio-error'])[0]
-    readings = {'SD': sd, **{f'{k}, N = {q:,.0f}': Span(f*sd.lo/math.sqrt(q), f*sd.hi/math.sqrt(q)) for q in (n, big) for k, f in (('standard error', 1), ('half a 95 % interval', 1.96))}}
-    told = lambda k: values(C[f'table4-p-{k}'])[0]; above = [k for k in METRICS if told(k).lo > C['table4-p001']['values'][0]]
-    return [found('table4-effects', all(words(x + .005) in ('medium', 'large') for x in d), ', '.join(words(x) for x in d), f"By Cohen's words the printed d are {', '.join(f'{x} {words(x)}' for x in d)}."),
-            found('table4-bonferroni', all(told(k).lo <= α for k in METRICS), f'{sum(told(k).lo <= α for k in METRICS)} of {len(p)}', f"Bonferroni's level for {len(p)} tests is {α:.4f}; the printed p are {', '.join(C[f'table4-p-{k}']['paper'] for k in METRICS)}."),
-            found('table4-p001', not above, f'{len(p) - len(above)} of {len(p)} metrics', f"Table 4 prints a larger p for {len(above)} of {len(p)} metrics."),
-            found('power', min(pw) > C['power']['values'][0], Span(min(pw), max(pw)), f"With N = {n:.0f} in each group and a level of .05 the power is {', '.join(f'{w:.3f} for d = {x}' for w, x in zip(pw, d))}; at Bonferroni's level for the smallest, {power(min(d), int(n), α):.2f}. A power of .95 for d = {min(d)} needs {need:,.0f} (.8: {required_n(min(d)):,.0f})."),
-            found('complexity-ratio-error', any(half.meets(r) for r in readings.values()), readings[f'standard error, N = {n:,.0f}'], 'From the means and SDs of Table 1 at t = 100, the ratio has ' + '; '.join(f'{k}: {v}' for k, v in readings.items()) + f". None of these is what is printed, unless the number is the SD of one of the two groups ({C['table1-100']['values'][1]}).")]
+    """What is said about Table 4 as a whole: size of the effects, Bonferroni's correction, p < .001 everywhere, power,
+    the uncertainty of the ratio."""
+    d, p = C['table4-effects']['values'], C['table4-bonferroni']['values']
+    α = .05/len(p)
+    n, big = stated_n(C)
+    pw = [power(x, int(n)) for x in d]
+    need = required_n(min(d), .95)
+    s, ss, m, ms = values(C['table1-100'])
+    sd = over(lambda a, sa, b, sb: b/a*math.hypot(sa/a, sb/b), s, ss, m, ms)
+    half = values(C['complexity-ratio-error'])[0]
+    readings = {'SD': sd, **{f'{k}, N = {q:,.0f}': Span(f*sd.lo/math.sqrt(q), f*sd.hi/math.sqrt(q)) for q in (n, big)
+                             for k, f in (('standard error', 1), ('half a 95 % interval', 1.96))}}
+    told = lambda k: values(C[f'table4-p-{k}'])[0]
+    above = [k for k in METRICS if told(k).lo > C['table4-p001']['values'][0]]
+    return [found('table4-effects', all(words(x + .005) in ('medium', 'large') for x in d),
+                  ', '.join(words(x) for x in d), "By Cohen's words the printed d are "
+                                                  f"{', '.join(f'{x} {words(x)}' for x in d)}."),
+            found('table4-bonferroni', all(told(k).lo <= α for k in METRICS),
+                  f'{sum(told(k).lo <= α for k in METRICS)} of {len(p)}',
+                  f"Bonferroni's level for {len(p)} tests is {α:.4f}; the printed p are "
+                  f"{', '.join(C[f'table4-p-{k}']['paper'] for k in METRICS)}."),
+            found('table4-p001', not above, f'{len(p) - len(above)} of {len(p)} metrics',
+                  f"Table 4 prints a larger p for {len(above)} of {len(p)} metrics."),
+            found('power', min(pw) > C['power']['values'][0], Span(min(pw), max(pw)),
+                  f"With N = {n:.0f} in each group and a level of .05 the power is "
+                  f"{', '.join(f'{w:.3f} for d = {x}' for w, x in zip(pw, d))}; at Bonferroni's level for the "
+                  f"smallest, {power(min(d), int(n), α):.2f}. A power of .95 for d = {min(d)} needs {need:,.0f} (.8: "
+                  f"{required_n(min(d)):,.0f})."),
+            found('complexity-ratio-error', any(half.meets(r) for r in readings.values()),
+                  readings[f'standard error, N = {n:,.0f}'], 'From the means and SDs of Table 1 at t = 100, the '
+                                                             'ratio has ' + '; '.join(f'{k}: {v}'
+                                                                                      for k, v in readings.items()) + f". None of these is what is printed, unless the number is the SD of one of the two groups ({C['table1-100']['values'][1]}).")]
 
 # %% ../nbs/23_audit.ipynb #29841684
 HEADS = ('edge', 'global', 'texture', 'semantic')
@@ -140,72 +195,145 @@ def ceiling(H, S) -> Span:
     "H_max that Eq. 2 implies, from the spans of H and S."
     return over(lambda h, s: h/(1 - s), H, S)
 
+# %% ../nbs/23_audit.ipynb #9456bce5
 def audit_eq2(C) -> list[Finding]:
     "Specializations against entropies, and their divergences."
-    at = (100, 300, 600, 900); tops = {k: ceiling(values(C[f'table2-entropy-{k}'])[0], values(C[f'table2-specialization-{k}'])[0]) for k in HEADS}; all_ = Span(0, math.inf)
+    at = (100, 300, 600, 900)
+    tops = {k: ceiling(values(C[f'table2-entropy-{k}'])[0], values(C[f'table2-specialization-{k}'])[0]) for k in HEADS}
+    all_ = Span(0, math.inf)
     for s in tops.values(): all_ = all_.both(s)
-    sds = {k: over(lambda h, s: h/s, values(C[f'table2-entropy-{k}'])[1], values(C[f'table2-specialization-{k}'])[1]) for k in HEADS}; of_sd = Span(max(s.lo for s in sds.values()), min(s.hi for s in sds.values()))
-    H, S = zip(*[(C[f'table2-entropy-{k}']['values'][0], C[f'table2-specialization-{k}']['values'][0]) for k in HEADS]); ordered = all((a - b)*(x - y) < 0 for (a, x), (b, y) in itertools.combinations(zip(H, S), 2))
-    div = {t: over(lambda h, s: h/s, values(C[f'divergence-entropy-{t}'])[0], values(C[f'divergence-specialization-{t}'])[0]) for t in at}
+    sds = {k: over(lambda h, s: h/s, values(C[f'table2-entropy-{k}'])[1], values(C[f'table2-specialization-{k}'])[1])
+           for k in HEADS}
+    of_sd = Span(max(s.lo for s in sds.values()), min(s.hi for s in sds.values()))
+    H, S = zip(*[(C[f'table2-entropy-{k}']['values'][0], C[f'table2-specialization-{k}']['values'][0]) for k in HEADS])
+    ordered = all((a - b)*(x - y) < 0 for (a, x), (b, y) in itertools.combinations(zip(H, S), 2))
+    div = {t: over(lambda h, s: h/s, values(C[f'divergence-entropy-{t}'])[0],
+                   values(C[f'divergence-specialization-{t}'])[0]) for t in at}
     mean = C['table4-attention']['values'][0]; ln, log2 = math.log(64), math.log2(64)
-    return [found('table2-eq2', all_.lo <= all_.hi, 'no common H_max', f"H/(1 − S): {'; '.join(f'{k} {s}' for k, s in tops.items())}. No value lies in all four spans; as numbers of positions they are {', '.join(f'{2**((s.lo + s.hi)/2):.0f}' for s in tops.values())}."),
-            found('table2-eq2-sd', of_sd.lo <= of_sd.hi, 'no common H_max', f"By Eq. 2 the SD of the entropy over that of the specialization is H_max: {'; '.join(f'{k} {s}' for k, s in sds.items())}. No value lies in all four spans, and none is near the ceilings that the means imply."),
-            found('table2-order', ordered, 'opposite order' if ordered else 'not in opposite order', f"Entropies {', '.join(map(str, H))} and specializations {', '.join(map(str, S))} are in opposite order."),
-            found('table2-range', all(a == b for a, b in zip(C['table2-range']['values'], (min(H), max(H)))), Span(min(H), max(H)), f'The entropies of Table 2 range from {min(H)} to {max(H)}.'),
-            found('divergence-eq2', None, 'divergence is not defined', f"The paper doesn't define its divergence. For any distance that scales with the entropies the ratio of the two would be H_max: {'; '.join(f'{s} at t = {t}' for t, s in div.items())}; Table 2 implies less than {max(s.hi for s in tops.values()):.1f}."),
-            found('entropy-in-bits', None, 'number of positions not stated', f"The number of positions is not stated. Table 4's mean entropy of {mean} is {mean/log2:.1%} of log₂ 64 = {log2:.0f} and {mean/ln:.1%} of ln 64 = {ln:.3f}, the entropy of uniform attention over 8×8 positions in nats; but the largest entropy of Table 2, {max(H)}, exceeds ln 64. A single uniform head of that entropy needs {2**max(H):.0f} positions in bits and {math.exp(max(H)):.0f} in nats.")]
+    return [found('table2-eq2', all_.lo <= all_.hi, 'no common H_max',
+                  f"H/(1 − S): {'; '.join(f'{k} {s}' for k, s in tops.items())}. No value lies in all four spans; as "
+                  f"numbers of positions they are {', '.join(f'{2**((s.lo + s.hi)/2):.0f}' for s in tops.values())}."),
+            found('table2-eq2-sd', of_sd.lo <= of_sd.hi, 'no common H_max',
+                  "By Eq. 2 the SD of the entropy over that of the specialization is H_max: "
+                  f"{'; '.join(f'{k} {s}' for k, s in sds.items())}. No value lies in all four spans, and none is "
+                  "near the ceilings that the means imply."),
+            found('table2-order', ordered, 'opposite order' if ordered else 'not in opposite order',
+                  f"Entropies {', '.join(map(str, H))} and specializations {', '.join(map(str, S))} are in opposite "
+                  "order."),
+            found('table2-range', all(a == b for a, b in zip(C['table2-range']['values'], (min(H), max(H)))),
+                  Span(min(H), max(H)), f'The entropies of Table 2 range from {min(H)} to {max(H)}.'),
+            found('divergence-eq2', None, 'divergence is not defined',
+                  "The paper doesn't define its divergence. For any distance that scales with the entropies the "
+                  f"ratio of the two would be H_max: {'; '.join(f'{s} at t = {t}' for t, s in div.items())}; Table 2 "
+                  f"implies less than {max(s.hi for s in tops.values()):.1f}."),
+            found('entropy-in-bits', None, 'number of positions not stated',
+                  f"The number of positions is not stated. Table 4's mean entropy of {mean} is {mean/log2:.1%} of "
+                  f"log₂ 64 = {log2:.0f} and {mean/ln:.1%} of ln 64 = {ln:.3f}, the entropy of uniform attention "
+                  f"over 8×8 positions in nats; but the largest entropy of Table 2, {max(H)}, exceeds ln 64. A "
+                  f"single uniform head of that entropy needs {2**max(H):.0f} positions in bits and "
+                  f"{math.exp(max(H)):.0f} in nats.")]
 
 # %% ../nbs/23_audit.ipynb #1c190fd6
-GROUPS = ('encoder-early', 'encoder-middle', 'encoder-late', 'middle', 'decoder-early', 'decoder-middle', 'decoder-late')
+GROUPS = ('encoder-early', 'encoder-middle', 'encoder-late', 'middle', 'decoder-early', 'decoder-middle',
+          'decoder-late')
 
 def audit_table3(C) -> list[Finding]:
     "Impacts, ranking, and what the abstract and the discussion say of them."
     base, out = values(C['table3-baseline'])[0], []
     for g in GROUPS:
-        mse, impact = values(C[f'table3-arithmetic-{g}']); i = over(lambda m, b: m/b - 1, mse, base)
+        mse, impact = values(C[f'table3-arithmetic-{g}'])
+        i = over(lambda m, b: m/b - 1, mse, base)
         out.append(found(f'table3-arithmetic-{g}', i.meets(impact), i, f'From the printed errors the impact is {i}.'))
-    I = [C[f'table3-{g}']['values'][0] for g in GROUPS]; ranks = list(stats.rankdata([-i for i in I]).astype(int)); lo, hi = min(I), max(I); same = lambda id, v: abs(C[id]['values'][0] - v) < 1e-9
+    I = [C[f'table3-{g}']['values'][0] for g in GROUPS]
+    ranks = list(stats.rankdata([-i for i in I]).astype(int))
+    lo, hi = min(I), max(I)
+    same = lambda id, v: abs(C[id]['values'][0] - v) < 1e-9
     text = f'The impacts of Table 3 range from {lo:.1%} to {hi:.1%}.'
-    return out + [found('table3-ranks', list(C['table3-ranks']['values']) == ranks, ', '.join(map(str, ranks)), f"By the printed impacts the ranks are {', '.join(map(str, ranks))}."),
-                  found('abstract-impact-smallest', same('abstract-impact-smallest', lo), f'{lo:.1%}', text), found('abstract-impact-largest', same('abstract-impact-largest', hi), f'{hi:.1%}', text),
-                  found('impact-percent', same('impact-percent', I[3]), f'{I[3]:.1%}', f'Table 3 has {I[3]} for the middle.'), found('impact-range', C['impact-range']['values'] == [lo, hi], f'{lo:.1%} to {hi:.1%}', text)]
+    return out + [found('table3-ranks', list(C['table3-ranks']['values']) == ranks, ', '.join(map(str, ranks)),
+                        f"By the printed impacts the ranks are {', '.join(map(str, ranks))}."),
+                  found('abstract-impact-smallest', same('abstract-impact-smallest', lo), f'{lo:.1%}', text),
+                  found('abstract-impact-largest', same('abstract-impact-largest', hi), f'{hi:.1%}', text),
+                  found('impact-percent', same('impact-percent', I[3]), f'{I[3]:.1%}',
+                        f'Table 3 has {I[3]} for the middle.'),
+                  found('impact-range', C['impact-range']['values'] == [lo, hi], f'{lo:.1%} to {hi:.1%}', text)]
 
 # %% ../nbs/23_audit.ipynb #7f044cb3
 def audit_repeats(C) -> list[Finding]:
     "Numbers that stand in two places."
-    v = lambda id: C[id]['values']; D = [v(f'divergence-entropy-{t}')[0] for t in (100, 300, 600, 900)]; out = []
+    v = lambda id: C[id]['values']
+    D = [v(f'divergence-entropy-{t}')[0] for t in (100, 300, 600, 900)]
+    out = []
     for k in ('edge', 'texture', 'semantic'):
-        a, b = f'abstract-entropy-{k}', f'table2-entropy-{k}'; out.append(found(a, v(a) == v(b), C[b]['paper'], f"Table 2 prints {C[b]['paper']}."))
-    E = [v(f'table2-entropy-{k}')[0] for k in ('edge', 'texture', 'semantic')]; whole = over(lambda a, b: b/a - 1, *[values(C['table4-circuit'])[i] for i in (0, 2)])
-    return out + [found('conclusion-entropies', v('conclusion-entropies') == E, ', '.join(map(str, E)), f"Table 2 prints {', '.join(map(str, E))}."),
-        found('divergence-smallest', v('divergence-smallest')[0] == min(D), str(min(D)), f'The divergences of §4.8 range from {min(D)} to {max(D)}.'), found('divergence-largest', v('divergence-largest')[0] == max(D), str(max(D)), f'The divergences of §4.8 range from {min(D)} to {max(D)}.'),
-        found('conclusion-accuracy', v('conclusion-accuracy')[0] == v('transfer-accuracy')[0], C['transfer-accuracy']['paper'], f"§4.9 prints {C['transfer-accuracy']['paper']}."),
-        found('complexity-percent', values(C['complexity-percent'])[0].meets(whole), f'{Span(100*whole.lo, 100*whole.hi)} %', f"This is the ratio at t = 100 alone ({C['table1-ratio-100']['paper']}); over all timesteps Table 4 gives {Span(100*whole.lo, 100*whole.hi)} %, and at t = 600 CelebA is lower."),
-        found('head-names', len(NAMED) <= v('head-names')[0], f'{len(NAMED)} layers', f"The four heads of Table 2 have the names of {len(NAMED)} layers: {', '.join(NAMED)}.")]
+        a, b = f'abstract-entropy-{k}', f'table2-entropy-{k}'
+        out.append(found(a, v(a) == v(b), C[b]['paper'], f"Table 2 prints {C[b]['paper']}."))
+    E = [v(f'table2-entropy-{k}')[0] for k in ('edge', 'texture', 'semantic')]
+    whole = over(lambda a, b: b/a - 1, *[values(C['table4-circuit'])[i] for i in (0, 2)])
+    return out + [found('conclusion-entropies', v('conclusion-entropies') == E, ', '.join(map(str, E)),
+                        f"Table 2 prints {', '.join(map(str, E))}."),
+        found('divergence-smallest', v('divergence-smallest')[0] == min(D), str(min(D)),
+              f'The divergences of §4.8 range from {min(D)} to {max(D)}.'),
+                  found('divergence-largest', v('divergence-largest')[0] == max(D), str(max(D)),
+                        f'The divergences of §4.8 range from {min(D)} to {max(D)}.'),
+        found('conclusion-accuracy', v('conclusion-accuracy')[0] == v('transfer-accuracy')[0],
+              C['transfer-accuracy']['paper'], f"§4.9 prints {C['transfer-accuracy']['paper']}."),
+        found('complexity-percent', values(C['complexity-percent'])[0].meets(whole),
+              f'{Span(100*whole.lo, 100*whole.hi)} %', "This is the ratio at t = 100 alone "
+                                                       f"({C['table1-ratio-100']['paper']}); over all timesteps "
+                                                       f"Table 4 gives {Span(100*whole.lo, 100*whole.hi)} %, and at "
+                                                       "t = 600 CelebA is lower."),
+        found('head-names', len(NAMED) <= v('head-names')[0], f'{len(NAMED)} layers',
+              f"The four heads of Table 2 have the names of {len(NAMED)} layers: {', '.join(NAMED)}.")]
 
 NAMED = ('encoder_7', 'encoder_8', 'decoder_4', 'decoder_5')
 
 # %% ../nbs/23_audit.ipynb #91c2242d
 def audit_over_time(C) -> list[Finding]:
     "What is said of the course of accuracy and feature complexity, and what the phases and Table 4 make of it."
-    at = (100, 300, 600, 900); v = lambda id: C[id]['values']; s, n = zip(*[v(f'feature-complexity-{t}') for t in at]); by_t = dict(zip(at, zip(s, n))); low = [t for t in at if by_t[t][1] < by_t[t][0]]
-    mse = values(C['table3-baseline'])[0]; a = Span(100 - 100*mse.hi, 100 - 100*mse.lo); r = printed(0, .001); mean = lambda x: Span(np.mean(x) + r.lo, np.mean(x) + r.hi)
-    fm, t1 = [mean(x) for x in (s, n)], [np.mean([v(f'table1-{t}')[2] for t in at])]; ok = [printed(x, .001).meets(m) for x, m in zip(v('table4-mean-of-features'), fm)]; natural = mean([v(f'table1-{t}')[2] for t in at])
+    at = (100, 300, 600, 900)
+    v = lambda id: C[id]['values']
+    s, n = zip(*[v(f'feature-complexity-{t}') for t in at])
+    by_t = dict(zip(at, zip(s, n)))
+    low = [t for t in at if by_t[t][1] < by_t[t][0]]
+    mse = values(C['table3-baseline'])[0]
+    a = Span(100 - 100*mse.hi, 100 - 100*mse.lo)
+    r = printed(0, .001)
+    mean = lambda x: Span(np.mean(x) + r.lo, np.mean(x) + r.hi)
+    fm, t1 = [mean(x) for x in (s, n)], [np.mean([v(f'table1-{t}')[2] for t in at])]
+    ok = [printed(x, .001).meets(m) for x, m in zip(v('table4-mean-of-features'), fm)]
+    natural = mean([v(f'table1-{t}')[2] for t in at])
     need = 4*v('table4-mean-of-table1')[0] - sum(v(f'table1-{t}')[0] for t in at[:3])
-    phases = [found(f'phase-complexity-{k}', sorted(v(f'phase-complexity-{k}')) == sorted(by_t[t]), f'{by_t[t][0]}, {by_t[t][1]} at t = {t}', f'§4.1 has {by_t[t][0]} (synthetic) and {by_t[t][1]} (CelebA) at t = {t}: the numbers agree, but they are the two datasets at one timestep, not a range over the phase.') for k, t in ((1, 900), (2, 600), (3, 300))]
-    return phases + [found('feature-complexity-monotonic', list(s) == sorted(s), 'rises, then falls', f"From t = {at[2]} to {at[3]} it falls from {s[2]} to {s[3]}."),
-        found('feature-complexity-consistent', not low, f'higher at {len(at) - len(low)} of {len(at)} timesteps', f"CelebA is lower at t = {' and '.join(map(str, low))}."),
-        found('accuracy-baseline', None, f'{a} %', f"The paper doesn't define accuracy. As 1 − MSE the baseline of Table 3 gives {a} %, which rounds to {a.lo:.1f} %, while §4.1 prints {C['accuracy-synthetic-300']['paper']}."),
-        found('table4-mean-of-table1', None, natural, f"The paper doesn't say over what Table 4 averages. The mean of Table 1's CelebA values is {natural}, Table 4 prints {v('table4-mean-of-table1')[1]}; the synthetic value at t = 900 is not legible, and would have to be {need:.3f} for the mean to be {v('table4-mean-of-table1')[0]}."),
-        found('table4-mean-of-features', None, f'{fm[0]}; {fm[1]}', f"The paper doesn't say over what Table 4 averages. The means of §4.1 over timesteps are {fm[0]} (synthetic{'' if ok[0] else ', not as printed'}) and {fm[1]} (CelebA{'' if ok[1] else ', not as printed'}); Table 4 prints {C['table4-mean-of-features']['paper']}.")]
+    phases = [found(f'phase-complexity-{k}', sorted(v(f'phase-complexity-{k}')) == sorted(by_t[t]),
+                    f'{by_t[t][0]}, {by_t[t][1]} at t = {t}', f'§4.1 has {by_t[t][0]} (synthetic) and {by_t[t][1]} '
+                    f'(CelebA) at t = {t}: the numbers agree, but they are the two datasets at one timestep, '
+                    'not a range over the phase.') for k, t in ((1, 900), (2, 600), (3, 300))]
+    return phases + [found('feature-complexity-monotonic', list(s) == sorted(s), 'rises, then falls',
+                           f"From t = {at[2]} to {at[3]} it falls from {s[2]} to {s[3]}."),
+        found('feature-complexity-consistent', not low, f'higher at {len(at) - len(low)} of {len(at)} timesteps',
+              f"CelebA is lower at t = {' and '.join(map(str, low))}."),
+        found('accuracy-baseline', None, f'{a} %', "The paper doesn't define accuracy. As 1 − MSE the baseline of "
+                                                   f"Table 3 gives {a} %, which rounds to {a.lo:.1f} %, while §4.1 "
+                                                   f"prints {C['accuracy-synthetic-300']['paper']}."),
+        found('table4-mean-of-table1', None, natural, "The paper doesn't say over what Table 4 averages. The mean "
+                                                      f"of Table 1's CelebA values is {natural}, Table 4 prints "
+                                                      f"{v('table4-mean-of-table1')[1]}; the synthetic value at t = "
+                                                      f"900 is not legible, and would have to be {need:.3f} for the "
+                                                      f"mean to be {v('table4-mean-of-table1')[0]}."),
+        found('table4-mean-of-features', None, f'{fm[0]}; {fm[1]}',
+              f"The paper doesn't say over what Table 4 averages. The means of §4.1 over timesteps are {fm[0]} "
+              f"(synthetic{'' if ok[0] else ', not as printed'}) and {fm[1]} "
+              f"(CelebA{'' if ok[1] else ', not as printed'}); Table 4 prints "
+              f"{C['table4-mean-of-features']['paper']}.")]
 
 # %% ../nbs/23_audit.ipynb #463391bd
 AUDITS = (audit_table1, audit_table4, audit_tests, audit_eq2, audit_table3, audit_repeats, audit_over_time)
 
 def audit(C=None) -> pd.DataFrame:
     "Every arithmetic claim with its verdict and derivation. ValueError if one is not checked, or is checked twice."
-    C = claims() if C is None else C; F = [f for a in AUDITS for f in a(C)]; ids = [f.id for f in F]
+    C = claims() if C is None else C
+    F = [f for a in AUDITS for f in a(C)]
+    ids = [f.id for f in F]
     wrong = {k for k, c in C.items() if c['kind'] == 'arithmetic'} ^ set(ids) or {i for i in ids if ids.count(i) > 1}
     if wrong: raise ValueError(f"Each arithmetic claim must be checked once; look at {', '.join(sorted(wrong))}.")
     by = {f.id: f for f in F}
-    return pd.DataFrame([dict(place=c['place'], statement=c['statement'], paper=c['paper']) | by[k]._asdict() for k, c in C.items() if k in by])
+    return pd.DataFrame([dict(place=c['place'], statement=c['statement'], paper=c['paper']) | by[k]._asdict()
+                         for k, c in C.items() if k in by])

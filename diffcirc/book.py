@@ -21,7 +21,9 @@ def directives(source: str):
     lines, found = source.splitlines(keepends=True), {}
     while lines and (m := _DIRECTIVE.match(lines[0])):
         name, _, value = m[1].partition(':') if re.match(r'[\w-]+:', m[1]) else m[1].partition(' ')
-        found[name.strip()] = re.sub(r'^(["\'])(.*)\1$', r'\2', value.strip()); lines.pop(0)  # captions may stand in quotes
+        # captions may stand in quotes
+        found[name.strip()] = re.sub(r'^(["\'])(.*)\1$', r'\2', value.strip())
+        lines.pop(0)
     return found, ''.join(lines)
 
 # %% ../nbs/90_book.ipynb #6fe58776
@@ -45,10 +47,12 @@ def translate(cell, flags=('gpu',)):
 
 # %% ../nbs/90_book.ipynb #4801c383
 def state_hash() -> str:
-    "Hash of the package's code, the preset, the faces and the trained weights: what a page depends on besides its own text."
+    """Hash of the package's code, the preset, the faces and the trained weights: what a page depends on besides its own
+    text."""
     from diffcirc.core import content_hash, preset
     from diffcirc.provenance import package_hash
-    return content_hash(package_hash(), preset(), prepared(), home_id(), {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')})
+    return content_hash(package_hash(), preset(), prepared(), home_id(),
+                        {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')})
 
 def home_id() -> str:
     "A name that the cache directory keeps: pages executed with another one have recorded their claims elsewhere."
@@ -59,7 +63,8 @@ def home_id() -> str:
 
 @lru_cache
 def prepared() -> dict:
-    "What `diffcirc prepare` recorded of the preset in force: natural faces, data and weights. Without a record, the natural faces in force now."
+    """What `diffcirc prepare` recorded of the preset in force: natural faces, data and weights. Without a record, the
+    natural faces in force now."""
     import json
     from diffcirc.core import home, preset
     from diffcirc.data import natural_source
@@ -70,7 +75,8 @@ def prepared() -> dict:
 LAST = ('20_claims', '97_reproduce', 'index')  # pages that show what other pages have recorded
 
 def others_hash(text: str, folder='nbs') -> str:
-    "For the text of a page of LAST: hash of all notebooks, since such a page depends on every cell that records something. Else ''."
+    """For the text of a page of LAST: hash of all notebooks, since such a page depends on every cell that records
+    something. Else ''."""
     from diffcirc.core import content_hash
     files = {f.stem: f.read_text() for f in sorted(Path(folder).glob('*.ipynb'))}
     return '-' + content_hash(files) if any(text == files.get(n) for n in LAST) else ''
@@ -85,83 +91,110 @@ def read_nbdev(text: str):
     import nbformat
     nb = nbformat.reads(text, as_version=4)
     nb.cells = [translate(c) if c.cell_type == 'code' else c for c in nb.cells]
-    setup = nbformat.v4.new_code_cell(_SETUP.format(state_hash() + others_hash(text), prepared()['natural']), id='setup', metadata={'tags': ['remove-cell']})
+    setup = nbformat.v4.new_code_cell(_SETUP.format(state_hash() + others_hash(text), prepared()['natural']),
+                                      id='setup', metadata={'tags': ['remove-cell']})
     at = next((i for i, c in enumerate(nb.cells) if c.cell_type == 'code'), 0)
     nb.cells.insert(at, setup)
     title = next((m[1] for c in nb.cells if c.cell_type == 'markdown' and (m := re.match(r'#\s+(.*)', c.source))), '')
-    nb.cells.append(nbformat.v4.new_code_cell(_FOOT.format(title), id='provenance', metadata={'tags': ['remove-input']}))
+    nb.cells.append(nbformat.v4.new_code_cell(_FOOT.format(title), id='provenance',
+                                              metadata={'tags': ['remove-input']}))
     return nb
 
 # %% ../nbs/90_book.ipynb #05b5cf8f
 def pages(toc='_toc.yml') -> list:
     "Paths of the notebooks in the table of contents."
     import yaml
-    t = yaml.safe_load(Path(toc).read_text()); names = [c['file'] for part in t['parts'] for c in part['chapters']] + [t['root']]
+    t = yaml.safe_load(Path(toc).read_text())
+    names = [c['file'] for part in t['parts'] for c in part['chapters']] + [t['root']]
     return [p for p in (Path(toc).parent/f'{n}.ipynb' for n in names) if p.exists()]
 
 def run_page(job) -> float|None:
-    "Execute a page (path, cache folder) and cache its outputs: seconds taken, None when they were there already. RuntimeError with the traceback when a cell fails."
+    """Execute a page (path, cache folder) and cache its outputs: seconds taken, None when they were there already.
+    RuntimeError with the traceback when a cell fails."""
     from jupyter_cache import get_cache
     from jupyter_cache.base import CacheBundleIn
     from jupyter_cache.executors.utils import single_nb_execution
     path, cache = Path(job[0]).resolve(), get_cache(job[1]); nb = read_nbdev(path.read_text())
-    try: cache.match_cache_notebook(nb); return tell()
+    try:
+        cache.match_cache_notebook(nb)
+        return tell()
     except KeyError: pass
-    done = single_nb_execution(nb, cwd=str(path.parent), allow_errors=False, timeout=3600, meta_override=True, startup_timeout=600, extra_arguments=['--log-level=40'])  # errors only: it warns of its own transport
+    # errors only: it warns of its own transport
+    done = single_nb_execution(nb, cwd=str(path.parent), allow_errors=False, timeout=3600, meta_override=True,
+                               startup_timeout=600, extra_arguments=['--log-level=40'])
     if done.err is not None: raise RuntimeError(f'{path.name} failed:\n{done.exc_string}')
-    cache.cache_notebook_bundle(CacheBundleIn(nb, str(path), data={'execution_seconds': done.time}), check_validity=False, overwrite=True)
+    cache.cache_notebook_bundle(CacheBundleIn(nb, str(path), data={'execution_seconds': done.time}),
+                                check_validity=False, overwrite=True)
     tell(); return done.time
 
 # %% ../nbs/90_book.ipynb #e4080779
 def run_pages(toc='_toc.yml', cache='_build/.jupyter_cache', workers=None) -> dict:
     "Seconds by page of all that had to be executed; `workers` at a time (default: the cores, at most four)."
     from jupyter_cache import get_cache
-    todo, out = pages(toc), {}; get_cache(cache).list_cache_records()  # makes the data base before two processes ask for it
+    # makes the data base before two processes ask for it
+    todo, out = pages(toc), {}
+    get_cache(cache).list_cache_records()
     workers = workers or min(4, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
     with bar(len(todo), 'executing', 'pages') as b:
         for wave in ([p for p in todo if p.stem not in LAST], [p for p in todo if p.stem in LAST]):
-            out |= {p.stem: s for p, s in zip(wave, side_by_side(run_page, [(str(p), cache) for p in wave], workers, b.update))}
+            out |= {p.stem: s for p, s in zip(wave,
+                                              side_by_side(run_page, [(str(p), cache) for p in wave], workers,
+                                                           b.update))}
     return {k: v for k, v in out.items() if v is not None}
 
 # %% ../nbs/90_book.ipynb #2d29f308
 def _data(page: str, mark: str) -> list:
     "What the page holds in script elements of data with this attribute."
-    return [json.loads(m) for m in re.findall(rf'<script type="application/json" {re.escape(mark)}>(.*?)</script>', page, re.S)]
+    return [json.loads(m) for m in re.findall(rf'<script type="application/json" {re.escape(mark)}>(.*?)</script>',
+                                              page, re.S)]
 
 def labels(page: str) -> list:
     "Labels of the numbered tables and figures of a rendered page, in order."
     return list(dict.fromkeys(re.findall(r'\bid="((?:tbl|fig|paper)-[\w-]+)"', page)))
 
-def collect(folder, names=None) -> tuple[list|None, dict]:  # names: the pages of the book (default: all below `folder`); a folder may hold pages of an earlier one
-    "Claims (None where no page has them) and provenance {pages, where} of the rendered pages below `folder`. ValueError names what is missing."
-    names = names or [p.relative_to(folder).as_posix()[:-5] for p in Path(folder).rglob('*.html')]; texts = {n: (Path(folder)/f'{n}.html').read_text() for n in sorted(names) if (Path(folder)/f'{n}.html').exists()}
+# names: the pages of the book (default: all below `folder`); a folder may hold pages of an earlier one
+def collect(folder, names=None) -> tuple[list|None, dict]:
+    """Claims (None where no page has them) and provenance {pages, where} of the rendered pages below `folder`.
+    ValueError names what is missing."""
+    names = names or [p.relative_to(folder).as_posix()[:-5] for p in Path(folder).rglob('*.html')]
+    texts = {n: (Path(folder)/f'{n}.html').read_text() for n in sorted(names) if (Path(folder)/f'{n}.html').exists()}
     claims = next((c for t in texts.values() for c in _data(t, 'id="dc-claims"')), None)
-    pages = {n: dict(p, labels=labels(t)) for n, t in texts.items() for p in _data(t, 'class="dc-provenance"')[-1:]}; bare = [n for n, t in texts.items() if n not in pages and labels(t)]
+    pages = {n: dict(p, labels=labels(t)) for n, t in texts.items() for p in _data(t, 'class="dc-provenance"')[-1:]}
+    bare = [n for n, t in texts.items() if n not in pages and labels(t)]
     if bare: raise ValueError(f"Tables or figures without provenance on {', '.join(bare)}.")
     ids = {n: set(re.findall(r'\bid="([^"]+)"', t)) for n, t in texts.items()}
-    lost = [c['id'] for c in claims or [] if not c['verdict'] or not c['source'] or (w := c['source'].split('.html#'))[1] not in ids.get(w[0], ())]
-    if lost: raise ValueError(f"Claims without a verdict, or whose table or figure is not in the book: {', '.join(lost)}.")
+    lost = [c['id'] for c in claims or [] if not c['verdict'] or not c['source']
+            or (w := c['source'].split('.html#'))[1] not in ids.get(w[0], ())]
+    if lost:
+        raise ValueError(f"Claims without a verdict, or whose table or figure is not in the book: {', '.join(lost)}.")
     return claims, dict(pages=pages, where={l: n for n, p in pages.items() for l in p['labels']})
 
 # %% ../nbs/90_book.ipynb #d83c14e7
 def _wall() -> str:
     "How long executing the pages took, where `diffcirc execute` has noted it."
     from diffcirc.core import home, preset
-    try: return f"; executing them took {json.loads((home()/f'effort-{preset().name}.json').read_text())['execute']['seconds']['wall']/60:.1f} minutes by the wall clock"
+    try:
+        return ("; executing them took "
+                f"{json.loads((home()/f'effort-{preset().name}.json').read_text())['execute']['seconds']['wall']/60:.1f} "
+                "minutes by the wall clock")
     except (OSError, ValueError, KeyError): return ''
 
 def _write_records(app, exc):
     if exc is not None or app.builder.format != 'html': return
     from diffcirc.core import atomic_write
-    claims, made = collect(Path(app.outdir), app.env.found_docs); atomic_write(Path(app.outdir)/'provenance.json', json.dumps(made, indent=1))
+    claims, made = collect(Path(app.outdir), app.env.found_docs)
+    atomic_write(Path(app.outdir)/'provenance.json', json.dumps(made, indent=1))
     page = Path(app.outdir)/'nbs'/'97_reproduce.html'
     if page.exists():
-        size = sum(f.stat().st_size for f in Path(app.outdir).rglob('*') if f.is_file()); n = len(made['pages'])
-        atomic_write(page, re.sub(r'(<span id="dc-book-size">).*?(</span>)', rf'\g<1>{n} executed pages and {size/2**20:,.0f} MiB{_wall()}\2', page.read_text()))
+        size = sum(f.stat().st_size for f in Path(app.outdir).rglob('*') if f.is_file())
+        n = len(made['pages'])
+        atomic_write(page, re.sub(r'(<span id="dc-book-size">).*?(</span>)',
+                                  rf'\g<1>{n} executed pages and {size/2**20:,.0f} MiB{_wall()}\2', page.read_text()))
     if (Path(app.outdir)/'nbs'/'21b_trials.html').exists():
         from diffcirc.trials import write_csv
         write_csv(Path(app.outdir)/'planted.csv')
-    if claims is not None: atomic_write(Path(app.outdir)/'claims.json', json.dumps(claims, indent=1, ensure_ascii=False))
+    if claims is not None:
+        atomic_write(Path(app.outdir)/'claims.json', json.dumps(claims, indent=1, ensure_ascii=False))
 
 # %% ../nbs/90_book.ipynb #cd024e2b
 def _write_css(app, exc):
@@ -172,5 +205,7 @@ def _write_css(app, exc):
 
 def setup(app):
     "Sphinx extension entry point."
-    app.add_css_file('diffcirc-theme.css'); app.connect('build-finished', _write_css); app.connect('build-finished', _write_records)
+    app.add_css_file('diffcirc-theme.css')
+    app.connect('build-finished', _write_css)
+    app.connect('build-finished', _write_records)
     return dict(version='0.1', parallel_read_safe=True, parallel_write_safe=True)

@@ -19,38 +19,62 @@ import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 from .models import Computation
-from .statistics import ALPHA, GROUPS, MARGIN, MARGIN_D, adjust, bca, cluster_bootstrap, cohens_d, crossed, ks, level_verdict, mean_squares, mixed_effect, permutation, tost, tost_p, verdict
+from .statistics import (ALPHA, GROUPS, MARGIN, MARGIN_D, adjust, bca, cluster_bootstrap, cohens_d, crossed,
+                                 ks, level_verdict, mean_squares, mixed_effect, permutation, tost, tost_p, verdict)
 
 # %% ../nbs/22_calibration.ipynb #71f5c7a4
 MODELS, IMAGES = 6, 100  # per dataset, as in all presets but `smoke`
 
 class World(NamedTuple):
-    "Shares of the variance of one value, and the shape of each part: 'normal', or 'skewed' (exponential: skewness 2, excess kurtosis 6)."
-    name: str; model: float; image: float; rest: float; shape: str = 'normal'
+    """Shares of the variance of one value, and the shape of each part: 'normal', or 'skewed' (exponential: skewness 2,
+    excess kurtosis 6)."""
+    name: str
+    model: float
+    image: float
+    rest: float
+    shape: str = 'normal'
     def sd(self, unit, images=IMAGES):
-        "SD of one value over images of a model ('image'), of a model's mean over given images ('model'), of one value of any model ('both')."
-        return math.sqrt(dict(image=self.image + self.rest, model=self.model + self.rest/images, both=self.model + self.image + self.rest)[unit])
+        """SD of one value over images of a model ('image'), of a model's mean over given images ('model'), of one value
+        of any model ('both')."""
+        return math.sqrt(dict(image=self.image + self.rest, model=self.model + self.rest/images,
+                              both=self.model + self.image + self.rest)[unit])
 
+# %% ../nbs/22_calibration.ipynb #20ae25fb
 class Studies(NamedTuple):
-    "n simulated studies of two datasets: values (2, n, models, images), their parts by model and by image, true difference of the datasets."
-    world: World; Y: np.ndarray; model: np.ndarray; image: np.ndarray; difference: float
+    """n simulated studies of two datasets: values (2, n, models, images), their parts by model and by image, true
+    difference of the datasets."""
+    world: World
+    Y: np.ndarray
+    model: np.ndarray
+    image: np.ndarray
+    difference: float
 
 def simulate(world, n, models=MODELS, images=IMAGES, difference=0., seed=0) -> Studies:
     "n studies of a world; dataset 1 minus dataset 0 is `difference`, in units of the world (its shares are variances)."
-    if min(world[1:4]) < 0 or sum(world[1:4]) == 0: raise ValueError(f'The world {world.name!r} has variances {world[1:4]}; they must not be negative, and one must be positive.')
-    if world.shape not in ('normal', 'skewed'): raise ValueError(f"The world {world.name!r} has the shape {world.shape!r}; choose 'normal' or 'skewed'.")
-    g = np.random.default_rng(seed); draw = g.standard_normal if world.shape == 'normal' else lambda size: g.standard_exponential(size) - 1
-    a, b, e = (math.sqrt(v)*draw((2, n, *size)) for v, size in zip(world[1:4], ((models, 1), (1, images), (models, images))))
+    if min(world[1:4]) < 0 or sum(world[1:4]) == 0:
+        raise ValueError(f'The world {world.name!r} has variances {world[1:4]}; they must not be negative, and one '
+                         'must be positive.')
+    if world.shape not in ('normal', 'skewed'):
+        raise ValueError(f"The world {world.name!r} has the shape {world.shape!r}; choose 'normal' or 'skewed'.")
+    g = np.random.default_rng(seed)
+    draw = g.standard_normal if world.shape == 'normal' else lambda size: g.standard_exponential(size) - 1
+    a, b, e = (math.sqrt(v)*draw((2, n, *size))
+               for v, size in zip(world[1:4], ((models, 1), (1, images), (models, images))))
     return Studies(world, a + b + e + np.array([0., difference]).reshape(2, 1, 1, 1), a[..., 0], b[:, :, 0], difference)
 
 # %% ../nbs/22_calibration.ipynb #35c37f95
 def components(frame, value, by=('dataset', 'timestep')) -> pd.DataFrame:
-    "Shares of variance between models, images and the rest, by the method of moments (negative estimates are 0), total variance, and skewness of the images' means. Rows: `by`. What else varies is averaged. NaN for a single model."
+    """Shares of variance between models, images and the rest, by the method of moments (negative estimates are 0),
+    total variance, and skewness of the images' means. Rows: `by`. What else varies is averaged. NaN for a single
+    model."""
     rows = []
     for key, g in frame.groupby(list(by), observed=True):
-        Y = g.groupby(['seed', 'image'])[value].mean().unstack().to_numpy(); M, I = Y.shape; m, i, e = mean_squares(Y)
+        Y = g.groupby(['seed', 'image'])[value].mean().unstack().to_numpy()
+        M, I = Y.shape
+        m, i, e = mean_squares(Y)
         v = np.maximum([(m - e)/I, (i - e)/M, e], 0) if M > 1 else np.full(3, np.nan)
-        rows.append(dict(zip(by, key)) | dict(zip(('model', 'image', 'rest'), v/(v.sum() or np.nan)), total=v.sum(), skew=float(stats.skew(Y.mean(0)))))
+        rows.append(dict(zip(by, key)) | dict(zip(('model', 'image', 'rest'), v/(v.sum() or np.nan)), total=v.sum(),
+                                              skew=float(stats.skew(Y.mean(0)))))
     return pd.DataFrame(rows)
 
 def measured(st) -> dict:
@@ -58,14 +82,17 @@ def measured(st) -> dict:
     from diffcirc.attention import attention_stats, head_importance
     from diffcirc.diffusion import answer
     from diffcirc.models import measure
-    imp = measure(st, head_importance); frames = {'accuracy': (measure(st, answer), 'accuracy'), 'head impact': (imp[imp.ablation == 'zero'], 'impact'), 'attention entropy': (measure(st, attention_stats), 'entropy')}
+    imp = measure(st, head_importance)
+    frames = {'accuracy': (measure(st, answer), 'accuracy'), 'head impact': (imp[imp.ablation == 'zero'], 'impact'),
+              'attention entropy': (measure(st, attention_stats), 'entropy')}
     return {k: components(f, v) for k, (f, v) in frames.items()}
 
 # %% ../nbs/22_calibration.ipynb #74ebc3c5
 NONE, STRONG = World('none', 0., .8, .2), World('strong', .7, .2, .1, 'skewed')
 
 def worlds(found: dict) -> list:
-    "The worlds of this chapter: no variance between models, those measured (median shares over datasets and timesteps), and a strong and skewed one. Rounded, so that their tables are found again."
+    """The worlds of this chapter: no variance between models, those measured (median shares over datasets and
+    timesteps), and a strong and skewed one. Rounded, so that their tables are found again."""
     out = []
     for name, c in found.items():
         v = c[['model', 'image', 'rest']].median().to_numpy(); v = v/v.sum()
@@ -74,13 +101,15 @@ def worlds(found: dict) -> list:
 
 # %% ../nbs/22_calibration.ipynb #7e0d2a96
 def design_effect(world, unit, models=MODELS, images=IMAGES) -> float:
-    "True over estimated variance of a difference of means when only `unit` ('image' of one model, or 'model') is taken as random."
+    """True over estimated variance of a difference of means when only `unit` ('image' of one model, or 'model') is
+    taken as random."""
     if unit == 'image': return 1 + images*world.model/(world.image + world.rest)
     if unit == 'model': return 1 + models*world.image/max(images*world.model + world.rest, 1e-12)
     raise ValueError(f"A t test here has 'image' or 'model' as its unit, not {unit!r}.")
 
 def actual_level(effect, df, alpha=ALPHA) -> float:
-    "What a t test at level alpha rejects when the variance is `effect` times what it estimates; also the share of its intervals that miss."
+    """What a t test at level alpha rejects when the variance is `effect` times what it estimates; also the share of its
+    intervals that miss."""
     return 2*stats.t.sf(stats.t.isf(alpha/2, df)/np.sqrt(effect), df)
 
 # %% ../nbs/22_calibration.ipynb #14c4830e
@@ -94,147 +123,230 @@ def count(name, unit, wrong, truth='no difference', nominal=ALPHA, **more) -> di
 def judged(n, wrong, nominal=ALPHA) -> str:
     "'keeps', 'keeps, too careful', 'fails' or 'open', by the rule above."
     lo, hi = proportion_confint(wrong, n, method='wilson') if n else (0, 1)
-    return 'fails' if lo > TOLERANCE*nominal else 'open' if hi > TOLERANCE*nominal else 'keeps, too careful' if hi < nominal/2 else 'keeps'
+    return ('fails' if lo > TOLERANCE*nominal else 'open' if hi > TOLERANCE*nominal else 'keeps, too careful'
+            if hi < nominal/2 else 'keeps')
 
 def rates(counts) -> pd.DataFrame:
     "Adds rate, its 95 % Wilson interval lo, hi, and `judged`."
     lo, hi = proportion_confint(counts.wrong, counts.n.clip(lower=1), method='wilson')
-    return counts.assign(rate=counts.wrong/counts.n, lo=lo.clip(lower=0), hi=hi.clip(upper=1), judged=[judged(*r) for r in counts[['n', 'wrong', 'nominal']].itertuples(index=False)])
+    return counts.assign(rate=counts.wrong/counts.n, lo=lo.clip(lower=0), hi=hi.clip(upper=1),
+                         judged=[judged(*r) for r in counts[['n', 'wrong', 'nominal']].itertuples(index=False)])
 
 # %% ../nbs/22_calibration.ipynb #b5a0396a
 @lru_cache
 def _relabellings(models):
-    s = np.array([np.isin(np.arange(2*models), c) for c in itertools.combinations(range(2*models), models)]); return np.where(s, 1, -1).T/models
+    s = np.array([np.isin(np.arange(2*models), c) for c in itertools.combinations(range(2*models), models)])
+    return np.where(s, 1, -1).T/models
 
 def exact(Y) -> np.ndarray:
     "p of `permutation` of models, for studies Y (2, n, models, images) → (n,)."
-    v = np.concatenate(list(Y.mean(-1)), -1) @ _relabellings(Y.shape[2]); return (np.abs(v) >= np.abs(v[:, :1])*(1 - 1e-9)).mean(1)
+    v = np.concatenate(list(Y.mean(-1)), -1) @ _relabellings(Y.shape[2])
+    return (np.abs(v) >= np.abs(v[:, :1])*(1 - 1e-9)).mean(1)
 
 def flips(Y) -> np.ndarray:
     "p of `models.paired_flip` of models of one seed, for studies Y (2, n, models, images) → (n,)."
-    v = (Y[1] - Y[0]).mean(-1) @ np.array(list(itertools.product((1, -1), repeat=Y.shape[2]))).T; return (np.abs(v) >= np.abs(v[:, :1])*(1 - 1e-9)).mean(1)
+    v = (Y[1] - Y[0]).mean(-1) @ np.array(list(itertools.product((1, -1), repeat=Y.shape[2]))).T
+    return (np.abs(v) >= np.abs(v[:, :1])*(1 - 1e-9)).mean(1)
 
 def pvalues(Y) -> dict:
     "{(test, unit): p (n,)} of the tests of `compare` and of pairs of models, for studies Y (2, n, models, images)."
-    one = lambda a: stats.ttest_ind(a[1], a[0], axis=-1, equal_var=False).pvalue; c = crossed(*Y); F = 2*stats.t.sf(np.abs(c['estimate'])/c['se'], c['df'])
-    return {('t test', 'image'): one(Y[:, :, 0]), ('t test', 'model'): one(Y.mean(-1)), ('exact permutation', 'model'): exact(Y), ('t test of pairs', 'model'): stats.ttest_rel(*Y.mean(-1), axis=-1).pvalue,
-            ('sign flips of pairs', 'model'): flips(Y), ('quasi-F', 'both'): F, ('exact permutation and quasi-F', 'both'): np.maximum(exact(Y), F)}
+    one = lambda a: stats.ttest_ind(a[1], a[0], axis=-1, equal_var=False).pvalue
+    c = crossed(*Y)
+    F = 2*stats.t.sf(np.abs(c['estimate'])/c['se'], c['df'])
+    return {('t test', 'image'): one(Y[:, :, 0]), ('t test', 'model'): one(Y.mean(-1)),
+            ('exact permutation', 'model'): exact(Y),
+            ('t test of pairs', 'model'): stats.ttest_rel(*Y.mean(-1), axis=-1).pvalue,
+            ('sign flips of pairs', 'model'): flips(Y), ('quasi-F', 'both'): F,
+            ('exact permutation and quasi-F', 'both'): np.maximum(exact(Y), F)}
 
 # %% ../nbs/22_calibration.ipynb #65a2c90b
 def student(Y) -> np.ndarray:
-    "p of `mixed_effect` (models random) for complete tables: Student's t of models' means. Studies Y (2, n, models, images) → (n,)."
+    """p of `mixed_effect` (models random) for complete tables: Student's t of models' means. Studies Y (2, n, models,
+    images) → (n,)."""
     return stats.ttest_ind(*Y.mean(-1), axis=-1).pvalue
 
 def tests_called(s, k) -> list:
-    "Rows of errors of the tests that are called study by study, in the first k: permutation of images (199 relabellings) and Kolmogorov–Smirnov."
+    """Rows of errors of the tests that are called study by study, in the first k: permutation of images (199
+    relabellings) and Kolmogorov–Smirnov."""
     pairs = list(zip(*s.Y[:, :k, 0]))
-    return [count('permutation', 'image', [permutation(b, a, n=199, seed=j).p <= ALPHA for j, (a, b) in enumerate(pairs)]), count('Kolmogorov–Smirnov', 'image', [ks(a, b).p <= ALPHA for a, b in pairs])]
+    return [count('permutation', 'image',
+                  [permutation(b, a, n=199, seed=j).p <= ALPHA for j, (a, b) in enumerate(pairs)]),
+            count('Kolmogorov–Smirnov', 'image', [ks(a, b).p <= ALPHA for a, b in pairs])]
 
 # %% ../nbs/22_calibration.ipynb #cb93f504
 def truths(s, first=False, level=False) -> dict:
-    "{what: true values (n,)} of the difference of the datasets, or of the level of dataset 0; `first`: of the first model of each."
-    a, b = s.model[:, :, 0] if first else s.model.mean(-1), s.image.mean(-1); of = lambda v: v[0] if level else s.difference + v[1] - v[0]
+    """{what: true values (n,)} of the difference of the datasets, or of the level of dataset 0; `first`: of the first
+    model of each."""
+    a, b = s.model[:, :, 0] if first else s.model.mean(-1), s.image.mean(-1)
+    of = lambda v: v[0] if level else s.difference + v[1] - v[0]
     return {'in general': of(0*a), 'of these networks': of(a), 'on these images': of(b)}
 
 def misses(name, unit, lo, hi, truth) -> list:
     "Rows of errors of intervals lo, hi (k,) of the first k studies, one per kind of truth."
-    lo, hi = np.asarray(lo), np.asarray(hi); return [count(name, unit, np.where(np.isnan(lo), np.nan, (v[:len(lo)] < lo) | (v[:len(lo)] > hi)), k) for k, v in truth.items()]
+    lo, hi = np.asarray(lo), np.asarray(hi)
+    return [count(name, unit, np.where(np.isnan(lo), np.nan, (v[:len(lo)] < lo) | (v[:len(lo)] > hi)), k)
+            for k, v in truth.items()]
 
 def intervals(s) -> list:
     "Rows of errors of the intervals of `compare`, of pairs, and of `models.over_models`."
     from diffcirc.models import over_models
-    Y, m = s.Y, s.Y.mean(-1); n, M = m.shape[1:]; ci = lambda r: r.confidence_interval(); c = crossed(*Y); half = stats.t.ppf(.975, c['df'])*c['se']
-    i, u, r = ci(stats.ttest_ind(Y[1, :, 0], Y[0, :, 0], axis=-1, equal_var=False)), ci(stats.ttest_ind(m[1], m[0], axis=-1, equal_var=False)), ci(stats.ttest_rel(m[1], m[0], axis=-1))
-    o = over_models(pd.DataFrame(dict(dataset=np.repeat(range(n), M), seed=np.tile(range(M), n), value=m[0].ravel())), 'value')
-    return (misses('t, difference', 'image', *i, truths(s, True)) + misses('t, difference', 'model', *u, truths(s)) + misses('t, pairs', 'model', *r, truths(s))
-            + misses('quasi-F, difference', 'both', c['estimate'] - half, c['estimate'] + half, truths(s)) + misses('t, level', 'model', o.lo, o.hi, truths(s, level=True)))
+    Y, m = s.Y, s.Y.mean(-1)
+    n, M = m.shape[1:]
+    ci = lambda r: r.confidence_interval()
+    c = crossed(*Y)
+    half = stats.t.ppf(.975, c['df'])*c['se']
+    i, u, r = ci(stats.ttest_ind(Y[1, :, 0], Y[0, :, 0], axis=-1, equal_var=False)), ci(stats.ttest_ind(m[1], m[0],
+        axis=-1, equal_var=False)), ci(stats.ttest_rel(m[1], m[0], axis=-1))
+    o = over_models(pd.DataFrame(dict(dataset=np.repeat(range(n), M), seed=np.tile(range(M), n), value=m[0].ravel())),
+                    'value')
+    return (misses('t, difference', 'image', *i, truths(s, True)) + misses('t, difference', 'model', *u,
+        truths(s)) + misses('t, pairs', 'model', *r, truths(s))
+            + misses('quasi-F, difference', 'both', c['estimate'] - half, c['estimate'] + half,
+                     truths(s)) + misses('t, level', 'model', o.lo, o.hi, truths(s, level=True)))
 
 # %% ../nbs/22_calibration.ipynb #238aa1f2
 def intervals_called(s, k, rare) -> list:
-    "Rows of errors of intervals called study by study, in the first k (`rare` of the slow ones): Cohen's d, BCa, cluster bootstrap, `ablation.over_images`."
+    """Rows of errors of intervals called study by study, in the first k (`rare` of the slow ones): Cohen's d, BCa,
+    cluster bootstrap, `ablation.over_images`."""
     from diffcirc.ablation import over_images
-    w, (A, B), n, M, I = s.world, s.Y[:, :k], *s.Y.shape[1:]; out = []; c = crossed(A, B); half = stats.t.ppf(.975, c['df'])*c['se']
+    w, (A, B), n, M, I = s.world, s.Y[:, :k], *s.Y.shape[1:]
+    out = []
+    c = crossed(A, B)
+    half = stats.t.ppf(.975, c['df'])*c['se']
     for unit, a, b in (('image', A[:, 0], B[:, 0]), ('model', A.mean(-1), B.mean(-1))):
-        d = np.array([cohens_d(v, u)[2:4] for u, v in zip(a, b)]); out += misses("Cohen's d", unit, *d.T, {'in general': np.full(k, s.difference/w.sd(unit, I))})
-    out += misses("Cohen's d", 'both', (c['estimate'] - half)/c['sd'], (c['estimate'] + half)/c['sd'], {'in general': np.full(k, s.difference/w.sd('both'))})
-    x = np.array([bca(v, n=999)[1:3] for v in A[:, 0]], float); out += misses('BCa, level', 'image', *x.T, truths(s, True, True))
-    ids = dict(seed=np.repeat(range(M), I), image=np.tile(range(I), M)); f = pd.concat([pd.DataFrame(dict(dataset=j, site='', mse=2 + A[j].ravel(), clean=1., **ids)) for j in range(rare)])
-    o = over_images(f, draws=399); out += misses('bootstrap of images, level', 'image', o.lo - 1, o.hi - 1, truths(s, level=True))
+        d = np.array([cohens_d(v, u)[2:4] for u, v in zip(a, b)])
+        out += misses("Cohen's d", unit, *d.T, {'in general': np.full(k, s.difference/w.sd(unit, I))})
+    out += misses("Cohen's d", 'both', (c['estimate'] - half)/c['sd'], (c['estimate'] + half)/c['sd'],
+                  {'in general': np.full(k, s.difference/w.sd('both'))})
+    x = np.array([bca(v, n=999)[1:3] for v in A[:, 0]], float)
+    out += misses('BCa, level', 'image', *x.T, truths(s, True, True))
+    ids = dict(seed=np.repeat(range(M), I), image=np.tile(range(I), M))
+    f = pd.concat([pd.DataFrame(dict(dataset=j, site='', mse=2 + A[j].ravel(), clean=1., **ids)) for j in range(rare)])
+    o = over_images(f, draws=399)
+    out += misses('bootstrap of images, level', 'image', o.lo - 1, o.hi - 1, truths(s, level=True))
     pair = lambda j: pd.concat([pd.DataFrame(dict(dataset=g, value=y[j].ravel(), **ids)) for g, y in zip(GROUPS, s.Y)])
     b = np.array([cluster_bootstrap(pair(j), 'value', n=399, seed=j).iloc[2, 2:4] for j in range(rare)], float)
     return out + misses('cluster bootstrap', 'both', *b.T, truths(s))
 
 # %% ../nbs/22_calibration.ipynb #e1ce4284
 def equivalence(s, k) -> list:
-    "Rows: the equivalence test of `tost` and `tost_p` (both) within 0.2 SD of one value, where the difference equals the margin (error: called equivalent) and where there is none (error: not)."
+    """Rows: the equivalence test of `tost` and `tost_p` (both) within 0.2 SD of one value, where the difference equals
+    the margin (error: called equivalent) and where there is none (error: not)."""
     margin = MARGIN_D*s.world.sd('both'); out = []
     for shift, truth in ((margin, 'difference = margin'), (0., 'no difference')):
-        A, B = s.Y[0, :k], s.Y[1, :k] + shift - s.difference; c = crossed(A, B); eq = dict(image=[tost(b, a, margin).equivalent for a, b in zip(A[:, 0], B[:, 0])], model=[tost(b, a, margin).equivalent for a, b in zip(A.mean(-1), B.mean(-1))],
+        A, B = s.Y[0, :k], s.Y[1, :k] + shift - s.difference; c = crossed(A,
+            B); eq = dict(image=[tost(b, a, margin).equivalent for a, b in zip(A[:, 0], B[:, 0])],
+            model=[tost(b, a, margin).equivalent for a, b in zip(A.mean(-1), B.mean(-1))],
             both=[tost_p(*v, margin) <= ALPHA for v in zip(c['estimate'], c['se'], c['df'])])
         out += [count('equivalence (TOST)', u, np.array(v) == (shift > 0), truth) for u, v in eq.items()]
     return out
 
 TABLE = 4  # claims per table of the paper
 
+# %% ../nbs/22_calibration.ipynb #49d2f33e
 def families(s, correlation=.5) -> list:
-    "Rows: family-wise errors of four true null hypotheses, independent or correlated, by test and method, by the significance of the rule of verdicts (Holm's method on the larger of two p), and with Holm's method on the exact p alone beside the interval."
-    n = s.Y.shape[1]//(TABLE + 1); Y = s.Y[:, :n*(TABLE + 1)].reshape(2, n, TABLE + 1, *s.Y.shape[2:]); out = []; r = math.sqrt(correlation)
+    """Rows: family-wise errors of four true null hypotheses, independent or correlated, by test and method, by the
+    significance of the rule of verdicts (Holm's method on the larger of two p), and with Holm's method on the exact
+    p alone beside the interval."""
+    n = s.Y.shape[1]//(TABLE + 1)
+    Y = s.Y[:, :n*(TABLE + 1)].reshape(2, n, TABLE + 1, *s.Y.shape[2:])
+    out = []
+    r = math.sqrt(correlation)
     for truth, Z in (('independent', Y[:, :, 1:]), ('correlated', r*Y[:, :, :1] + math.sqrt(1 - r*r)*Y[:, :, 1:])):
-        P = {k: p.reshape(-1, TABLE) for k, p in pvalues(Z.reshape(2, -1, *Z.shape[3:])).items()}; e, F = P['exact permutation', 'model'], P['quasi-F', 'both']
-        for test, unit in (('t test', 'image'), ('t test', 'model'), ('sign flips of pairs', 'model'), ('quasi-F', 'both')):
-            out += [count(f'{test}: {m}', unit, [((adjust(q, m) if m != 'none' else q) <= ALPHA).any() for q in P[test, unit]], truth) for m in ('none', 'bonferroni', 'holm')]
-        out += [count('rule: holm of the larger p', 'both', [(adjust(np.maximum(q, f)) <= ALPHA).any() for q, f in zip(e, F)], truth), count('holm of the exact p, and interval', 'both', [((adjust(q) <= ALPHA) & (f <= ALPHA)).any() for q, f in zip(e, F)], truth)]
+        P = {k: p.reshape(-1, TABLE) for k, p in pvalues(Z.reshape(2, -1, *Z.shape[3:])).items()}
+        e, F = P['exact permutation', 'model'], P['quasi-F', 'both']
+        for test, unit in (('t test', 'image'), ('t test', 'model'), ('sign flips of pairs', 'model'),
+                           ('quasi-F', 'both')):
+            out += [count(f'{test}: {m}', unit,
+                          [((adjust(q, m) if m != 'none' else q) <= ALPHA).any() for q in P[test, unit]], truth)
+                    for m in ('none', 'bonferroni', 'holm')]
+        out += [count('rule: holm of the larger p', 'both',
+                      [(adjust(np.maximum(q, f)) <= ALPHA).any() for q, f in zip(e, F)], truth),
+                count('holm of the exact p, and interval', 'both',
+                      [((adjust(q) <= ALPHA) & (f <= ALPHA)).any() for q, f in zip(e, F)], truth)]
     return out
 
+# %% ../nbs/22_calibration.ipynb #9edb3df4
 def discoveries(null, true, size=20) -> list:
-    "Rows: false discoveries of Benjamini–Hochberg in grids of which half are true null hypotheses; `wrong` is the sum over grids of their share."
+    """Rows: false discoveries of Benjamini–Hochberg in grids of which half are true null hypotheses; `wrong` is the sum
+    over grids of their share."""
     out, h = [], size//2
     for key, p in pvalues(null.Y).items():
         if key[0] in ('t test', 'quasi-F'):
-            m = len(p)//h*h; p0, p1 = (v[:m].reshape(-1, h) for v in (p, pvalues(true.Y)[key])); hit = np.array([adjust(q, 'bh') <= ALPHA for q in np.hstack([p0, p1])])
+            m = len(p)//h*h
+            p0, p1 = (v[:m].reshape(-1, h) for v in (p, pvalues(true.Y)[key]))
+            hit = np.array([adjust(q, 'bh') <= ALPHA for q in np.hstack([p0, p1])])
             out.append(count(f'{key[0]}: bh', key[1], hit[:, :h].sum(1)/np.maximum(hit.sum(1), 1), 'independent'))
     return out
 
 # %% ../nbs/22_calibration.ipynb #7b23d5a1
 def rule(Y, claimed) -> list:
     "Verdicts (n,) of `verdicts` for studies Y (2, n, models, images), n a multiple of four: claimed a size or '+'."
-    c = crossed(*Y); est, se, df = (c[k] for k in ('estimate', 'se', 'df')); half = stats.t.ppf(.975, df)*se; M = Y.shape[2]
-    margin = MARGIN_D*c['sd'] if claimed == '+' else MARGIN*abs(claimed); equal = np.maximum(stats.t.sf((est + margin)/se, df), stats.t.cdf((est - margin)/se, df))
-    p = np.concatenate([adjust(q) for q in np.maximum(exact(Y), 2*stats.t.sf(np.abs(est)/se, df)).reshape(-1, TABLE)]); p_min = min(1, TABLE*2/math.comb(2*M, M))
+    c = crossed(*Y)
+    est, se, df = (c[k] for k in ('estimate', 'se', 'df'))
+    half = stats.t.ppf(.975, df)*se
+    M = Y.shape[2]
+    margin = MARGIN_D*c['sd'] if claimed == '+' else MARGIN*abs(claimed)
+    equal = np.maximum(stats.t.sf((est + margin)/se, df), stats.t.cdf((est - margin)/se, df))
+    p = np.concatenate([adjust(q) for q in np.maximum(exact(Y), 2*stats.t.sf(np.abs(est)/se, df)).reshape(-1, TABLE)])
+    p_min = min(1, TABLE*2/math.comb(2*M, M))
     return [str(verdict(e - h, e + h, q, p_min, claimed, t)) for e, h, q, t in zip(est, half, p, equal)]
 
 def verdict_errors(s, k, d) -> list:
-    "Rows with `outcome`: how often each verdict is given to a claimed direction or size (d, in SD of one value) that is absent, half, as claimed, or opposite; and to a claimed level that is right, or wrong by 3 of the paper's SD."
+    """Rows with `outcome`: how often each verdict is given to a claimed direction or size (d, in SD of one value) that
+    is absent, half, as claimed, or opposite; and to a claimed level that is right, or wrong by 3 of the paper's SD."""
     k, size, out, words = k//TABLE*TABLE, d*s.world.sd('both'), [], ('reproduced', 'not reproduced', 'not testable')
     for truth, share in (('absent', 0), ('half', .5), ('as claimed', 1), ('opposite', -1)):
         Y = s.Y[:, :k] + np.array([0., share*size - s.difference]).reshape(2, 1, 1, 1)
-        for name, claimed in (('direction', '+'), ('size', size)): v = np.array(rule(Y, claimed)); out += [count(name, 'both', v == w, truth, outcome=w) for w in words]
-    m, sd = s.Y[0, :k].mean(-1), s.world.sd('image'); half = stats.t.ppf(.975, m.shape[1] - 1)*m.std(1, ddof=1)/m.shape[1]**.5; lo, hi = m.mean(1) - half, m.mean(1) + half
-    for truth, value in (('as claimed', 0.), ('absent', 3*sd)): v = np.array([str(level_verdict(*x, value, sd)) for x in zip(lo, hi)]); out += [count('level', 'model', v == w, truth, outcome=w) for w in words]
+        for name, claimed in (('direction', '+'), ('size', size)):
+            v = np.array(rule(Y, claimed))
+            out += [count(name, 'both', v == w, truth, outcome=w) for w in words]
+    m, sd = s.Y[0, :k].mean(-1), s.world.sd('image')
+    half = stats.t.ppf(.975, m.shape[1] - 1)*m.std(1, ddof=1)/m.shape[1]**.5
+    lo, hi = m.mean(1) - half, m.mean(1) + half
+    for truth, value in (('as claimed', 0.), ('absent', 3*sd)):
+        v = np.array([str(level_verdict(*x, value, sd)) for x in zip(lo, hi)])
+        out += [count('level', 'model', v == w, truth, outcome=w) for w in words]
     return out
 
 # %% ../nbs/22_calibration.ipynb #75f801aa
 def calibration_of_world(world, n, few, rare, d, seed=0) -> pd.DataFrame:
-    "Errors of everything above in n simulated studies of a world (`few` where called one by one, `rare` of the slow ones). Columns kind, name, unit, truth, nominal, n, wrong, outcome, world."
-    world = World(*world); half = .5*world.sd('image'); null = simulate(world, n, seed=[seed, 0]); true = simulate(world, n, difference=half, seed=[seed, 1]); P = {**pvalues(null.Y), ('mixed model', 'model'): student(null.Y)}
-    moved = lambda by: null.Y[:, :few] + np.array([0., by]).reshape(2, 1, 1, 1); effects = {'0.5 SD between images': half, '1.5 SD between models': 1.5*world.sd('model')}
+    """Errors of everything above in n simulated studies of a world (`few` where called one by one, `rare` of the slow
+    ones). Columns kind, name, unit, truth, nominal, n, wrong, outcome, world."""
+    world = World(*world)
+    half = .5*world.sd('image')
+    null = simulate(world, n, seed=[seed, 0])
+    true = simulate(world, n, difference=half, seed=[seed, 1])
+    P = {**pvalues(null.Y), ('mixed model', 'model'): student(null.Y)}
+    moved = lambda by: null.Y[:, :few] + np.array([0., by]).reshape(2, 1, 1, 1)
+    effects = {'0.5 SD between images': half, '1.5 SD between models': 1.5*world.sd('model')}
     rows = dict(test=[count(*k, p <= ALPHA) for k, p in P.items()] + tests_called(null, few),
-                interval=intervals(true) + intervals_called(true, few, rare), equivalence=equivalence(null, few//2), verdict=verdict_errors(null, few, d),
-                family=families(null) + discoveries(null, true), power=[count(*k, p > ALPHA, t) for t, by in effects.items() for k, p in pvalues(moved(by)).items()])
-    return pd.concat([pd.DataFrame(r).assign(kind=k) for k, r in rows.items()], ignore_index=True).assign(world=world.name)
+                interval=intervals(true) + intervals_called(true, few, rare), equivalence=equivalence(null, few//2),
+                verdict=verdict_errors(null, few, d),
+                family=families(null) + discoveries(null, true),
+                power=[count(*k, p > ALPHA, t) for t, by in effects.items() for k, p in pvalues(moved(by)).items()])
+    return pd.concat([pd.DataFrame(r).assign(kind=k) for k, r in rows.items()],
+                     ignore_index=True).assign(world=world.name)
 
 # %% ../nbs/22_calibration.ipynb #a8d28dfd
 def simulation(f, **options) -> Computation:
     "The cached table of simulated studies that f makes from its options."
-    others = ('calibration_others', 'ablation', 'attention', 'features', 'temporal', 'transfer') if f.__name__.endswith('others') else ()
-    return Computation(f, options, ('calibration', 'statistics', *others), dict(dataset='simulated', seed=options.get('seed', 0), run=None, n_images=options.get('images', IMAGES)))
+    others = (('calibration_others', 'ablation', 'attention', 'features', 'temporal', 'transfer')
+              if f.__name__.endswith('others') else ())
+    return Computation(f, options, ('calibration', 'statistics', *others),
+                       dict(dataset='simulated', seed=options.get('seed', 0), run=None,
+                            n_images=options.get('images', IMAGES)))
 
 def calibration_of_unit(share, images, n, models=MODELS, seed=0) -> pd.DataFrame:
-    "False positives of the three units at a share of variance between models and a number of images (nine tenths of the rest between images)."
-    w = World(f'{share:g}', share, .9*(1 - share), .1*(1 - share)); p = pvalues(simulate(w, n, models, images, seed=[seed, images, round(1000*share)]).Y)
-    return pd.DataFrame([count(*k, p[k] <= ALPHA) for k in (('t test', 'image'), ('t test', 'model'), ('quasi-F', 'both'))]).assign(share=share, images=images)
+    """False positives of the three units at a share of variance between models and a number of images (nine tenths of
+    the rest between images)."""
+    w = World(f'{share:g}', share, .9*(1 - share), .1*(1 - share))
+    p = pvalues(simulate(w, n, models, images, seed=[seed, images, round(1000*share)]).Y)
+    return pd.DataFrame([count(*k, p[k] <= ALPHA) for k in (('t test', 'image'), ('t test', 'model'),
+                                                            ('quasi-F', 'both'))]).assign(share=share, images=images)
 
-SIZES = {'smoke': (120, 12, 5, 8, 60), 'cpu': (3000, 600, 120, 600, 1200)}  # studies at once, one by one, slow, of other kinds, a point of the figure
+# studies at once, one by one, slow, of other kinds, a point of the figure
+SIZES = {'smoke': (120, 12, 5, 8, 60), 'cpu': (3000, 600, 120, 600, 1200)}
 SHARES, COUNTS = (0., .01, .03, .1, .3, .6, .9), (10, 30, 100, 300)
 
 # %% ../nbs/22_calibration.ipynb #f7a88f6a
@@ -242,42 +354,61 @@ def claimed_size() -> float:
     "Median of the effect sizes that the paper prints in Table 4, the size of a claim in the simulations."
     import json
     from importlib.resources import files
-    t = json.loads((files('diffcirc')/'paper.json').read_text())['table4']; return round(float(np.median([r[t['columns'].index('d')] for r in t['rows']])), 6)
+    t = json.loads((files('diffcirc')/'paper.json').read_text())['table4']
+    return round(float(np.median([r[t['columns'].index('d')] for r in t['rows']])), 6)
 
 def plan(st) -> list:
-    "All simulations of this chapter. The worlds come from measured tables, so plan this after those chapters are computed."
+    """All simulations of this chapter. The worlds come from measured tables, so plan this after those chapters are
+    computed."""
     from diffcirc.calibration_others import calibration_of_others
     n, few, rare, other, point = SIZES.get(st.preset.name, SIZES['cpu']); d = claimed_size()
-    return ([simulation(calibration_of_world, world=tuple(w), n=n, few=few, rare=rare, d=d) for w in worlds(measured(st))] + [simulation(calibration_of_others, n=other)]
-            + [simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in [(s, 100) for s in SHARES] + [(.1, i) for i in COUNTS if i != 100]])
+    return ([simulation(calibration_of_world, world=tuple(w), n=n, few=few, rare=rare, d=d)
+             for w in worlds(measured(st))] + [simulation(calibration_of_others, n=other)]
+            + [simulation(calibration_of_unit, share=s, images=i, n=point)
+               for s, i in [(s, 100) for s in SHARES] + [(.1, i) for i in COUNTS if i != 100]])
 
 def calibrated(st) -> tuple:
     "(errors of all worlds with their rates, false positives by unit with theirs), from the cache or computed now."
     from diffcirc.models import compute
-    todo = plan(st); compute(todo); get = lambda f: pd.concat([j.table() for j in todo if j.instrument.__name__ in f], ignore_index=True)
+    todo = plan(st)
+    compute(todo)
+    get = lambda f: pd.concat([j.table() for j in todo if j.instrument.__name__ in f], ignore_index=True)
     return rates(get(('calibration_of_world', 'calibration_of_others'))), rates(get(('calibration_of_unit',)))
 
 # %% ../nbs/22_calibration.ipynb #50011847
 UNIT_NAMES = {'image': 'images', 'model': 'models', 'both': 'models and images'}
 
 def wide(errors, complement=False) -> pd.DataFrame:
-    "Table for the page: one row per test or interval and unit, one column per world, `rate [lo, hi]` in %, with * where it fails and ° where it is open; `complement`: coverage instead of misses."
-    sign = {'fails': ' *', 'open': ' °'}; v = lambda r: (100*(1 - r.rate), 100*(1 - r.hi), 100*(1 - r.lo)) if complement else (100*r.rate, 100*r.lo, 100*r.hi)
-    text = [f'{a:.1f} [{max(b, 0):.1f}, {c:.1f}]{sign.get(r.judged, "")}' for r in errors.itertuples() for a, b, c in [v(r)]]
-    f = errors.assign(text=text, unit=errors.unit.map(UNIT_NAMES)).pivot(index=['name', 'unit'], columns='world', values='text')
-    order = errors.assign(unit=errors.unit.map(UNIT_NAMES))[['name', 'unit']].drop_duplicates(); return f.loc[list(map(tuple, order.to_numpy())), list(dict.fromkeys(errors.world))].fillna('–').reset_index()
+    """Table for the page: one row per test or interval and unit, one column per world, `rate [lo, hi]` in %, with *
+    where it fails and ° where it is open; `complement`: coverage instead of misses."""
+    sign = {'fails': ' *', 'open': ' °'}
+    v = lambda r: (100*(1 - r.rate), 100*(1 - r.hi), 100*(1 - r.lo)) if complement else (100*r.rate, 100*r.lo, 100*r.hi)
+    text = [f'{a:.1f} [{max(b, 0):.1f}, {c:.1f}]{sign.get(r.judged, "")}' for r in errors.itertuples()
+            for a, b, c in [v(r)]]
+    f = errors.assign(text=text, unit=errors.unit.map(UNIT_NAMES)).pivot(index=['name', 'unit'], columns='world',
+        values='text')
+    order = errors.assign(unit=errors.unit.map(UNIT_NAMES))[['name', 'unit']].drop_duplicates()
+    return f.loc[list(map(tuple, order.to_numpy())), list(dict.fromkeys(errors.world))].fillna('–').reset_index()
 
 # %% ../nbs/22_calibration.ipynb #4d3e3a28
 def summary(errors, kinds=('test', 'interval')) -> dict:
-    "{'keeps', 'fails', 'open': {(name, unit): text}}: over all worlds; fails if it fails anywhere (with the worst world), open if it is open somewhere and fails nowhere."
-    out = dict(keeps={}, fails={}, open={}); e = errors[errors.kind.isin(kinds) & errors.truth.isin(['no difference', 'in general']) | errors.kind.isin(kinds) & (errors.world == 'its own')]
+    """{'keeps', 'fails', 'open': {(name, unit): text}}: over all worlds; fails if it fails anywhere (with the worst
+    world), open if it is open somewhere and fails nowhere."""
+    out = dict(keeps={}, fails={}, open={})
+    e = errors[errors.kind.isin(kinds) & errors.truth.isin(['no difference', 'in general']) | errors.kind.isin(kinds)
+               & (errors.world == 'its own')]
     for (kind, name, unit), g in e.groupby(['kind', 'name', 'unit'], sort=False):
-        w = g.loc[(g.rate/g.nominal).idxmax()]; v = 'fails' if (g.judged == 'fails').any() else 'open' if (g.judged == 'open').any() else 'keeps'
-        where = w.truth if w.world == 'its own' else w.world; note = f' ({100*w.rate:.0f} % errors, {where})' if v == 'fails' else ''
+        w = g.loc[(g.rate/g.nominal).idxmax()]
+        v = 'fails' if (g.judged == 'fails').any() else 'open' if (g.judged == 'open').any() else 'keeps'
+        where = w.truth if w.world == 'its own' else w.world
+        note = f' ({100*w.rate:.0f} % errors, {where})' if v == 'fails' else ''
         out[v][kind, name, unit] = f'{name}, {UNIT_NAMES[unit]}{note}'
     return out
 
 def sentences(errors, kinds=('test', 'interval')) -> str:
     "What `summary` says, as Markdown: one list item per judgement."
-    words = dict(keeps='keep their promise in every world', fails='fail in some world (the worst in brackets)', open='are left open by the number of studies'); s = summary(errors, kinds)
-    return '\n'.join(f"- **{len(s[k])}** {words[k]}" + (': ' + '; '.join(s[k].values()) if s[k] else '') + '.' for k in words)
+    words = dict(keeps='keep their promise in every world', fails='fail in some world (the worst in brackets)',
+                 open='are left open by the number of studies')
+    s = summary(errors, kinds)
+    return '\n'.join(f"- **{len(s[k])}** {words[k]}" + (': ' + '; '.join(s[k].values()) if s[k] else '') + '.'
+                     for k in words)

@@ -16,66 +16,105 @@ from .statistics import share_verdict
 # %% ../nbs/22b_calibration_others.ipynb #07f55e01
 def _smooth(g, n, side=8, centred=False, wrap=True):
     "n random maps (n, side, side), mean 0 or weighted to the centre, correlated over about two positions."
-    x = gaussian_filter(g.normal(size=(n, side, side)), (0, 1, 1), mode='wrap' if wrap else 'reflect'); r = np.abs(np.arange(side) - (side - 1)/2)
+    x = gaussian_filter(g.normal(size=(n, side, side)), (0, 1, 1), mode='wrap' if wrap else 'reflect')
+    r = np.abs(np.arange(side) - (side - 1)/2)
     return x/x.std() + (2 - .5*np.hypot(r[:, None], r) if centred else 0)
 
 def head_errors(g, n, images=24) -> list:
-    "Rows: heads and channels that look at random smooth places, the same for all images or other ones for each, and pass the test for a name (`attention.function_test`, p < .05) or are called selective (`features.displaced`, p < .05)."
+    """Rows: heads and channels that look at random smooth places, the same for all images or other ones for each, and
+    pass the test for a name (`attention.function_test`, p < .05) or are called selective (`features.displaced`, p <
+    .05)."""
     import torch
     from diffcirc.attention import function_test
     from diffcirc.features import _selective, displaced
     out = []
     for truth, centred in (('maps alike all over', False), ('maps centred', True)):
-        R = [_smooth(g, 3, centred=centred)[:, None] + .7*_smooth(g, 3*images).reshape(3, images, 8, 8) for _ in range(n)]  # what faces share, and their own part
-        A = [_smooth(g, 1, centred=centred) + .7*_smooth(g, images) for _ in range(n)]; refs = [dict(zip(('edges', 'texture', 'intensity'), r)) for r in R]
+        # what faces share, and their own part
+        R = [_smooth(g, 3, centred=centred)[:, None] + .7*_smooth(g, 3*images).reshape(3, images, 8, 8)
+             for _ in range(n)]
+        A = [_smooth(g, 1, centred=centred) + .7*_smooth(g, images) for _ in range(n)]
+        refs = [dict(zip(('edges', 'texture', 'intensity'), r)) for r in R]
         T = [function_test(a.reshape(images, -1), r, n_shuffles=9) for a, r in zip(A, refs)]
         out.append(count('name of a head', 'image', [t.p[t.effect.argmax()] < ALPHA for t in T], truth))
-        s = [displaced(torch.tensor(a)[:, None], torch.tensor(r[0])[:, None]) for a, r in zip(A, R)]; out.append(count('selective channel', 'image', [_selective(torch.cat([x, x[..., :1]], -1)[:, None], images).p[0] < ALPHA for x in s], truth))
+        s = [displaced(torch.tensor(a)[:, None], torch.tensor(r[0])[:, None]) for a, r in zip(A, R)]
+        out.append(count('selective channel', 'image',
+                         [_selective(torch.cat([x, x[..., :1]], -1)[:, None], images).p[0] < ALPHA for x in s], truth))
     return out
 
 # %% ../nbs/22b_calibration_others.ipynb #e6e9c134
 def ablation_errors(g, n, sites=7, models=MODELS) -> list:
-    "Rows: bootstrap intervals of ranks and of a rank correlation over models, and reversals between datasets without any difference between sites."
+    """Rows: bootstrap intervals of ranks and of a rank correlation over models, and reversals between datasets without
+    any difference between sites."""
     from diffcirc.ablation import agreement, ranks, reversals
-    names = [f's{i}' for i in range(sites)]; table = lambda m: pd.DataFrame(dict(seed=np.repeat(range(models), sites), site=names*models, impact=(m + g.normal(size=(models, sites))).ravel()))
+    names = [f's{i}' for i in range(sites)]
+    table = lambda m: pd.DataFrame(dict(seed=np.repeat(range(models), sites), site=names*models,
+                                        impact=(m + g.normal(size=(models, sites))).ravel()))
     out, rev = [], [len(reversals(table(0), table(0))) > 0 for _ in range(n)]
     for truth, gap in (('sites 1 SD apart', 1.), ('sites 0.25 SD apart', .25)):
         rank, corr = [], []
         for _ in range(n):
-            order = g.permutation(sites); ref, s = g.permutation(sites), table(gap*order); r = ranks(s, 500).set_index('site').loc[names]; lo, hi = agreement(s, dict(zip(names, ref)), 200)[1:]
-            rank.append(np.mean((sites - order < r.lo) | (sites - order > r.hi))); corr.append(not lo - 1e-9 <= stats.spearmanr(order, ref).statistic <= hi + 1e-9)
-        out += [count('bootstrap, rank of a site', 'model', rank, truth), count('bootstrap, rank correlation', 'model', corr, truth)]
+            order = g.permutation(sites)
+            ref, s = g.permutation(sites), table(gap*order)
+            r = ranks(s, 500).set_index('site').loc[names]
+            lo, hi = agreement(s, dict(zip(names, ref)), 200)[1:]
+            rank.append(np.mean((sites - order < r.lo) | (sites - order > r.hi)))
+            corr.append(not lo - 1e-9 <= stats.spearmanr(order, ref).statistic <= hi + 1e-9)
+        out += [count('bootstrap, rank of a site', 'model', rank, truth),
+                count('bootstrap, rank correlation', 'model', corr, truth)]
     return out + [count('reversals of 21 pairs', 'model', rev)]
 
+# %% ../nbs/22b_calibration_others.ipynb #d8728c7d
 def pair_errors(g, n, models=MODELS) -> list:
-    "Rows: `transfer.over_pairs` for values of pairs of models, Wilson's interval for a share of samples of all models, and `statistics.share_verdict` where half of all models would show a thing."
+    """Rows: `transfer.over_pairs` for values of pairs of models, Wilson's interval for a share of samples of all
+    models, and `statistics.share_verdict` where half of all models would show a thing."""
     from diffcirc.transfer import over_pairs
-    a, b = np.triu_indices(models, 1); u = g.normal(size=(n, models)); v = u[:, a] + u[:, b] + .5*g.normal(size=(n, len(a)))
-    o = np.array([over_pairs(pd.DataFrame(dict(seed_a=a, seed_b=b, v=x)), 'v')[1:] for x in v]); q = 1/(1 + np.exp(3 + .5*g.normal(size=(2000, models)))); true = q.mean()
-    ci = np.array([proportion_confint(g.binomial(16, x).sum(), 16*models, method='wilson') for x in q]); said = np.array([share_verdict(k, 2*models) != 'not testable' for k in range(2*models + 1)])
-    return [count('jackknife t, pairs', 'model', (o[:, 0] > 0) | (o[:, 1] < 0), 'in general'), count('Wilson, samples pooled', 'image', (ci[:, 0] > true) | (ci[:, 1] < true), 'in general'),
+    a, b = np.triu_indices(models, 1)
+    u = g.normal(size=(n, models))
+    v = u[:, a] + u[:, b] + .5*g.normal(size=(n, len(a)))
+    o = np.array([over_pairs(pd.DataFrame(dict(seed_a=a, seed_b=b, v=x)), 'v')[1:] for x in v])
+    q = 1/(1 + np.exp(3 + .5*g.normal(size=(2000, models))))
+    true = q.mean()
+    ci = np.array([proportion_confint(g.binomial(16, x).sum(), 16*models, method='wilson') for x in q])
+    said = np.array([share_verdict(k, 2*models) != 'not testable' for k in range(2*models + 1)])
+    return [count('jackknife t, pairs', 'model', (o[:, 0] > 0) | (o[:, 1] < 0), 'in general'),
+            count('Wilson, samples pooled', 'image', (ci[:, 0] > true) | (ci[:, 1] < true), 'in general'),
             count('share of models: a verdict', 'model', said[g.binomial(2*models, .5, 4000)], 'true share one half')]
 
 # %% ../nbs/22b_calibration_others.ipynb #ec6c1ac7
 def _curves(g, models, breaks=None, t=tuple(range(25, 1000, 50)), noise=.15, between=.1):
-    "Four metrics over timesteps: smooth random waves, or straight pieces with jumps at `breaks`; models differ by `between`. Frame dataset, seed, timestep, metrics."
+    """Four metrics over timesteps: smooth random waves, or straight pieces with jumps at `breaks`; models differ by
+    `between`. Frame dataset, seed, timestep, metrics."""
     from diffcirc.temporal import METRICS
-    x = np.array(t)/1000; smooth = sum(g.normal(size=4)/k*np.sin(np.pi*k*x[:, None] + g.uniform(0, 6.3, 4)) for k in (1, 2, 3))
-    Y = smooth if breaks is None else g.permuted(np.tile([[-1.5], [0.], [1.5], [3.]], (1, 4)), axis=0)[np.digitize(t, breaks)]
-    rows = [pd.DataFrame(Y + between*g.normal(size=Y.shape)*np.ones(4) + noise*g.normal(size=Y.shape)/4, columns=list(METRICS)).assign(dataset='x', seed=s, timestep=t) for s in range(models)]
+    x = np.array(t)/1000
+    smooth = sum(g.normal(size=4)/k*np.sin(np.pi*k*x[:, None] + g.uniform(0, 6.3, 4)) for k in (1, 2, 3))
+    Y = (smooth if breaks is None else g.permuted(np.tile([[-1.5], [0.], [1.5], [3.]], (1, 4)),
+                                                  axis=0)[np.digitize(t, breaks)])
+    rows = [pd.DataFrame(Y + between*g.normal(size=Y.shape)*np.ones(4) + noise*g.normal(size=Y.shape)/4,
+                         columns=list(METRICS)).assign(dataset='x', seed=s, timestep=t) for s in range(models)]
     return pd.concat(rows)
 
+# %% ../nbs/22b_calibration_others.ipynb #cb1fcac8
 def phase_errors(g, n, models=MODELS, breaks=(250, 500, 750), paper=(100, 350, 650)) -> list:
-    "Rows: smooth curves in which breaks win or come near to the paper's boundaries, and 95 % intervals that miss planted breaks (where their number was found)."
+    """Rows: smooth curves in which breaks win or come near to the paper's boundaries, and 95 % intervals that miss
+    planted breaks (where their number was found)."""
     from diffcirc.temporal import METRICS, nearness, phase_boundaries
     t = tuple(range(25, 1000, 50)); win, near, miss, number = [], [], [], []
     for j in range(n):
-        f = phase_boundaries(_curves(g, models), METRICS, draws=2)['x']; win.append(f['gain'] > 0); near.append(nearness(f['boundaries'].t, paper, t, 200)[1] < ALPHA)
-        f = phase_boundaries(_curves(g, models, breaks), METRICS, draws=100)['x']; number.append(f['number'] != len(breaks) + 1); b = f['boundaries']
+        f = phase_boundaries(_curves(g, models), METRICS, draws=2)['x']
+        win.append(f['gain'] > 0)
+        near.append(nearness(f['boundaries'].t, paper, t, 200)[1] < ALPHA)
+        f = phase_boundaries(_curves(g, models, breaks), METRICS, draws=100)['x']
+        number.append(f['number'] != len(breaks) + 1)
+        b = f['boundaries']
         if not number[-1]: miss += list((b.lo > np.array(breaks)) | (b.hi < np.array(breaks)))
-    return [count('phases win, curve smooth', 'model', win), count("phases near the paper's", 'model', near), count('number of phases', 'model', number, 'four phases planted'), count('bootstrap, phase boundary', 'model', miss, 'in general')]
+    return [count('phases win, curve smooth', 'model', win), count("phases near the paper's", 'model', near),
+            count('number of phases', 'model', number, 'four phases planted'),
+            count('bootstrap, phase boundary', 'model', miss, 'in general')]
 
 def calibration_of_others(n, seed=0) -> pd.DataFrame:
     "Errors of the tests and intervals that are no comparison of two datasets; columns as `calibration_of_world`."
-    g = np.random.default_rng(seed); rows = head_errors(g, n) + ablation_errors(g, max(2, n//5)) + pair_errors(g, n) + phase_errors(g, max(2, n//6))
-    f = pd.DataFrame(rows); return f.assign(kind=np.where(f.name.str.startswith(('bootstrap', 'jackknife', 'Wilson')), 'interval', 'test'), world='its own')
+    g = np.random.default_rng(seed)
+    rows = head_errors(g, n) + ablation_errors(g, max(2, n//5)) + pair_errors(g, n) + phase_errors(g, max(2, n//6))
+    f = pd.DataFrame(rows)
+    return f.assign(kind=np.where(f.name.str.startswith(('bootstrap', 'jackknife', 'Wilson')), 'interval', 'test'),
+                    world='its own')

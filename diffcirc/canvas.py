@@ -76,10 +76,14 @@ def ramp(t, stops):
     return np.stack([np.interp(t[:, 0, 0], x, stops[:, c]) for c in range(3)], 1).astype(F)[..., None, None]
 
 # %% ../nbs/02b_canvas.ipynb #c670ce7d
-NUISANCE = ('scale tx ty yaw pitch roll tone tint width jaw chin eye_gap eye_w eye_h eye_tilt iris gaze_x gaze_y brow_y brow_w brow_arch '
-            'nose_w nose_l nose_h mouth_w lip mouth_y smile_k open_k ears hairline volume length long bangs part tent curl hair_tone hair_hue '
-            'strand fringe gloss beard_kind beard_dens must_kind glass_kind glass_w glass_h glass_frame glass_hue shade_kind hat_kind hat_hue '
-            'hat_sat hat_val hat_y age wrinkle make_up bg_kind bg_hue bg_sat bg_val bg_mix bg_dir cloth_kind cloth_hue cloth_sat cloth_val cloth_y '
+NUISANCE = ('scale tx ty yaw pitch roll tone tint width jaw chin eye_gap eye_w eye_h eye_tilt iris gaze_x gaze_y '
+            'brow_y brow_w brow_arch '
+            'nose_w nose_l nose_h mouth_w lip mouth_y smile_k open_k ears hairline volume length long bangs part '
+            'tent curl hair_tone hair_hue '
+            'strand fringe gloss beard_kind beard_dens must_kind glass_kind glass_w glass_h glass_frame glass_hue '
+            'shade_kind hat_kind hat_hue '
+            'hat_sat hat_val hat_y age wrinkle make_up bg_kind bg_hue bg_sat bg_val bg_mix bg_dir cloth_kind '
+            'cloth_hue cloth_sat cloth_val cloth_y '
             'tie light_x light_y ambient warm expose blur noise spec blush neck').split()
 
 class Person:
@@ -92,7 +96,8 @@ class Person:
     def pick(self, name, p): return (self.draws[name] < p).astype(F)
 
 def nuisance(ids, size, seed):
-    "Draws (n, len(NUISANCE)) and random grids of the faces numbered `ids`; `pixel` comes last so that the rest is the same at every size."
+    """Draws (n, len(NUISANCE)) and random grids of the faces numbered `ids`; `pixel` comes last so that the rest is the
+    same at every size."""
     shapes = dict(soft=(3, 4, 4), mid=(3, 8, 8), fine=(36, 36), pixel=(3, size, size))
     U, grids = [], {k: [] for k in shapes}
     for i in ids:
@@ -126,7 +131,8 @@ class Canvas:
         self.cover[:, REGIONS.index(region)] += a
 
     def dim(self, f): self.rgb *= f[:, None]
-    def noise(self, k, channel=None): return field(self.grids[k] if channel is None else self.grids[k][:, channel], self.size)
+    def noise(self, k, channel=None):
+        return field(self.grids[k] if channel is None else self.grids[k][:, channel], self.size)
 
 # %% ../nbs/02b_canvas.ipynb #4fdf6de4
 SKIN = [(252, 212, 186), (246, 196, 164), (232, 177, 142), (208, 156, 122), (176, 122, 88), (134, 88, 62), (92, 60, 44)]
@@ -184,7 +190,8 @@ def hair_shape(c):
     short = np.maximum(cap, F(.8)*(c.y - side + F(.7)*(np.abs(x) - F(.47))))
     end = F(.62) + F(.8)*p.u('length') + F(.05)*wob[:, 1]
     below = smooth((c.y + F(.1))/F(.8))
-    wide = rx + below*(F(.03) + F(.09)*p.u('volume', .3, 1.5) + F(.035)*np.sin(9*c.y + 6*p.u('strand'))*(F(.3) + p.u('curl')))
+    wide = (rx + below*(F(.03) + F(.09)*p.u('volume', .3, 1.5)
+                        + F(.035)*np.sin(9*c.y + 6*p.u('strand'))*(F(.3) + p.u('curl'))))
     wide = wide - F(.3)*smooth((c.y - end + F(.25))/F(.3))*p.u('curl', .2, 1)
     curtain = np.maximum(np.abs(x) - wide, c.y - end - F(.06)*np.cos(5*x))
     return short, np.where(c.y > -.1, curtain, cap)
@@ -199,7 +206,8 @@ def hair_shade(c):
     z = np.sqrt(np.maximum(.05, 1 - (c.x/F(.72))**2 - F(.6)*(c.y + F(.1))**2))
     lam = np.clip(c.x/F(.72)*c.light[:, 0] + (c.y + F(.1))*F(.7)*c.light[:, 1] + z*c.light[:, 2], 0, 1.2)
     band = np.maximum(0, 1 - ((c.y + F(.58) - F(.5)*(c.x - F(.2)*np.sign(c.light[:, 0]))**2 + F(.05)*tex)/F(.16))**2)
-    return (F(.36) + F(.7)*lam + F(.19)*tex)[:, None]*c.hair + (F(.2)*p.u('gloss', .3, 1)*band*(1 + F(.5)*tex))[:, None]*(F(.25) + c.hair)
+    return ((F(.36) + F(.7)*lam + F(.19)*tex)[:, None]*c.hair + (F(.2)*p.u('gloss', .3, 1)*band*(1 + F(.5)*tex))[:,
+                None]*(F(.25) + c.hair))
 
 def hair_back(c):
     c.short, c.long = hair_shape(c)
@@ -220,12 +228,16 @@ def neck(c):
 
 # %% ../nbs/02b_canvas.ipynb #edf62288
 def clothes(c):
-    p = c.p; m = np.abs(c.x - F(.02)*c.yaw); y0 = p.u('cloth_y', .84, .94) + F(.02)*p.male
+    p = c.p
+    m = np.abs(c.x - F(.02)*c.yaw)
+    y0 = p.u('cloth_y', .84, .94) + F(.02)*p.male
     d = y0 + F(.22)*np.maximum(0, m - F(.3)) - c.y + F(.5)*np.maximum(0, F(.27) + F(.06)*p.male - m)
     fold = (F(.88) + F(.12)*np.sin(9*c.x + 6*p.u('cloth_hue') + 3*c.y) + F(.25)*c.light[:, 0]*c.x)[:, None]
-    c.over(fill(d, c.px), hsv(p.u('cloth_hue'), p.u('cloth_sat')**2*F(.8), p.u('cloth_val', .06, .95))*fold, 'background')
+    c.over(fill(d, c.px), hsv(p.u('cloth_hue'), p.u('cloth_sat')**2*F(.8), p.u('cloth_val', .06, .95))*fold,
+           'background')
     suit = p.pick('cloth_kind', F(.15) + F(.35)*p.male)
-    c.over(suit*fill(np.maximum(m - F(.3) + F(.55)*np.maximum(0, c.y - y0), d + F(.02)), c.px), rgb(.9, .9, .93)*fold, 'background')
+    c.over(suit*fill(np.maximum(m - F(.3) + F(.55)*np.maximum(0, c.y - y0), d + F(.02)), c.px), rgb(.9, .9, .93)*fold,
+           'background')
     tie = suit*p.male*p.pick('tie', .55)*fill(np.maximum(m - F(.055), y0 + F(.05) - c.y), c.px)
     c.over(tie, hsv(p.u('tie'), p.u('cloth_sat', .3, .9), p.u('bg_val', .2, .7)), 'background')
     c.dim(1 - F(.25)*fill(d, c.px)*smooth(1 - (m - F(.1))/F(.5))*smooth((y0 + F(.12) - c.y)/F(.2)))
@@ -255,10 +267,14 @@ def head_shape(c):
 
 def relief(c):
     "Height of the face over the picture plane, head units."
-    p, u, v = c.p, c.u, c.v; m = np.abs(u); n = nose_x(c); y = v - c.nose_y
+    p, u, v = c.p, c.u, c.v
+    m = np.abs(u)
+    n = nose_x(c)
+    y = v - c.nose_y
     z = F(.5)*np.sqrt(np.maximum(.03, 1 - (c.jaw_x/(c.face_w + F(.07)))**2 - (c.y/F(.93))**2))
     z += p.u('nose_h', .8, 1.2)*(F(.055)*blob(n, v - F(.07), .092, .26) + F(.075)*blob(n, y + F(.02), .1, .12))
-    z += F(.04)*blob(np.abs(n) - F(.75)*c.nose_w, y - F(.005), .06, .06) - F(.055)*blob(m - c.eye_x, v + F(.02), .17, .13)
+    z += (F(.04)*blob(np.abs(n) - F(.75)*c.nose_w, y - F(.005), .06, .06) - F(.055)*blob(m - c.eye_x, v + F(.02), .17,
+              .13))
     z += (F(.018) + F(.02)*p.male)*blob(m - F(.2), v + F(.15), .26, .09)
     z += (F(.035) + F(.03)*p.smiling)*blob(m - F(.27), v - F(.22) + F(.03)*p.smiling, .16, .17)
     return z + F(.03)*blob(u, v - c.mouth_y, .24, .16) + F(.035)*blob(u, v - c.chin + F(.1), .17, .12)
@@ -294,7 +310,8 @@ def head(c):
     c.normal = normals(relief(c), c.px); c.shade = lambert(c)
     paint_skin(c, a, c.shade)
     c.over(a*highlight(c), rgb(1, 1, 1))
-    blush = a*p.u('blush', .02, .12)*(1 - F(.3)*p.male)*(blob(m - F(.27), v - F(.24), .2, .16) + F(.6)*blob(u, v - c.nose_y, .1, .1))
+    blush = (a*p.u('blush', .02, .12)*(1 - F(.3)*p.male)*(blob(m - F(.27), v - F(.24), .2, .16)
+                                                          + F(.6)*blob(u, v - c.nose_y, .1, .1)))
     c.rgb += blush[:, None]*c.skin*rgb(.25, -.35, -.25)
     hollow = F(.24)*blob(m - c.eye_x, v + F(.015), .17, .1) + F(.16)*blob(m - F(.075), v + F(.02), .07, .12)
     hollow += F(.18)*blob(u, v - c.nose_y - F(.085), .1, .05) + F(.2)*blob(u, v - c.mouth_y - F(.115), .12, .05)

@@ -23,44 +23,65 @@ def unbend(u): return np.sign(u)*FLOOR*(10**np.abs(u) - 1)
 
 def brief(v: float) -> str:
     "An impact in at most five characters; what is nearer to zero than .0005 becomes 0.000."
-    s = f'{v:.0f}' if abs(v) >= 9.95 else f'{v:.1f}' if abs(v) >= .995 else f'{v:.2f}' if abs(v) >= .0995 else f'{v:.3f}'
+    s = (f'{v:.0f}' if abs(v) >= 9.95 else f'{v:.1f}' if abs(v) >= .995 else f'{v:.2f}' if abs(v) >= .0995
+         else f'{v:.3f}')
     return s.lstrip('-') if not s.strip('-0.') else s.replace('-', '−')
 
-def _percent(v): return f'{"+" if v > 0 else "−" if v < 0 else ""}{abs(100*v):.{0 if abs(v) >= .0995 else 1 if abs(v) >= .00995 else 2}f}\u00a0%'
+def _percent(v):
+    return (
+        f'{"+" if v > 0 else "−" if v < 0 else ""}{abs(100*v):.{0 if abs(v) >= .0995 else 1 if abs(v) >= .00995 else 2}f}\u00a0%')
 
 # %% ../nbs/11b_circuitmap.ipynb #b1b9265c
 def _map_set(label, o, ts, names, scale, pics) -> dict:
     "What the page carries about one dataset: texts, colours and positions on the scale per timestep and site."
-    m = o.set_index(['timestep', 'site']); grid = lambda c: np.array([[m.loc[(t, n), c] for n in names] for t in ts]); v, lo, hi = grid('mean'), grid('lo'), grid('hi')
-    fill = [[scale(bend(x)) for x in row] for row in v]; unit = lambda a: np.round(np.clip(bend(np.where(np.isnan(a), v, a))/scale.hi, 0, 1), 3).tolist()
+    m = o.set_index(['timestep', 'site'])
+    grid = lambda c: np.array([[m.loc[(t, n), c] for n in names] for t in ts])
+    v, lo, hi = grid('mean'), grid('lo'), grid('hi')
+    fill = [[scale(bend(x)) for x in row] for row in v]
+    unit = lambda a: np.round(np.clip(bend(np.where(np.isnan(a), v, a))/scale.hi, 0, 1), 3).tolist()
     said = lambda a, b: '' if math.isnan(a) else f'(95 % interval {_percent(a)} to {_percent(b)})'
     key = next((k for k in ('synthetic', 'natural', 'untrained') if k in label), 'paper')
-    return dict(label=label, color=f'var(--dc-{key}, {COLOR[key]})', text=[[brief(x) for x in r] for r in v], fill=fill, ink=[[int(ink_on(c) == '#111111') for c in r] for r in fill],
-                percent=[[_percent(x) for x in r] for r in v], interval=[[said(a, b) for a, b in zip(*r)] for r in zip(lo, hi)], at=unit(v), low=unit(lo), high=unit(hi), strip=_strip(pics))
+    return dict(label=label, color=f'var(--dc-{key}, {COLOR[key]})', text=[[brief(x) for x in r] for r in v], fill=fill,
+                ink=[[int(ink_on(c) == '#111111') for c in r] for r in fill],
+                percent=[[_percent(x) for x in r] for r in v],
+                interval=[[said(a, b) for a, b in zip(*r)] for r in zip(lo, hi)], at=unit(v), low=unit(lo),
+                high=unit(hi), strip=_strip(pics))
 
 def _still_map(cfg, s, ts, at, names, frame) -> str:
     "The drawing of one dataset at timestep `at`, without its colour bar: the maps share one."
     m = frame[frame.timestep == at].set_index('site')['mean']; hi = s.hi
-    svg = diagram(cfg, {n: bend(m[n]) for n in names}, 'impact of removal', s.cmap, (0, hi), lambda u: brief(unbend(u)), max_width=440).body
+    svg = diagram(cfg, {n: bend(m[n]) for n in names}, 'impact of removal', s.cmap, (0, hi), lambda u: brief(unbend(u)),
+                  max_width=440).body
     body, bar = svg.split('<defs><linearGradient', 1)
-    return re.sub(r'(viewBox="[-\d.]+ [-\d.]+ [-\d.]+ )([\d.]+)', lambda k: f'{k[1]}{float(k[2]) - 44:g}', body, count=1) + '</svg>'
+    return (re.sub(r'(viewBox="[-\d.]+ [-\d.]+ [-\d.]+ )([\d.]+)', lambda k: f'{k[1]}{float(k[2]) - 44:g}', body,
+                   count=1) + '</svg>')
 
 # %% ../nbs/11b_circuitmap.ipynb #06f495ea
 def circuit_map(cfg,     # UNetConfig
                 tables,  # {label: rows timestep × site with mean, lo, hi of the impact}
                 pics,    # {label: images (timesteps, h, w, 3) as bytes, what the network is shown, noisiest first}
                 at=300, cmap='viridis', alt='Map of the network with every block, head and skip edge coloured by the impact of its removal') -> Interactive:
-    "The interactive map: one drawing per label, a slider over timesteps, intervals of the site pointed at. Without JavaScript it shows timestep `at`."
-    ts = sorted({int(t) for o in tables.values() for t in o.timestep}, reverse=True); net = meta_unet(cfg); kinds = {n: s.kind for n, s in sites(net).items()}; names = list(kinds)
+    """The interactive map: one drawing per label, a slider over timesteps, intervals of the site pointed at. Without
+    JavaScript it shows timestep `at`."""
+    ts = sorted({int(t) for o in tables.values() for t in o.timestep}, reverse=True)
+    net = meta_unet(cfg)
+    kinds = {n: s.kind for n, s in sites(net).items()}
+    names = list(kinds)
     for label, o in tables.items():
-        if len(o) != len(ts)*len(names) or o.duplicated(['timestep', 'site']).any() or set(o.site) != set(names): raise ValueError(f'The table of {label!r} needs one row for each of the {len(ts)} timesteps and {len(names)} sites; it has {len(o)}.')
-        if not np.isfinite(o['mean']).all(): raise ValueError(f'The table of {label!r} holds impacts that are not finite.')
+        if len(o) != len(ts)*len(names) or o.duplicated(['timestep', 'site']).any() or set(o.site) != set(names):
+            raise ValueError(f'The table of {label!r} needs one row for each of the {len(ts)} timesteps and '
+                             f'{len(names)} sites; it has {len(o)}.')
+        if not np.isfinite(o['mean']).all():
+            raise ValueError(f'The table of {label!r} holds impacts that are not finite.')
     if at not in ts: raise ValueError(f'There is no timestep {at} in the tables; they have {ts}.')
     for label in tables:
-        if label not in pics or len(pics[label]) != len(ts): raise ValueError(f'The pictures of {label!r} are one per timestep, noisiest first: {len(ts)} of them.')
+        if label not in pics or len(pics[label]) != len(ts):
+            raise ValueError(f'The pictures of {label!r} are one per timestep, noisiest first: {len(ts)} of them.')
     scale = Scale([], cmap, (0, max(bend(o['mean']).max() for o in tables.values())*1.0001 + 1e-9))
-    ticks = [(round(float(bend(v)/scale.hi), 4), f'{v:g}') for v in (0, .001, .01, .1, 1, 10, 100, 1000) if bend(v) <= .97*scale.hi]
-    data = dict(timesteps=ts, at=at, sites=names, kinds=list(kinds.values()), first=names.index('mid.attn'), ticks=ticks, sets=[_map_set(k, o, ts, names, scale, pics[k]) for k, o in tables.items()])
+    ticks = [(round(float(bend(v)/scale.hi), 4), f'{v:g}') for v in (0, .001, .01, .1, 1, 10, 100, 1000)
+             if bend(v) <= .97*scale.hi]
+    data = dict(timesteps=ts, at=at, sites=names, kinds=list(kinds.values()), first=names.index('mid.attn'),
+                ticks=ticks, sets=[_map_set(k, o, ts, names, scale, pics[k]) for k, o in tables.items()])
     stills = {k: _still_map(cfg, scale, ts, at, names, o) for k, o in tables.items()}
     return Interactive(_map_page(data, stills, scale), alt)
 
@@ -68,14 +89,28 @@ def circuit_map(cfg,     # UNetConfig
 def _asset(name): return (files('diffcirc')/name).read_text(encoding='utf-8')
 
 def _map_page(data, stills, scale) -> str:
-    k, T = data['timesteps'].index(data['at']), len(data['timesteps']); ramp = ', '.join(scale(scale.hi*i/12) for i in range(13))
+    k, T = data['timesteps'].index(data['at']), len(data['timesteps'])
+    ramp = ', '.join(scale(scale.hi*i/12) for i in range(13))
     def one(s):
-        pic = f'background-image:url({s.pop("strip")});background-size:100% {100*T}%;background-position:0 {100*k/max(T - 1, 1):g}%'
-        return f'<div class="dcm-set" style="--c:{s["color"]}"><div class="dcm-head"><div class="dcm-pic" style="{pic}"></div><div><div class="dcm-name">{html.escape(s["label"])}</div><div class="dcm-note">left: what the network is shown</div></div></div>{stills[s["label"]]}</div>'
-    maps = ''.join(map(one, data['sets'])); uid = f'm{hash_text(maps):08x}'; body = json_in_html(data)
+        pic = (f'background-image:url({s.pop("strip")});background-size:100% {100*T}%;background-position:0 '
+               f'{100*k/max(T - 1, 1):g}%')
+        return (f'<div class="dcm-set" style="--c:{s["color"]}"><div class="dcm-head"><div class="dcm-pic" '
+                f'style="{pic}"></div><div><div class="dcm-name">{html.escape(s["label"])}</div><div '
+                f'class="dcm-note">left: what the network is shown</div></div></div>{stills[s["label"]]}</div>')
+    maps = ''.join(map(one, data['sets']))
+    uid = f'm{hash_text(maps):08x}'
+    body = json_in_html(data)
     marks = ''.join(f'<span style="left:{100*x:g}%">{t}</span>' for x, t in data['ticks'])
     return (f'<div class="dcm tex2jax_ignore mathjax_ignore" data-dcm="{uid}"><style>{_asset("circuitmap.css")}</style>'
-            f'<div class="dcm-bar"><span class="dcm-note" hidden>noise</span><input class="dcm-slider" type="range" min="0" value="0" step="1" aria-label="timestep, from noise to image" hidden><span class="dcm-note" hidden>image</span><output class="dcm-clock">t = {data["at"]}</output></div>'
-            f'<div class="dcm-maps">{maps}</div><div class="dcm-foot"><div class="dcm-read" hidden><p class="dcm-say" aria-live="polite"></p><svg class="dcm-spark" viewBox="0 0 190 84" aria-hidden="true"></svg></div>'
-            f'<div class="dcm-scale"><div class="dcm-note">impact: error without the part, relative to the error of the whole network, minus 1</div><div class="dcm-ramp" style="background:linear-gradient(90deg, {ramp})"></div><div class="dcm-ticks">{marks}</div><div class="dcm-note dcm-still">The timestep can be changed where JavaScript runs.</div></div></div>'
-            f'<script type="application/json" class="dcm-data">{body}</script><script>{_asset("circuitmap.js").rstrip()}("{uid}");</script></div>')
+            '<div class="dcm-bar"><span class="dcm-note" hidden>noise</span><input class="dcm-slider" type="range" '
+            'min="0" value="0" step="1" aria-label="timestep, from noise to image" hidden><span class="dcm-note" '
+            f'hidden>image</span><output class="dcm-clock">t = {data["at"]}</output></div>'
+            f'<div class="dcm-maps">{maps}</div><div class="dcm-foot"><div class="dcm-read" hidden><p '
+            'class="dcm-say" aria-live="polite"></p><svg class="dcm-spark" viewBox="0 0 190 84" '
+            'aria-hidden="true"></svg></div>'
+            '<div class="dcm-scale"><div class="dcm-note">impact: error without the part, relative to the error of '
+            'the whole network, minus 1</div><div class="dcm-ramp" style="background:linear-gradient(90deg, '
+            f'{ramp})"></div><div class="dcm-ticks">{marks}</div><div class="dcm-note dcm-still">The timestep can be '
+            'changed where JavaScript runs.</div></div></div>'
+            '<script type="application/json" '
+            f'class="dcm-data">{body}</script><script>{_asset("circuitmap.js").rstrip()}("{uid}");</script></div>')

@@ -16,21 +16,29 @@ from .style import Raw, Table, in_book
 VERDICTS = ('reproduced', 'not reproduced', 'not testable')
 
 # %% ../nbs/20_claims.ipynb #9dfb301d
-def _place(st): return home()/'claims'/content_hash(list(claims().values()), [r.weights for r in st.runs.values()], st.preset.name)
+def _place(st):
+    return home()/'claims'/content_hash(list(claims().values()), [r.weights for r in st.runs.values()], st.preset.name)
 
 def _check(chapter, a, known):
     lacking = {'id', 'ours', 'verdict', 'cell'} - set(a)
     if lacking: raise ValueError(f"The answer to {a.get('id')!r} in {chapter} lacks {', '.join(sorted(lacking))}.")
-    if a['id'] not in known: raise ValueError(f"{chapter} answers {a['id']!r}, but the paper has no such claim; the nearest are {', '.join(difflib.get_close_matches(a['id'], known, 3, 0))}. See paper_claims.json.")
-    if a['verdict'] not in VERDICTS: raise ValueError(f"The answer to {a['id']!r} in {chapter} has the verdict {a['verdict']!r}, which is none of {', '.join(VERDICTS)}.")
+    if a['id'] not in known:
+        raise ValueError(f"{chapter} answers {a['id']!r}, but the paper has no such claim; the nearest are "
+                         f"{', '.join(difflib.get_close_matches(a['id'], known, 3, 0))}. See paper_claims.json.")
+    if a['verdict'] not in VERDICTS:
+        raise ValueError(f"The answer to {a['id']!r} in {chapter} has the verdict {a['verdict']!r}, which is none of "
+                         f"{', '.join(VERDICTS)}.")
 
 def _number(v): return None if v is None or not math.isfinite(v) else float(v)
 
 def record(st, chapter: str, answers: list[dict]):
-    "Keep a chapter's answers: dicts with id, ours (text with its interval), verdict, cell (label of the table or figure that computes it), and where there is an interval lo, hi; n_models (default: all of the study)."
+    """Keep a chapter's answers: dicts with id, ours (text with its interval), verdict, cell (label of the table or
+    figure that computes it), and where there is an interval lo, hi; n_models (default: all of the study)."""
     known = claims(); rows = []
     for a in answers:
-        _check(chapter, a, list(known)); rows.append(dict(id=a['id'], ours=str(a['ours']), lo=_number(a.get('lo')), hi=_number(a.get('hi')), n_models=int(a.get('n_models', len(st.runs))), verdict=str(a['verdict']), cell=a['cell']))
+        _check(chapter, a, list(known))
+        rows.append(dict(id=a['id'], ours=str(a['ours']), lo=_number(a.get('lo')), hi=_number(a.get('hi')),
+                         n_models=int(a.get('n_models', len(st.runs))), verdict=str(a['verdict']), cell=a['cell']))
     twice = {r['id'] for r in rows if sum(q['id'] == r['id'] for q in rows) > 1}
     if twice: raise ValueError(f"{chapter} answers {', '.join(sorted(twice))} twice.")
     atomic_write(_place(st)/f'{chapter}.json', json.dumps(rows, ensure_ascii=False))
@@ -43,42 +51,58 @@ def page(module: str) -> str:
     if not m: raise ValueError(f'No notebook exports a module {module!r}.')
     return m[1]
 
-COLUMNS = ['id', 'kind', 'chapter', 'place', 'statement', 'paper', 'ours', 'lo', 'hi', 'n_models', 'verdict', 'cell', 'source']
+COLUMNS = ['id', 'kind', 'chapter', 'place', 'statement', 'paper', 'ours', 'lo', 'hi', 'n_models', 'verdict', 'cell',
+           'source']
 
 def ledger(st) -> pd.DataFrame:
-    "Every claim of the paper in its order, with this build's answer where a chapter has recorded one: `COLUMNS`. ValueError if two chapters answer one claim."
+    """Every claim of the paper in its order, with this build's answer where a chapter has recorded one: `COLUMNS`.
+    ValueError if two chapters answer one claim."""
     got = {}
     for f in sorted(_place(st).glob('*.json')):
         for a in json.loads(f.read_text()):
-            if a['id'] in got: raise ValueError(f"Both {got[a['id']]['chapter']} and {f.stem} answer {a['id']!r}; if one of them no longer does, remove its file in {f.parent}.")
+            if a['id'] in got:
+                raise ValueError(f"Both {got[a['id']]['chapter']} and {f.stem} answer {a['id']!r}; if one of them no "
+                                 f"longer does, remove its file in {f.parent}.")
             got[a['id']] = dict(a, chapter=f.stem, source=f"{page(f.stem)}.html#{a['cell']}" if a['cell'] else None)
-    return pd.DataFrame([{**c, **got.get(i, {})} for i, c in claims().items()]).reindex(columns=COLUMNS).replace({float('nan'): None})
+    return pd.DataFrame([{**c, **got.get(i, {})} for i, c in claims().items()]).reindex(columns=COLUMNS).replace(
+        {float('nan'): None})
 
+# %% ../nbs/20_claims.ipynb #2abc846d
 def complete(L: pd.DataFrame) -> pd.DataFrame:
     "The ledger itself, or a ValueError that names the claims without a verdict and the verdicts without a cell."
     none, loose = list(L.id[L.verdict.isna()]), list(L.id[L.verdict.notna() & ~L.cell.map(bool)])
-    if none or loose: raise ValueError('The ledger is not complete.' + (f" Without a verdict: {', '.join(none)}." if none else '') + (f" With a verdict but no cell: {', '.join(loose)}." if loose else ''))
+    if none or loose:
+        raise ValueError('The ledger is not complete.' + (f" Without a verdict: {', '.join(none)}." if none else '')
+                         + (f" With a verdict but no cell: {', '.join(loose)}." if loose else ''))
     return L
 
 def as_json(L) -> list[dict]:
     "What `claims.json` holds: id, place, statement, paper, ours, interval, n_models, verdict, source."
-    return [dict(id=r.id, place=r.place, statement=r.statement, paper=r.paper, ours=r.ours, interval=None if r.lo is None or r.hi is None else [r.lo, r.hi], n_models=None if r.n_models is None else int(r.n_models), verdict=r.verdict, source=r.source) for r in L.itertuples()]
+    return [dict(id=r.id, place=r.place, statement=r.statement, paper=r.paper, ours=r.ours,
+                 interval=None if r.lo is None or r.hi is None else [r.lo, r.hi], n_models=None if r.n_models is None
+                 else int(r.n_models), verdict=r.verdict, source=r.source) for r in L.itertuples()]
 
 # %% ../nbs/20_claims.ipynb #6e9b53d5
 def _where(r): return f'{{numref}}`{r.cell}`' if in_book() and r.cell else r.cell or '–'
 
 def embedded(data, id: str) -> str:
     "Data as a script element that no browser runs: read back by the build from the page itself."
-    return f'<script type="application/json" id="{id}">' + json.dumps(data, ensure_ascii=False).replace('<', '\\u003c') + '</script>'
+    return (f'<script type="application/json" id="{id}">' + json.dumps(data, ensure_ascii=False).replace('<', '\\u003c')
+            + '</script>')
 
 def ledger_table(L) -> Table:
     "The ledger as a numbered table."
     word = lambda v: f'<span class="dc-{v.replace(" ", "-")}">{v}</span>' if v else '–'
-    df = pd.DataFrame(dict(claim=L.statement, place=L.place, paper=L.paper, ours=[v or '–' for v in L.ours], models=[str(int(n)) if n else '–' for n in L.n_models], verdict=[word(v) for v in L.verdict], where=[_where(r) for r in L.itertuples()]))
+    df = pd.DataFrame(dict(claim=L.statement, place=L.place, paper=L.paper, ours=[v or '–' for v in L.ours],
+                           models=[str(int(n)) if n else '–' for n in L.n_models], verdict=[word(v) for v in L.verdict],
+                           where=[_where(r) for r in L.itertuples()]))
     return Table(df, label='tbl-ledger', raw=('verdict', 'where'),
-                 caption='Every claim of the paper: what it prints, what this build found with its 95 % interval and the number of trained models behind it, the verdict, and the table or figure that decides it.')
+                 caption='Every claim of the paper: what it prints, what this build found with its 95 % interval and '
+                         'the number of trained models behind it, the verdict, and the table or figure that decides '
+                         'it.')
 
 def ledger_script(L) -> Raw:
     "Style, filters and data of the ledger's page."
     here = Path(__file__).parent
-    return Raw(f'<style>{(here/"ledger.css").read_text()}</style>{embedded(as_json(L), "dc-claims")}<script>{(here/"ledger.js").read_text()}</script>')
+    return Raw(
+        f'<style>{(here/"ledger.css").read_text()}</style>{embedded(as_json(L), "dc-claims")}<script>{(here/"ledger.js").read_text()}</script>')

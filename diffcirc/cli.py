@@ -18,23 +18,31 @@ def parser():
     sub = p.add_subparsers(dest='command', required=True)
     sub.add_parser('prepare', help='faces, trained models and measurements of the preset; resumes when it was stopped')
     t = sub.add_parser('train', help='train one model; under `accelerate launch`, on several processes')
-    t.add_argument('--dataset', choices=('synthetic', 'natural'), default='synthetic'); t.add_argument('--seed', type=int, default=0)
+    t.add_argument('--dataset', choices=('synthetic', 'natural'), default='synthetic')
+    t.add_argument('--seed', type=int, default=0)
     sub.add_parser('execute', help="run the book's pages side by side; `make book` renders them then")
     sub.add_parser('status', help='the trained models in the cache')
-    sub.add_parser('snapshot', help='append the headline numbers of the preset to the file that later builds are compared with').add_argument('--file', default='benchmarks/snapshots.csv')
+    sub.add_parser('snapshot',
+                   help='append the headline numbers of the preset to the file that later builds are compared with').add_argument('--file',
+        default='benchmarks/snapshots.csv')
     return p
 
 # %% ../nbs/91_cli.ipynb #8b6fdad4
 def prepare():
     "Train and measure all that the book shows at the preset in force."
     from diffcirc import ablation, attention, calibration, features, information, models, temporal, transfer, trials
-    began = time.perf_counter(); st = models.study(); trained = time.perf_counter()
-    models.compute([job for chapter in (trials, models, attention, features, information, ablation, temporal, transfer) for job in chapter.plan(st)])
+    began = time.perf_counter()
+    st = models.study()
+    trained = time.perf_counter()
+    models.compute([job for chapter in (trials, models, attention, features, information, ablation, temporal, transfer)
+                    for job in chapter.plan(st)])
     models.compute(calibration.plan(st))  # simulations that take their numbers from the tables above
-    record = dict(natural=natural_source(), faces={d: [f.fingerprint for f in st.faces[d]] for d in models.DATASETS}, weights=[r.weights for r in st.runs.values()])
+    record = dict(natural=natural_source(), faces={d: [f.fingerprint for f in st.faces[d]] for d in models.DATASETS},
+                  weights=[r.weights for r in st.runs.values()])
     atomic_write(home()/f'prepared-{st.preset.name}.json', json.dumps(record))
     effort('prepare', training=trained - began, measuring=time.perf_counter() - trained)
-    print(f'preset {st.preset.name}: {len(st.runs)} trained models ({st.natural} as natural faces), measured; cache {home()}')
+    print(f'preset {st.preset.name}: {len(st.runs)} trained models ({st.natural} as natural faces), measured; cache '
+          f'{home()}')
 
 def execute():
     "Run the book's pages, those that have changed, and note how long each took."
@@ -44,14 +52,17 @@ def execute():
 
 # %% ../nbs/91_cli.ipynb #cf9f3c4f
 def effort(step, **seconds):
-    "Keep seconds and peak memory (MiB, of the largest process) of a step of `make book`, for the page on reproduction. The longest time stays: another was shortened by the cache."
+    """Keep seconds and peak memory (MiB, of the largest process) of a step of `make book`, for the page on
+    reproduction. The longest time stays: another was shortened by the cache."""
     import resource
     from diffcirc.provenance import peak_memory
-    path = home()/f'effort-{preset().name}.json'; peak = max(map(peak_memory, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    path = home()/f'effort-{preset().name}.json'
+    peak = max(map(peak_memory, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
     try: log = json.loads(path.read_text())
     except (OSError, ValueError): log = {}
     old = log.get(step, {}).get('seconds', {})
-    log[step] = dict(seconds={**old, **{k: round(max(v, old.get(k, 0)), 1) for k, v in seconds.items()}}, peak_mb=max(peak, log.get(step, {}).get('peak_mb', 0)))
+    log[step] = dict(seconds={**old, **{k: round(max(v, old.get(k, 0)), 1) for k, v in seconds.items()}},
+                     peak_mb=max(peak, log.get(step, {}).get('peak_mb', 0)))
     atomic_write(path, json.dumps(log))
 
 def train_one(dataset, seed):
@@ -59,7 +70,8 @@ def train_one(dataset, seed):
     from diffcirc.matching import study_faces
     from diffcirc.parallel import bar, reporter
     from diffcirc.training import TrainConfig, train
-    faces = study_faces()[dataset][0]; cfg = TrainConfig.from_preset(channels=faces.images.shape[1], seed=seed)
+    faces = study_faces()[dataset][0]
+    cfg = TrainConfig.from_preset(channels=faces.images.shape[1], seed=seed)
     with bar(cfg.steps*cfg.batch, f'{dataset} {seed}') as b: run = train(faces, cfg, report=reporter(b))
     if int(os.environ.get('RANK', 0)) == 0: print(run.folder)
 
@@ -69,20 +81,26 @@ def status():
     from diffcirc.training import open_run
     for d in sorted((home()/'runs').glob('*')):
         run = open_run(d)
-        if run: print(f"{d.name}  {run.dataset:10} seed {run.seed}  {run.info['n_params']/1e6:.2f}M parameters  {run.info['config']['steps']} steps  {run.info['seconds']:.0f} s")
+        if run:
+            print(f"{d.name}  {run.dataset:10} seed {run.seed}  {run.info['n_params']/1e6:.2f}M parameters  "
+                  f"{run.info['config']['steps']} steps  {run.info['seconds']:.0f} s")
         elif (d/'checkpoint.safetensors').exists(): print(f'{d.name}  unfinished')
 
 def snapshot(file):
     "Append this build's headline numbers to a CSV file."
     from diffcirc import reproduce
-    rows = reproduce.snapshot(file); print(f'{len(rows)} numbers of build {rows.build.iloc[0]} (preset {rows.preset.iloc[0]}) are in {file}')
+    rows = reproduce.snapshot(file)
+    print(f'{len(rows)} numbers of build {rows.build.iloc[0]} (preset {rows.preset.iloc[0]}) are in {file}')
 
 def main(argv=None):
     "Entry point of the `diffcirc` command."
     logging.basicConfig(format='%(message)s', level=logging.INFO); a = parser().parse_args(argv)
-    for noisy in ('matplotlib', 'huggingface_hub', 'httpx', 'httpcore', 'accelerate'): logging.getLogger(noisy).setLevel(logging.ERROR)
+    for noisy in ('matplotlib', 'huggingface_hub', 'httpx', 'httpcore', 'accelerate'):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     if a.preset: os.environ['DIFFCIRC_PRESET'] = a.preset
-    try: {'prepare': prepare, 'execute': execute, 'status': status, 'train': lambda: train_one(a.dataset, a.seed), 'snapshot': lambda: snapshot(a.file)}[a.command]()
+    try:
+        {'prepare': prepare, 'execute': execute, 'status': status, 'train': lambda: train_one(a.dataset, a.seed),
+         'snapshot': lambda: snapshot(a.file)}[a.command]()
     except (ValueError, OSError, RuntimeError) as e: sys.exit(f'diffcirc: {e}')
     except KeyboardInterrupt: sys.exit('\ndiffcirc: stopped; the same command goes on from here.')
 

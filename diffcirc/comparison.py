@@ -15,24 +15,32 @@ METRICS = ('circuit complexity', 'attention entropy', 'feature hierarchy', 'inte
 KEY = ['dataset', 'seed', 'timestep', 'image']
 
 def circuit_rows(layers, importance) -> pd.DataFrame:
-    "Circuit complexity per model, timestep and image, from zero-ablated blocks and skip edges (`ablation.ablate`) and heads (`attention.head_importance`)."
-    parts = layers[(layers.edit == 'zero') & layers.kind.isin(['block', 'skip'])], importance[importance.ablation == 'zero']
-    return pd.concat([p[[*KEY, 'impact']] for p in parts]).groupby(KEY).impact.agg(effective_share).rename('circuit complexity').reset_index()
+    """Circuit complexity per model, timestep and image, from zero-ablated blocks and skip edges (`ablation.ablate`) and
+    heads (`attention.head_importance`)."""
+    parts = layers[(layers.edit == 'zero') & layers.kind.isin(['block', 'skip'])], importance[
+        importance.ablation == 'zero']
+    return pd.concat([p[[*KEY, 'impact']] for p in parts]).groupby(KEY).impact.agg(effective_share).rename(
+        'circuit complexity').reset_index()
 
 def metric_rows(layers, importance, attention, feature) -> pd.DataFrame:
     "The four metrics, one row per model × timestep × image. `feature` has a column `complexity` (Eq. 3) per layer."
     groups = layers[(layers.edit == 'zero') & (layers.kind == 'group')]
-    cols = {'attention entropy': attention.groupby(KEY).entropy.mean(), 'feature hierarchy': feature.groupby(KEY).complexity.mean(), 'intervention impact': groups.groupby(KEY).impact.mean()}
+    cols = {'attention entropy': attention.groupby(KEY).entropy.mean(),
+            'feature hierarchy': feature.groupby(KEY).complexity.mean(),
+            'intervention impact': groups.groupby(KEY).impact.mean()}
     return circuit_rows(layers, importance).set_index(KEY).join(pd.DataFrame(cols)).reset_index()
 
 # %% ../nbs/19_comparison.ipynb #c89e21ca
 UNIT = {'image': 'images of model 0', 'model': 'models', 'both': 'models and images'}
 
 def compared(frames: dict, claims: dict) -> pd.DataFrame:
-    "`compare` for several values {name: frame with a column `value`} at every unit, with verdicts on the comparison in which models and images are both random; one family for Holm's correction."
-    out = pd.concat([compare(f, 'value', list(UNIT), groups=('synthetic', 'natural')).assign(value=name) for name, f in frames.items()], ignore_index=True)
+    """`compare` for several values {name: frame with a column `value`} at every unit, with verdicts on the comparison
+    in which models and images are both random; one family for Holm's correction."""
+    out = pd.concat([compare(f, 'value', list(UNIT), groups=('synthetic', 'natural')).assign(value=name)
+                     for name, f in frames.items()], ignore_index=True)
     v = verdicts(out[out.unit == 'both'], claims).set_index('value')
-    return out.assign(verdict=[v.verdict[r.value] if r.unit == 'both' else '' for r in out.itertuples()], because=[v.because[r.value] if r.unit == 'both' else '' for r in out.itertuples()],
+    return out.assign(verdict=[v.verdict[r.value] if r.unit == 'both' else '' for r in out.itertuples()],
+                      because=[v.because[r.value] if r.unit == 'both' else '' for r in out.itertuples()],
                       p_holm=[v.p_holm[r.value] if r.unit == 'both' else np.nan for r in out.itertuples()])
 
 def valued(rows, metric, timestep=None) -> pd.DataFrame:

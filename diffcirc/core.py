@@ -9,7 +9,8 @@ __all__ = ['log', 'PRESETS', 'tables_used', 'Preset', 'preset', 'home', 'atomic_
 # %% ../nbs/00_core.ipynb #9fdfaa40
 import os
 # Spinning OpenMP threads take the core that the other training process needs; must be set before torch is imported.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE'); os.environ.setdefault('GOMP_SPINCOUNT', '1000')
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 import ast, dataclasses, hashlib, json, logging, platform, shutil, sys, tempfile, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,9 +54,11 @@ PRESETS = {p.name: p for p in (
     Preset('paper', 64, 2000, 100, 6, 20000, 64, 2e-4, 256, (1, 2, 2, 4), n_res=3, mid_res=1, temb=256))}
 
 def preset(name: str|None = None) -> Preset:
-    "The preset called `name`, else the one in force: `smoke` under tests (`IN_TEST`), else `DIFFCIRC_PRESET`, else `cpu`."
+    """The preset called `name`, else the one in force: `smoke` under tests (`IN_TEST`), else `DIFFCIRC_PRESET`, else
+    `cpu`."""
     name = name or os.environ.get('DIFFCIRC_PRESET') or ('smoke' if os.environ.get('IN_TEST') else 'cpu')
-    if name not in PRESETS: raise ValueError(f"There is no preset {name!r}; set DIFFCIRC_PRESET to one of {', '.join(PRESETS)}.")
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}; set DIFFCIRC_PRESET to one of {', '.join(PRESETS)}.")
     return PRESETS[name]
 
 # %% ../nbs/00_core.ipynb #9575a91e
@@ -64,7 +67,9 @@ def home() -> Path:
     base = os.environ.get('DIFFCIRC_HOME') or Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'diffcirc'
     path = Path(base).expanduser()
     try: path.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise OSError(f"The cache directory {path} cannot be created ({e.strerror}); set DIFFCIRC_HOME to a folder that can be written.") from e
+    except OSError as e:
+        raise OSError(f"The cache directory {path} cannot be created ({e.strerror}); set DIFFCIRC_HOME to a folder "
+                      "that can be written.") from e
     return path
 
 def atomic_write(path,  # destination file
@@ -83,16 +88,20 @@ def atomic_write(path,  # destination file
 # %% ../nbs/00_core.ipynb #bc7ca318
 def _canonical(o):
     "Reduce `o` to JSON-able pieces with one spelling each."
-    if dataclasses.is_dataclass(o) and not isinstance(o, type): return {f.name: _canonical(getattr(o, f.name)) for f in dataclasses.fields(o)}
+    if dataclasses.is_dataclass(o) and not isinstance(o, type):
+        return {f.name: _canonical(getattr(o, f.name)) for f in dataclasses.fields(o)}
     if isinstance(o, torch.Tensor): o = o.detach().cpu().numpy()
-    if isinstance(o, np.ndarray): return [str(o.dtype), list(o.shape), hashlib.sha256(np.ascontiguousarray(o).tobytes()).hexdigest()]
-    if isinstance(o, pd.DataFrame): return [list(map(str, o.columns)), _canonical(pd.util.hash_pandas_object(o, index=False).to_numpy())]
+    if isinstance(o, np.ndarray):
+        return [str(o.dtype), list(o.shape), hashlib.sha256(np.ascontiguousarray(o).tobytes()).hexdigest()]
+    if isinstance(o, pd.DataFrame):
+        return [list(map(str, o.columns)), _canonical(pd.util.hash_pandas_object(o, index=False).to_numpy())]
     if isinstance(o, dict): return {str(k): _canonical(v) for k, v in sorted(o.items(), key=lambda kv: str(kv[0]))}
     if isinstance(o, (list, tuple)): return [_canonical(v) for v in o]
     if isinstance(o, np.generic): return o.item()
     if isinstance(o, Path): return str(o)
     if o is None or isinstance(o, (str, int, float, bool)): return o
-    raise TypeError(f"content_hash cannot hash a {type(o).__name__}; pass numbers, text, arrays, tables, dataclasses or lists of them.")
+    raise TypeError(f"content_hash cannot hash a {type(o).__name__}; pass numbers, text, arrays, tables, dataclasses "
+                    "or lists of them.")
 
 def content_hash(*objs) -> str:
     "16 hex digits that depend on the content of `objs` only: equal across processes and machines."
@@ -103,7 +112,9 @@ class _NoDocs(ast.NodeTransformer):
     def visit(self, node):
         self.generic_visit(node)
         body = getattr(node, 'body', None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0], 'value', None), ast.Constant) and isinstance(body[0].value.value, str):
+        if isinstance(body, list) and body and isinstance(body[0],
+                                                          ast.Expr) and isinstance(getattr(body[0], 'value', None),
+            ast.Constant) and isinstance(body[0].value.value, str):
             node.body = body[1:] or [ast.Pass()]
         return node
 
@@ -125,7 +136,8 @@ def environment() -> dict:
     "Library versions and hardware, for the provenance record of a run."
     libs = ('torch', 'numpy', 'scipy', 'pandas', 'statsmodels', 'matplotlib', 'seaborn', 'jupyter-book', 'nbdev')
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(python=platform.python_version(), platform=platform.platform(), machine=_cpu_name(), cores=os.cpu_count(),
+    return dict(python=platform.python_version(), platform=platform.platform(), machine=_cpu_name(),
+                cores=os.cpu_count(),
                 gpu=gpu, **{k: _version(k) for k in libs})
 
 @lru_cache
@@ -141,16 +153,22 @@ def table_path(name: str, key) -> Path:
 tables_used = {}  # file name → provenance of every table that this process has asked for
 
 def cached_table(name: str, key, make, **about) -> pd.DataFrame:
-    "The table `make()` for this `key`, from the cache when it is there and sound, with `about`, time, duration and environment in `attrs`. Two processes that ask at once compute it once."
+    """The table `make()` for this `key`, from the cache when it is there and sound, with `about`, time, duration and
+    environment in `attrs`. Two processes that ask at once compute it once."""
     from filelock import FileLock
-    path = table_path(name, key); path.parent.mkdir(parents=True, exist_ok=True); table = None
+    path = table_path(name, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = None
     with FileLock(path.with_suffix('.lock')):
         if path.exists():
             try: table = pd.read_parquet(path)
             except Exception as e: log.warning('The table %s is damaged (%s); it is measured again.', path, e)
         if table is None:
             began = time.perf_counter(); table = make()
-            table.attrs = dict(table=name, **about, seconds=round(time.perf_counter() - began, 2), made=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), environment=environment())
+            table.attrs = dict(table=name, **about, seconds=round(time.perf_counter() - began, 2),
+                               made=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), environment=environment())
             atomic_write(path, lambda tmp: table.to_parquet(tmp))
-    tables_used[path.stem] = table.attrs; table.attrs = {}  # pandas compares and copies attributes at every step
+    # pandas compares and copies attributes at every step
+    tables_used[path.stem] = table.attrs
+    table.attrs = {}
     return table

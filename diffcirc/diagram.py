@@ -24,7 +24,8 @@ def check_sites(net, names):
     for n in names:
         if n not in known:
             near = difflib.get_close_matches(str(n), known, 3, .4) or known[:3]
-            raise ValueError(f"The network has no site named {n!r}; the nearest names are {', '.join(near)} (`site_names(net)` lists all {len(known)}).")
+            raise ValueError(f"The network has no site named {n!r}; the nearest names are {', '.join(near)} "
+                             f"(`site_names(net)` lists all {len(known)}).")
 
 # %% ../nbs/06_diagram.ipynb #7c74453a
 def readable(n: int) -> str:
@@ -36,8 +37,10 @@ def readable(n: int) -> str:
 # %% ../nbs/06_diagram.ipynb #2e037fc5
 W, COL, MID, GAP = 400, 122, 120, 6                  # picture, column, middle box, gap between boxes
 LEFT, CENTRE, RIGHT = 4, (W - MID)/2, W - 4 - COL    # left edges of the three columns
-_KIND = dict(res='residual block', attn='transformer layer', down='halves the image', up='doubles the image', stem='first convolution',
-             head='last convolution', time='time embedding, read by every residual block', skip='skip edge', h='attention head')
+_KIND = dict(res='residual block', attn='transformer layer', down='halves the image', up='doubles the image',
+             stem='first convolution',
+             head='last convolution', time='time embedding, read by every residual block', skip='skip edge',
+             h='attention head')
 
 @dataclass
 class Box:
@@ -55,7 +58,8 @@ def _kind(name):
 
 def _height(net, name):
     kind = _kind(name)
-    return 20 + 17*math.ceil(net.get_submodule(name).attn.heads / 4) + 1 if kind == 'attn' else 15 if kind in ('up', 'down') else 20
+    return (20 + 17*math.ceil(net.get_submodule(name).attn.heads / 4) + 1 if kind == 'attn' else 15
+            if kind in ('up', 'down') else 20)
 
 # %% ../nbs/06_diagram.ipynb #7654d80f
 def _parts(net):
@@ -69,7 +73,9 @@ def _stack(net, names, x, bottom):
     "Boxes piled up from `bottom`, the first name lowest."
     out = []
     for n in names:
-        h = _height(net, n); bottom -= h; inset = 4 if _kind(n) in ('up', 'down') else 0
+        h = _height(net, n)
+        bottom -= h
+        inset = 4 if _kind(n) in ('up', 'down') else 0
         out.append(Box(n, _kind(n), x + inset, bottom, COL - 2*inset, h)); bottom -= GAP
     return out
 
@@ -86,12 +92,18 @@ def _levels(net, y):
         y += max(_tall(_stack(net, p, 0, 0)) for p in (e, d))
         out += _stack(net, e[::-1], LEFT, y) + _stack(net, d, RIGHT, y)
         out.append(Box(f'skip{i}', 'skip', LEFT + COL, y - 13, RIGHT - LEFT - COL, 6))
-        if down: y += 15 + 9; out += _stack(net, down, LEFT, y) + _stack(net, up, RIGHT, y); y += 9
+        if down:
+            y += 15 + 9
+            out += _stack(net, down, LEFT, y) + _stack(net, up, RIGHT, y)
+            y += 9
     return out, y
 
 def _middle(net, y):
-    "Boxes of the middle: blocks before the attention on the left, after it on the right, and the height of the stream through it."
-    names = _parts(net)['mid']; at = names.index('mid.attn'); h = _height(net, 'mid.attn')
+    """Boxes of the middle: blocks before the attention on the left, after it on the right, and the height of the stream
+    through it."""
+    names = _parts(net)['mid']
+    at = names.index('mid.attn')
+    h = _height(net, 'mid.attn')
     sides = _stack(net, names[:at][::-1], LEFT, 0), _stack(net, names[at+1:], RIGHT, 0)
     mid = y + max(14 + h/2, 18 + _tall(sides[0]) - 10)
     for b in sides[0] + sides[1]: b.y += mid + 10
@@ -100,7 +112,10 @@ def _middle(net, y):
 # %% ../nbs/06_diagram.ipynb #6413551d
 def _heads(net, box):
     "Marks of the heads of a transformer layer inside its box, four a row."
-    n = net.get_submodule(box.name).attn.heads; per = min(n, 4); w = 25; left = box.x + (box.w - per*w - (per - 1)*3)/2
+    n = net.get_submodule(box.name).attn.heads
+    per = min(n, 4)
+    w = 25
+    left = box.x + (box.w - per*w - (per - 1)*3)/2
     return [Box(f'{box.name}.h{i}', 'h', left + i % 4*(w + 3), box.y + 19 + i//4*17, w, 14) for i in range(n)]
 
 def layout(net, top=26) -> tuple[list[Box], float]:
@@ -113,7 +128,8 @@ def layout(net, top=26) -> tuple[list[Box], float]:
 # %% ../nbs/06_diagram.ipynb #c4f2fe77
 def luminance(rgb) -> float:
     "Relative luminance of a colour (WCAG 2): 0 black, 1 white."
-    c = np.array(mpl.colors.to_rgb(rgb)); c = np.where(c <= .03928, c/12.92, ((c + .055)/1.055)**2.4)
+    c = np.array(mpl.colors.to_rgb(rgb))
+    c = np.where(c <= .03928, c/12.92, ((c + .055)/1.055)**2.4)
     return float(c @ [.2126, .7152, .0722])
 
 def ink_on(rgb) -> str:
@@ -121,42 +137,55 @@ def ink_on(rgb) -> str:
     return '#111111' if luminance(rgb) > .179 else '#ffffff'
 
 class Scale:
-    "Colours for `values`: limits `lo`, `hi` (`vlim` or taken from the values), diverging about zero when the values have both signs."
+    """Colours for `values`: limits `lo`, `hi` (`vlim` or taken from the values), diverging about zero when the values
+    have both signs."""
     def __init__(self, values, cmap=None, vlim=None):
-        v = np.array([x for x in values if not math.isnan(x)] or [0.]); signed = v.min() < 0 < v.max()
-        if not np.isfinite(v).all(): raise ValueError('A value to be painted is infinite; give finite numbers, or NaN where nothing was measured.')
-        self.lo, self.hi = map(float, vlim) if vlim is not None else (-abs(v).max(), abs(v).max()) if signed else (v.min(), v.max())
-        if vlim is not None and not self.lo < self.hi: raise ValueError(f'vlim is {tuple(vlim)}; give two numbers, the smaller first.')
+        v = np.array([x for x in values if not math.isnan(x)] or [0.])
+        signed = v.min() < 0 < v.max()
+        if not np.isfinite(v).all():
+            raise ValueError('A value to be painted is infinite; give finite numbers, or NaN where nothing was '
+                             'measured.')
+        self.lo, self.hi = (map(float, vlim) if vlim is not None else (-abs(v).max(), abs(v).max()) if signed
+                            else (v.min(), v.max()))
+        if vlim is not None and not self.lo < self.hi:
+            raise ValueError(f'vlim is {tuple(vlim)}; give two numbers, the smaller first.')
         if self.lo == self.hi: self.lo, self.hi = self.lo - (abs(self.lo) or 1)/2, self.hi + (abs(self.hi) or 1)/2
-        self.cmap = mpl.colormaps[cmap or ('RdBu_r' if self.lo < 0 < self.hi else 'viridis')] if not isinstance(cmap, mpl.colors.Colormap) else cmap
-    def __call__(self, v) -> str: return mpl.colors.to_hex(self.cmap(float(np.clip((v - self.lo)/(self.hi - self.lo), 0, 1))))
+        self.cmap = (mpl.colormaps[cmap or ('RdBu_r' if self.lo < 0 < self.hi else 'viridis')]
+                     if not isinstance(cmap, mpl.colors.Colormap) else cmap)
+    def __call__(self, v) -> str:
+        return mpl.colors.to_hex(self.cmap(float(np.clip((v - self.lo)/(self.hi - self.lo), 0, 1))))
 
 # %% ../nbs/06_diagram.ipynb #db372ce5
 _INK, _GRID, _PAPER = (f'var(--dc-{n}, {c})' for n, c in (('ink', INK), ('grid', GRID), ('paper', PAPER)))
 
 def _text(x, y, s, size=10.5, anchor='start', fill=_INK, extra=''):
-    return f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" fill="{fill}"{extra}>{html.escape(str(s))}</text>'
+    return (f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" '
+            f'fill="{fill}"{extra}>{html.escape(str(s))}</text>')
 
 def _shape(b, fill, stroke=_INK, sw=.8):
     "Outline of a box: a trapezium for a step between levels, else a rounded rectangle."
     if b.kind in ('down', 'up'):
         a, c = (0, 7) if b.kind == 'down' else (7, 0)
         pts = f'{b.x+a:g},{b.y:g} {b.x+b.w-a:g},{b.y:g} {b.x+b.w-c:g},{b.y+b.h:g} {b.x+c:g},{b.y+b.h:g}'
-        return f'<polygon points="{pts}" style="fill:{fill};stroke:{stroke}" stroke-width="{sw}" stroke-linejoin="round" stroke-opacity=".6"/>'
-    return f'<rect x="{b.x:g}" y="{b.y:g}" width="{b.w:g}" height="{b.h:g}" rx="{3 if b.kind != "h" else 7}" style="fill:{fill};stroke:{stroke}" stroke-width="{sw}" stroke-opacity=".6"/>'
+        return (f'<polygon points="{pts}" style="fill:{fill};stroke:{stroke}" stroke-width="{sw}" '
+                'stroke-linejoin="round" stroke-opacity=".6"/>')
+    return (f'<rect x="{b.x:g}" y="{b.y:g}" width="{b.w:g}" height="{b.h:g}" rx="{3 if b.kind != "h" else 7}" '
+            f'style="fill:{fill};stroke:{stroke}" stroke-width="{sw}" stroke-opacity=".6"/>')
 
 # %% ../nbs/06_diagram.ipynb #02b40a2d
 def _tooltip(name, facts, value, label):
     "Text shown on hover: what the place is, its output shape, its parameters and the value painted."
     kind, shape, n = facts[name]
-    lines = [f'{name}: {_KIND[kind]}', shape, f'{n:,} parameters' if n else '', '' if value is None else f'{label or "value"}: {value}']
+    lines = [f'{name}: {_KIND[kind]}', shape, f'{n:,} parameters' if n else '', '' if value is None
+             else f'{label or "value"}: {value}']
     return f'<title>{html.escape(chr(10).join(l for l in lines if l))}</title>'
 
 def _facts(net):
     "Kind, output shape in words and parameters of every site."
     out = {'time': ('time', f'{net.cfg.temb} numbers', n_params(net.time))}
     for r in summary(net).itertuples():
-        if r.op != 'join': out[r.name] = (_kind(r.name), f"{'×'.join(map(str, r.shape))} (channels × height × width)", r.params)
+        if r.op != 'join':
+            out[r.name] = (_kind(r.name), f"{'×'.join(map(str, r.shape))} (channels × height × width)", r.params)
     for h in heads(net):
         layer, _ = head_parts(h); a = net.get_submodule(layer).attn
         out[h] = ('h', f'{net.cfg.tokens} positions, {net.cfg.width//a.heads} numbers each', 0)
@@ -165,27 +194,40 @@ def _facts(net):
 # %% ../nbs/06_diagram.ipynb #4bb611c0
 def _block(b, note, tip, fill=None):
     "A block: its name left, `note` right. `fill` is the colour painted on it."
-    ink = ink_on(fill) if fill else _INK; small = b.kind in ('down', 'up'); size = 9 if small else 10.5
+    ink = ink_on(fill) if fill else _INK
+    small = b.kind in ('down', 'up')
+    size = 9 if small else 10.5
     y = b.y + (10.8 if small else 13.8); pad = 9.5 if small else 8
-    body = _shape(b, _PAPER) + ('' if fill else f'<g opacity="{.12 if b.kind == "attn" else .055}">{_shape(b, _INK, "none", 0)}</g>')
+    body = (_shape(b, _PAPER) + ('' if fill else '<g '
+                                 f'opacity="{.12 if b.kind == "attn" else .055}">{_shape(b, _INK, "none", 0)}</g>'))
     if fill: body = _shape(b, fill, _INK)
-    if b.kind in ('res', 'time'): body += f'<circle cx="{b.x if b.x < W/2 - MID else b.x + b.w if b.x > W/2 else b.x + pad + 1:g}" cy="{b.y + 10:g}" r="2.1" style="fill:{ink if b.kind == "time" else _INK}"/>'
+    if b.kind in ('res', 'time'):
+        body += (f'<circle cx="{b.x if b.x < W/2 - MID else b.x + b.w if b.x > W/2 else b.x + pad + 1:g}" '
+                 f'cy="{b.y + 10:g}" r="2.1" style="fill:{ink if b.kind == "time" else _INK}"/>')
     x = b.x + pad + (8 if b.kind == 'time' else 0)
-    return f'<g data-site="{html.escape(b.name)}">{tip}{body}{_text(x, y, b.name, size, fill=ink)}{_text(b.x + b.w - pad, y, note, size - 1, "end", ink, OPAQUE if fill else FAINT)}</g>'
+    return ('<g '
+            f'data-site="{html.escape(b.name)}">{tip}{body}{_text(x, y, b.name, size, fill=ink)}{_text(b.x + b.w - pad, y, note, size - 1, "end", ink, OPAQUE if fill else FAINT)}</g>')
 
 OPAQUE, FAINT = '', ' opacity=".68"'
 
+# %% ../nbs/06_diagram.ipynb #7580e151
 def _head(b, color, tip):
     "A head: a pill with its short name."
-    return f'<g data-site="{html.escape(b.name)}">{tip}{_shape(b, color, _PAPER, .6)}{_text(b.x + b.w/2, b.y + 10.3, b.name.rpartition(".")[2], 9, "middle", ink_on(color) if color[0] == "#" else _INK)}</g>'
+    return ('<g '
+            f'data-site="{html.escape(b.name)}">{tip}{_shape(b, color, _PAPER, .6)}{_text(b.x + b.w/2, b.y + 10.3, b.name.rpartition(".")[2], 9, "middle", ink_on(color) if color[0] == "#" else _INK)}</g>')
 
 def _skip(b, note, shape, tip, fill=None):
     "A skip edge: a line across, or a band where it is painted; name and `note` above, shape below."
-    y = b.y + b.h/2; mid = b.x + b.w/2; end = b.x + b.w
-    line = f'<path d="M{b.x:g},{y:g}H{end - 5:g}" fill="none" style="stroke:{_INK}" stroke-width=".9"/>' + _arrow(end, y, 0)
-    band = f'<rect x="{b.x + 4:g}" y="{b.y:g}" width="{b.w - 14:g}" height="{b.h:g}" rx="1" style="fill:{fill};stroke:{_INK}" stroke-width=".6"/>' if fill else ''
+    y = b.y + b.h/2
+    mid = b.x + b.w/2
+    end = b.x + b.w
+    line = (f'<path d="M{b.x:g},{y:g}H{end - 5:g}" fill="none" style="stroke:{_INK}" stroke-width=".9"/>'
+            + _arrow(end, y, 0))
+    band = (f'<rect x="{b.x + 4:g}" y="{b.y:g}" width="{b.w - 14:g}" height="{b.h:g}" rx="1" '
+            f'style="fill:{fill};stroke:{_INK}" stroke-width=".6"/>' if fill else '')
     hit = f'<rect x="{b.x:g}" y="{b.y - 12:g}" width="{b.w:g}" height="{b.h + 22:g}" fill="none" pointer-events="all"/>'
-    return f'<g data-site="{html.escape(b.name)}">{tip}{hit}{line}{band}{_text(mid, b.y - 3, f"{b.name}  {note}".strip(), 10, "middle")}{_text(mid, b.y + 16, shape, 9, "middle", _INK, FAINT)}</g>'
+    return ('<g '
+            f'data-site="{html.escape(b.name)}">{tip}{hit}{line}{band}{_text(mid, b.y - 3, f"{b.name}  {note}".strip(), 10, "middle")}{_text(mid, b.y + 16, shape, 9, "middle", _INK, FAINT)}</g>')
 
 def _arrow(x, y, angle):
     "An arrow head with its tip at (x, y), pointing right, turned by `angle` degrees."
@@ -200,14 +242,21 @@ def _stream(net, boxes, mid):
     sub = lambda x, a, b, s: f'<text x="{x:g}" y="9" font-size="10.5" text-anchor="middle" fill="{_INK}">{a}<tspan font-style="italic">{b}</tspan><tspan font-size="7.5" dy="2">{s}</tspan><tspan dx="6" dy="{-2 if s else 0}" font-size="9" opacity=".68">{ch}×{px}×{px}</tspan></text>'
     first = next(b for b in boxes if b.name == 'dec1.res0')
     tips = _arrow(l, 26, 90) + _arrow(r, top, -90) + _arrow(CENTRE, mid, 0) + _arrow(r, first.y + first.h, -90)
-    return f'<path d="{path}" fill="none" style="stroke:{_INK}" stroke-width=".9"/>{tips}{sub(l, "noisy image ", "x", "t")}{sub(r, "noise ", "ε̂", "")}'
+    return (f'<path d="{path}" fill="none" style="stroke:{_INK}" '
+            f'stroke-width=".9"/>{tips}{sub(l, "noisy image ", "x", "t")}{sub(r, "noise ", "ε̂", "")}')
 
 def _bar(scale, y, label, uid, fmt):
     "Colour bar from `scale.lo` to `scale.hi` with its label above; zero is marked when it lies inside."
-    stops = ''.join(f'<stop offset="{i/16:.4f}" stop-color="{scale(scale.lo + (scale.hi - scale.lo)*i/16)}"/>' for i in range(17))
-    x, w = (W - 180)/2, 180; at = {scale.lo: x, scale.hi: x + w} | ({0.: x - w*scale.lo/(scale.hi - scale.lo)} if scale.lo < 0 < scale.hi else {})
+    stops = ''.join(f'<stop offset="{i/16:.4f}" stop-color="{scale(scale.lo + (scale.hi - scale.lo)*i/16)}"/>'
+                    for i in range(17))
+    x, w = (W - 180)/2, 180
+    at = ({scale.lo: x, scale.hi: x + w} | ({0.: x - w*scale.lo/(scale.hi - scale.lo)} if scale.lo < 0 < scale.hi
+                                            else {}))
     ticks = ''.join(_text(px, y + 25, _number(v, fmt), 9, 'middle') for v, px in at.items())
-    return f'<defs><linearGradient id="{uid}">{stops}</linearGradient></defs>{_text(W/2, y, label, 10, "middle")}<rect x="{x:g}" y="{y + 6:g}" width="{w}" height="8" style="fill:url(#{uid});stroke:{_INK}" stroke-width=".5"/>{ticks}'
+    return ('<defs><linearGradient '
+            f'id="{uid}">{stops}</linearGradient></defs>{_text(W/2, y, label, 10, "middle")}<rect '
+            f'x="{x:g}" y="{y + 6:g}" width="{w}" height="8" style="fill:url(#{uid});stroke:{_INK}" '
+            f'stroke-width=".5"/>{ticks}')
 
 def _number(v, fmt):
     s = '–' if math.isnan(v) else fmt(v) if callable(fmt) else format(v, fmt)
@@ -222,28 +271,40 @@ def diagram(net,          # a UNet, or a UNetConfig
             fmt='.2g',    # how a number is written: format spec or function
             title='',     # a word over the map, for maps side by side
             alt='', max_width=560) -> Html:
-    "The network as an SVG map, with `values` painted on blocks, heads and skip edges. Raises ValueError for an unknown site."
+    """The network as an SVG map, with `values` painted on blocks, heads and skip edges. Raises ValueError for an
+    unknown site."""
     net = meta_unet(net) if isinstance(net, UNetConfig) else net
     values = {k: float(v) for k, v in (values or {}).items()}; check_sites(net, values)
     scale = Scale(values.values(), cmap, vlim) if values else None
-    boxes, mid = layout(net); facts = _facts(net); order = heads(net); body = [_stream(net, boxes, mid)]
+    boxes, mid = layout(net)
+    facts = _facts(net)
+    order = heads(net)
+    body = [_stream(net, boxes, mid)]
     for b in sorted(boxes, key=lambda b: b.kind == 'h'):  # heads lie on top of their layers
-        v = values.get(b.name); text = None if v is None else _number(v, fmt); fill = scale(v) if v is not None and not math.isnan(v) else None
+        v = values.get(b.name)
+        text = None if v is None else _number(v, fmt)
+        fill = scale(v) if v is not None and not math.isnan(v) else None
         tip = _tooltip(b.name, facts, text, label)
-        if b.kind == 'h': body.append(_head(b, fill or (HEAD_COLORS[order.index(b.name) % len(HEAD_COLORS)] if not values else _PAPER), tip))
+        if b.kind == 'h':
+            body.append(_head(b, fill or (HEAD_COLORS[order.index(b.name) % len(HEAD_COLORS)] if not values
+                                          else _PAPER), tip))
         elif b.kind == 'skip': body.append(_skip(b, text or '', facts[b.name][1].split()[0], tip, fill))
         else: body.append(_block(b, (text or '') if values else readable(facts[b.name][2]), tip, fill))
     bottom = max(b.y + b.h for b in boxes) + 20
     uid = f'map{hash_text("".join(body) + label + title):08x}'
-    foot = _bar(scale, bottom, label, uid, fmt) if values else _text(W/2, bottom - 2, f'{readable(n_params(net))} parameters', 9, 'middle', _INK, FAINT)
-    return Html(_page(''.join(body) + foot, bottom + (30 if values else 3), title, max_width), alt or f'Map of the network{f" with {label} painted on it" if label else ""}')
+    foot = (_bar(scale, bottom, label, uid, fmt) if values
+            else _text(W/2, bottom - 2, f'{readable(n_params(net))} parameters', 9, 'middle', _INK, FAINT))
+    return Html(_page(''.join(body) + foot, bottom + (30 if values else 3), title, max_width),
+                alt or f'Map of the network{f" with {label} painted on it" if label else ""}')
 
 # %% ../nbs/06_diagram.ipynb #719008da
 def _page(body, height, title, max_width):
     "The SVG around `body`; it fills the width it is given, up to `max_width` px."
-    head = f'<text x="{W/2}" y="-10" font-size="12" font-weight="600" text-anchor="middle" fill="{_INK}">{html.escape(title)}</text>' if title else ''
+    head = (f'<text x="{W/2}" y="-10" font-size="12" font-weight="600" text-anchor="middle" '
+            f'fill="{_INK}">{html.escape(title)}</text>' if title else '')
     up = 26 if title else 0
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-up} {W} {height + up:g}" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-up} {W} {height + up:g}" font-family="system-ui, '
+            '-apple-system, Segoe UI, Helvetica, Arial, sans-serif" '
             f'style="display:block;width:100%;max-width:{max_width}px;height:auto;margin:0 auto">{head}{body}</svg>')
 
 def beside(*maps: Html) -> Html:

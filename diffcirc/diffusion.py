@@ -82,7 +82,8 @@ def make_exam(images, timesteps, seed=0) -> Exam:
     "The exam over `images` (n, c, h, w). Noise i depends on `seed`, i and the image shape only, so datasets share it."
     if not len(images): raise ValueError('An exam needs at least one image.')
     shape = images.shape[1:]
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(1_000_003*seed + i)) for i in range(len(images))]
+    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(1_000_003*seed + i))
+             for i in range(len(images))]
     bad = [t for t in timesteps if not 0 <= t < T]
     if bad: raise ValueError(f'Timesteps {bad} are outside 0 … {T - 1}.')
     return Exam(images.float(), torch.stack(noise), tuple(int(t) for t in timesteps))
@@ -91,11 +92,13 @@ def make_exam(images, timesteps, seed=0) -> Exam:
 @torch.no_grad()
 def answer(denoiser, exam: Exam, batch=100) -> pd.DataFrame:
     "Let the denoiser sit the exam. One row per image × timestep: `mse` of ε̂ and `accuracy` = 1 − mse."
-    dev = next((p.device for p in denoiser.parameters()), torch.device('cpu')) if isinstance(denoiser, nn.Module) else torch.device('cpu')
+    dev = (next((p.device for p in denoiser.parameters()), torch.device('cpu')) if isinstance(denoiser, nn.Module)
+           else torch.device('cpu'))
     rows = []
     for t in exam.timesteps:
         x_t, tt = exam.at(t)
-        mse = torch.cat([(denoiser(x.to(dev), s.to(dev)).cpu() - e).square().mean((1, 2, 3)) for x, s, e in zip(x_t.split(batch), tt.split(batch), exam.ε.split(batch))])
+        mse = torch.cat([(denoiser(x.to(dev), s.to(dev)).cpu() - e).square().mean((1, 2, 3))
+                         for x, s, e in zip(x_t.split(batch), tt.split(batch), exam.ε.split(batch))])
         rows.append(pd.DataFrame(dict(timestep=t, image=np.arange(len(exam)), mse=mse.numpy())))
     return pd.concat(rows, ignore_index=True).assign(accuracy=lambda d: 1 - d.mse)
 
@@ -111,7 +114,8 @@ def sample(denoiser, noise,  # starting noise (n, c, h, w): the same noise gives
            steps=50, η=0., generator=None, keep=()):  # timesteps whose (x_t, x̂0) to keep
     "Draw images: DDIM for η=0, ancestral DDPM for η=1. Returns x0 (n, c, h, w), or (x0, {t: (x_t, x̂0)}) with `keep`."
     keep = tuple(int(t) for t in keep)
-    if not (isinstance(steps, int) and 1 <= steps <= T): raise ValueError(f'Sampling takes a whole number of 1 to {T} steps, not {steps}.')
+    if not (isinstance(steps, int) and 1 <= steps <= T):
+        raise ValueError(f'Sampling takes a whole number of 1 to {T} steps, not {steps}.')
     if not 0 <= η <= 1: raise ValueError(f'η lies between 0 (DDIM) and 1 (DDPM), not {η}.')
     if any(not 0 <= t < T for t in keep): raise ValueError(f'keep holds timesteps outside 0 … {T - 1}: {keep}.')
     x, ts, kept = noise, _sampling_times(steps, keep), {}

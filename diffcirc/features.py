@@ -20,21 +20,31 @@ from .unet import blocks
 
 # %% ../nbs/13_features.ipynb #1b8b33e2
 def hoyer(x) -> Tensor:
-    "Hoyer sparsity of each row of x (n, d), d > 1: 0 when all entries have one size, 1 when one alone is not zero, NaN for a row of zeros."
-    if x.shape[-1] < 2: raise ValueError('Hoyer sparsity compares the entries of a row with one another; the rows have fewer than two.')
+    """Hoyer sparsity of each row of x (n, d), d > 1: 0 when all entries have one size, 1 when one alone is not zero,
+    NaN for a row of zeros."""
+    if x.shape[-1] < 2:
+        raise ValueError('Hoyer sparsity compares the entries of a row with one another; the rows have fewer than two.')
     d = x.shape[-1]**.5; a = x.abs()
     return (d - a.sum(-1)/x.square().sum(-1).sqrt())/(d - 1)
 
 SHARES = {'below 0.01σ': .01, 'below 0.1σ': .1, 'below 0.5σ': .5}
 
 def activation_stats(F, where='') -> dict[str, Tensor]:
-    "The parts of Eq. 3 per image: F (n, …) → {name: (n,)}: std, range, the shares of |F| at or below .01, .1 and .5 σ, hoyer. ValueError for NaN or infinite values."
-    x = F.flatten(1); lo, hi = x.amin(1), x.amax(1); σ = (x - x.mean(1, keepdim=True)).square_().mean(1).sqrt()  # several times faster here than std and aminmax
+    """The parts of Eq. 3 per image: F (n, …) → {name: (n,)}: std, range, the shares of |F| at or below .01, .1 and .5
+    σ, hoyer. ValueError for NaN or infinite values."""
+    # several times faster here than std and aminmax
+    x = F.flatten(1)
+    lo, hi = x.amin(1), x.amax(1)
+    σ = (x - x.mean(1, keepdim=True)).square_().mean(1).sqrt()
     if not torch.isfinite(hi - lo + σ).all():
         bad = int((~torch.isfinite(hi - lo + σ)).nonzero()[0, 0])
-        raise ValueError(f"The activations{f' of {where}' if where else ''} hold NaN or infinite values (first in image {bad} of the batch); look at the model's weights and input.")
-    σ = torch.where(hi == lo, 0, σ); a = x.abs()  # rounding must not give a constant layer a spread
-    return dict(std=σ, range=hi - lo) | {k: (a <= s*σ[:, None]).sum(1)/a.shape[1] for k, s in SHARES.items()} | dict(hoyer=hoyer(x))
+        raise ValueError(f"The activations{f' of {where}' if where else ''} hold NaN or infinite values (first in "
+                         f"image {bad} of the batch); look at the model's weights and input.")
+    # rounding must not give a constant layer a spread
+    σ = torch.where(hi == lo, 0, σ)
+    a = x.abs()
+    return (dict(std=σ, range=hi - lo) | {k: (a <= s*σ[:, None]).sum(1)/a.shape[1] for k, s in SHARES.items()}
+            | dict(hoyer=hoyer(x)))
 
 # %% ../nbs/13_features.ipynb #f6fe4b1d
 def complexity(stat, sparsity='below 0.1σ', scale_free=False) -> pd.Series:
@@ -44,12 +54,15 @@ def complexity(stat, sparsity='below 0.1σ', scale_free=False) -> pd.Series:
 
 # %% ../nbs/13_features.ipynb #0004c15a
 def each_layer(denoiser, exam: Exam, timesteps=None, batch=25, image=False):
-    "Yield (timestep, slice of images, layer, stream after the block, its update) for the whole exam, both (b, c, h, w); with `image`, the noisy image first. One batch of one layer at a time."
+    """Yield (timestep, slice of images, layer, stream after the block, its update) for the whole exam, both (b, c, h,
+    w); with `image`, the noisy image first. One batch of one layer at a time."""
     net, dev = denoiser.net, next(denoiser.parameters()).device
     for t in timesteps or exam.timesteps:
         x, tt = exam.at(t)
         for i in range(0, len(exam), batch):
-            part = slice(i, min(i + batch, len(exam))); noisy = x[part].to(dev); state = net.begin(noisy, tt[part].to(dev))
+            part = slice(i, min(i + batch, len(exam)))
+            noisy = x[part].to(dev)
+            state = net.begin(noisy, tt[part].to(dev))
             if image: yield t, part, 'noisy image', noisy, noisy
             for step, (op, name) in enumerate(net.plan, 1):
                 with capturing(net, [name] if op == 'block' else []) as seen: state = net.advance(state, step)
@@ -60,40 +73,52 @@ def feature_stats(denoiser, exam: Exam) -> pd.DataFrame:
     rows = []
     for t, part, layer, *both in each_layer(denoiser, exam):
         for of, F in zip(('stream', 'update'), both):
-            rows.append(pd.DataFrame(dict(timestep=t, image=np.arange(part.start, part.stop), layer=layer, of=of, **{k: v.cpu().numpy() for k, v in activation_stats(F, layer).items()})))
+            rows.append(pd.DataFrame(dict(timestep=t, image=np.arange(part.start, part.stop), layer=layer, of=of,
+                                          **{k: v.cpu().numpy() for k, v in activation_stats(F, layer).items()})))
     return pd.concat(rows, ignore_index=True)
 
 # %% ../nbs/13_features.ipynb #1a3512d1
 def by_time(stat, of='stream', **how) -> pd.DataFrame:
-    "Complexity averaged over layers and images: one row per dataset × seed × timestep with `complexity`, and `shape`, its ratio to the mean over timesteps. `how` as for `complexity`."
-    s = stat[stat.of == of]; m = s.assign(complexity=complexity(s, **how)).groupby(['dataset', 'seed', 'timestep']).complexity.mean().reset_index()
+    """Complexity averaged over layers and images: one row per dataset × seed × timestep with `complexity`, and `shape`,
+    its ratio to the mean over timesteps. `how` as for `complexity`."""
+    s = stat[stat.of == of]
+    m = s.assign(complexity=complexity(s, **how)).groupby(['dataset', 'seed',
+                                                           'timestep']).complexity.mean().reset_index()
     return m.assign(shape=m.complexity/m.groupby(['dataset', 'seed']).complexity.transform('mean'))
 
 # %% ../nbs/13_features.ipynb #93d83bb0
-VARIANTS = {'|F| ≤ 0.1σ (default)': {}, '|F| ≤ 0.01σ': dict(sparsity='below 0.01σ'), '|F| ≤ 0.5σ': dict(sparsity='below 0.5σ'), 'Hoyer': dict(sparsity='hoyer'),
-            'scale-free': dict(scale_free=True), 'scale-free, Hoyer': dict(scale_free=True, sparsity='hoyer'), "block's update": dict(of='update')}
+VARIANTS = {'|F| ≤ 0.1σ (default)': {}, '|F| ≤ 0.01σ': dict(sparsity='below 0.01σ'),
+            '|F| ≤ 0.5σ': dict(sparsity='below 0.5σ'), 'Hoyer': dict(sparsity='hoyer'),
+            'scale-free': dict(scale_free=True), 'scale-free, Hoyer': dict(scale_free=True, sparsity='hoyer'),
+            "block's update": dict(of='update')}
 
 def sensitivity(stat) -> pd.DataFrame:
-    "One row per definition: does each dataset's shape over time correlate with the default's (`r_synthetic`, `r_natural`), and natural/synthetic complexity per timestep (geometric mean over pairs of models)."
+    """One row per definition: does each dataset's shape over time correlate with the default's (`r_synthetic`,
+    `r_natural`), and natural/synthetic complexity per timestep (geometric mean over pairs of models)."""
     rows = []
     for name, how in VARIANTS.items():
-        c = by_time(stat, **how).pivot(index='seed', columns=['dataset', 'timestep'], values='complexity'); base = c if not rows else base
+        c = by_time(stat, **how).pivot(index='seed', columns=['dataset', 'timestep'], values='complexity')
+        base = c if not rows else base
         shape = {d: np.corrcoef(c[d].mean(), base[d].mean())[0, 1] for d in ('synthetic', 'natural')}
         ratio = np.exp(np.log(c['natural']/c['synthetic']).mean())
-        rows.append(dict(sparsity=name, **{f'r_{d}': r for d, r in shape.items()}, **{f't{t}': v for t, v in ratio.items()}))
+        rows.append(dict(sparsity=name, **{f'r_{d}': r for d, r in shape.items()},
+                         **{f't{t}': v for t, v in ratio.items()}))
     return pd.DataFrame(rows)
 
 # %% ../nbs/13_features.ipynb #94c42573
 def by_depth(stat, t=300, of='stream', **how) -> pd.DataFrame:
     "Complexity per layer at timestep t: one row per dataset × seed × layer, images averaged."
     s = stat[(stat.of == of) & (stat.timestep == t)]
-    return s.assign(complexity=complexity(s, **how)).groupby(['dataset', 'seed', 'layer']).complexity.mean().reset_index()
+    return s.assign(complexity=complexity(s, **how)).groupby(['dataset', 'seed',
+        'layer']).complexity.mean().reset_index()
 
 # %% ../nbs/13_features.ipynb #ea034e19
 def cells(F, side=8) -> Tensor:
-    "Activations (n, c, h, w) → maps (n, k, c, side, side): mean in each cell, and SD in each cell where a cell holds several pixels (k = 2, else 1)."
+    """Activations (n, c, h, w) → maps (n, k, c, side, side): mean in each cell, and SD in each cell where a cell holds
+    several pixels (k = 2, else 1)."""
     if F.shape[-1] == side: return F[:, None]
-    if F.shape[-1] % side: raise ValueError(f'Activations of {F.shape[-1]} positions a side cannot be divided into {side} cells.')
+    if F.shape[-1] % side:
+        raise ValueError(f'Activations of {F.shape[-1]} positions a side cannot be divided into {side} cells.')
     m = nnf.adaptive_avg_pool2d(F, side)
     return torch.stack([m, (nnf.adaptive_avg_pool2d(F**2, side) - m**2).clamp(min=0).sqrt()], 1)
 
@@ -104,8 +129,10 @@ def _unit(a):
 
 # %% ../nbs/13_features.ipynb #a8ebfca0
 def displaced(A, R) -> Tensor:
-    "Correlations of activation maps A (n, c, s, s) with reference maps R (n, m, s, s), averaged over images, under all displacements of R: (c, m, 8 s²), the identity first; order as `attention.displacements`."
-    s = A.shape[-1]; R = torch.stack([torch.rot90(f, k, (-2, -1)) for f in (_unit(R), _unit(R).mT) for k in range(4)], 2)
+    """Correlations of activation maps A (n, c, s, s) with reference maps R (n, m, s, s), averaged over images, under
+    all displacements of R: (c, m, 8 s²), the identity first; order as `attention.displacements`."""
+    s = A.shape[-1]
+    R = torch.stack([torch.rot90(f, k, (-2, -1)) for f in (_unit(R), _unit(R).mT) for k in range(4)], 2)
     fa, fr = torch.fft.rfft2(_unit(A)), torch.fft.rfft2(R).conj()
     prod = fa.permute(2, 3, 1, 0) @ fr.permute(3, 4, 0, 1, 2).flatten(3)  # (s, s/2 + 1, c, 8 m), summed over images
     return torch.fft.irfft2(prod.permute(2, 3, 0, 1), s=(s, s)).view(A.shape[1], R.shape[1], 8*s*s)/len(A)
@@ -116,19 +143,29 @@ TYPES = ('edges', 'texture', 'intensity', 'regions')
 def _type(name): return 'regions' if name.startswith('region') else name
 
 def selectivity(denoiser, exam: Exam, refs: dict, batch=50) -> pd.DataFrame:
-    "Rows timestep × layer × channel × type: size of r with the strongest map of the type, p against displacements, and size of r with another face's map (`other`). `refs` {name: (n, 8, 8)} from `reference_maps`."
-    R = torch.stack([torch.as_tensor(v) for v in refs.values()], 1); types = [_type(k) for k in refs]; R2 = R.roll(1, 0); rows = []
+    """Rows timestep × layer × channel × type: size of r with the strongest map of the type, p against displacements,
+    and size of r with another face's map (`other`). `refs` {name: (n, 8, 8)} from `reference_maps`."""
+    R = torch.stack([torch.as_tensor(v) for v in refs.values()], 1)
+    types = [_type(k) for k in refs]
+    R2 = R.roll(1, 0)
+    rows = []
     for t in exam.timesteps:
         total = {}
         for _, part, layer, F, _ in each_layer(denoiser, exam, (t,), batch):
-            both = torch.stack([torch.cat([displaced(a, R[part]), displaced(a, R2[part])[..., :1]], -1) for a in cells(F).cpu().unbind(1)], 1)  # (c, k, m, 8 s² + 1)
+            # (c, k, m, 8 s² + 1)
+            both = torch.stack([torch.cat([displaced(a, R[part]), displaced(a, R2[part])[..., :1]], -1)
+                                for a in cells(F).cpu().unbind(1)], 1)
             total[layer] = total.get(layer, 0) + both*len(F)/len(exam)
-        rows += [_selective(s[:, :, [i for i, v in enumerate(types) if v == y]], len(exam)).assign(timestep=t, layer=layer, type=y) for layer, s in total.items() for y in dict.fromkeys(types)]
+        rows += [_selective(s[:, :, [i for i, v in enumerate(types) if v == y]], len(exam)).assign(timestep=t,
+                     layer=layer, type=y) for layer, s in total.items() for y in dict.fromkeys(types)]
     return pd.concat(rows, ignore_index=True)
 
 def _selective(s, n):
-    "One row per channel from correlations (c, k, m, displacements + 1); the largest over k and m counts, in the null as in the data."
-    r = s.abs().amax((1, 2)); null = r[:, 1:-1]; p = (1 + (null >= r[:, :1]).sum(1))/(1 + null.shape[1])
+    """One row per channel from correlations (c, k, m, displacements + 1); the largest over k and m counts, in the null
+    as in the data."""
+    r = s.abs().amax((1, 2))
+    null = r[:, 1:-1]
+    p = (1 + (null >= r[:, :1]).sum(1))/(1 + null.shape[1])
     return pd.DataFrame(dict(channel=np.arange(len(r)), r=r[:, 0], other=r[:, -1] if n > 1 else np.nan, p=p))
 
 # %% ../nbs/13_features.ipynb #4dbf9f30
@@ -140,18 +177,25 @@ def only(st, seeds=UNTRAINED_SEEDS):
     return replace(st, runs={k: r for k, r in st.runs.items() if k[1] < seeds})
 
 def _refs(st):
-    return lambda d: dict(refs=reference_maps(st.faces[d][1].images[:N_SELECT], None if st.faces[d][1].masks is None else st.faces[d][1].masks[:N_SELECT]))
+    return lambda d: dict(refs=reference_maps(st.faces[d][1].images[:N_SELECT], None if st.faces[d][1].masks is None
+                                              else st.faces[d][1].masks[:N_SELECT]))
 
 # %% ../nbs/13_features.ipynb #52a20af3
 class Moments:
-    "Running sums over images of Z (n, places, d): count, Σz (places, d) and Σzzᵀ (d, d). Memory does not depend on n; two can be added."
+    """Running sums over images of Z (n, places, d): count, Σz (places, d) and Σzzᵀ (d, d). Memory does not depend on n;
+    two can be added."""
     def __init__(self): self.n, self.s, self.ss = 0, 0., 0.
     def add(self, Z, other=None):
         "Take in a batch; with `other` (n, places, d) the products are z·otherᵀ."
-        Z = Z.double(); self.n += len(Z); self.s = self.s + Z.sum(0)
+        Z = Z.double()
+        self.n += len(Z)
+        self.s = self.s + Z.sum(0)
         self.ss = self.ss + Z.flatten(0, 1).T @ (Z if other is None else other.double()).flatten(0, 1)
         return self
-    def __add__(self, o): m = Moments(); m.n, m.s, m.ss = self.n + o.n, self.s + o.s, self.ss + o.ss; return m
+    def __add__(self, o):
+        m = Moments()
+        m.n, m.s, m.ss = self.n + o.n, self.s + o.s, self.ss + o.ss
+        return m
     @property
     def mean(self): return self.s/self.n
     def about(self, mean) -> Tensor:
@@ -164,40 +208,60 @@ class Moments:
 def _narrow(Z, k, seed=0):
     "(…, d) → (…, k): a fixed random projection where d > k, which keeps CKA nearly as it is and the moments small."
     d = Z.shape[-1]
-    return Z if d <= k else Z @ torch.randn(d, k, generator=torch.Generator().manual_seed(seed + d), dtype=Z.dtype).to(Z.device)/k**.5
+    return (Z if d <= k else Z @ torch.randn(d, k, generator=torch.Generator().manual_seed(seed + d), dtype=Z.dtype)
+            .to(Z.device)/k**.5)
 
 def cka(C, parts) -> np.ndarray:
     "Linear CKA (parts, parts) between the groups of columns `parts` (slices) of a covariance matrix C."
-    n = np.array([[C[a, b].norm()**2 for b in parts] for a in parts]); return n/np.sqrt(np.outer(np.diag(n), np.diag(n)))
+    n = np.array([[C[a, b].norm()**2 for b in parts] for a in parts])
+    return n/np.sqrt(np.outer(np.diag(n), np.diag(n)))
 
+# %% ../nbs/13_features.ipynb #afdafcaf
 def interaction(denoiser, exam: Exam, width=128, batch=50) -> pd.DataFrame:
-    "Rows timestep × pair of layers: `cka` of their updates over images and places, and `floor`, the same with the images of one layer shifted by one."
-    rows, names = [], list(blocks(denoiser.net)); batch = math.ceil(len(exam)/math.ceil(len(exam)/batch))  # no batch of one, which would be its own partner
+    """Rows timestep × pair of layers: `cka` of their updates over images and places, and `floor`, the same with the
+    images of one layer shifted by one."""
+    # no batch of one, which would be its own partner
+    rows, names = [], list(blocks(denoiser.net))
+    batch = math.ceil(len(exam)/math.ceil(len(exam)/batch))
     if len(exam) < 3: raise ValueError(f'Interaction is a covariance over images; {len(exam)} are too few.')
     for t in exam.timesteps:
         own, shifted, held = Moments(), Moments(), []
         for _, _, layer, _, U in each_layer(denoiser, exam, (t,), batch):
             held.append(_narrow(cells(U)[:, 0].flatten(2).mT, width).cpu())
-            if layer == names[-1]: Z = torch.cat(held, -1); own.add(Z); shifted.add(Z, Z.roll(1, 0)); held, ends = [], np.cumsum([h.shape[-1] for h in held])
+            if layer == names[-1]:
+                Z = torch.cat(held, -1)
+                own.add(Z)
+                shifted.add(Z, Z.roll(1, 0))
+                held, ends = [], np.cumsum([h.shape[-1] for h in held])
         parts = [slice(int(b - a), int(b)) for a, b in zip(np.diff(ends, prepend=0), ends)]
         C, X = own.about(own.mean), shifted.ss/(shifted.n*len(own.mean)) - own.mean.T @ own.mean/len(own.mean)
         K = cka(C, parts); size = [C[p, p].norm() for p in parts]
-        rows += [dict(timestep=t, a=names[i], b=names[j], cka=K[i, j], floor=float(X[parts[i], parts[j]].norm()**2/(size[i]*size[j]))) for i in range(len(names)) for j in range(i)]
+        rows += [dict(timestep=t, a=names[i], b=names[j], cka=K[i, j],
+                      floor=float(X[parts[i], parts[j]].norm()**2/(size[i]*size[j]))) for i in range(len(names))
+                 for j in range(i)]
     return pd.DataFrame(rows)
 
 # %% ../nbs/13_features.ipynb #f5ed6d7e
 def edges(inter, inter0) -> pd.DataFrame:
-    "One row per dataset × pair of layers: mean, lo, hi of CKA over models, `floor` (largest of the dataset), `untrained` (mean) and `untrained_max`; `drawn`, `learned`."
+    """One row per dataset × pair of layers: mean, lo, hi of CKA over models, `floor` (largest of the dataset),
+    `untrained` (mean) and `untrained_max`; `drawn`, `learned`."""
     from diffcirc.models import over_models
-    o = over_models(inter, 'cka', ('dataset', 'a', 'b')); o['floor'] = o.dataset.map(inter.groupby('dataset').floor.max())
+    o = over_models(inter, 'cka', ('dataset', 'a', 'b'))
+    o['floor'] = o.dataset.map(inter.groupby('dataset').floor.max())
     u = inter0.groupby(['dataset', 'a', 'b']).cka.agg(untrained='mean', untrained_max='max').reset_index()
-    return o.merge(u, on=['dataset', 'a', 'b']).assign(drawn=lambda d: d.lo > d.floor, learned=lambda d: (d.lo > d.floor) & (d.lo > d.untrained_max))
+    return o.merge(u, on=['dataset', 'a', 'b']).assign(drawn=lambda d: d.lo > d.floor,
+                                                       learned=lambda d: (d.lo > d.floor) & (d.lo > d.untrained_max))
 
 # %% ../nbs/13_features.ipynb #d942ad4d
 def ridge_r2(fit: Moments, test: Moments, d, λ=1e-3) -> np.ndarray:
-    "Fit columns d… of the moments from columns …d by ridge (λ relative to standardized features) and return R² (targets,) on `test`, both from moments alone. NaN for a target that does not vary in the test."
-    μ = fit.mean; C, T = fit.about(μ), test.about(μ); sd = C.diagonal()[:d].clamp(min=0).sqrt(); sd = torch.where(sd > 1e-9*sd.max(), sd, torch.inf)
-    W = torch.linalg.solve(C[:d, :d]/torch.outer(sd, sd) + λ*torch.eye(d, dtype=C.dtype), C[:d, d:]/sd[:, None])/sd[:, None]
+    """Fit columns d… of the moments from columns …d by ridge (λ relative to standardized features) and return R²
+    (targets,) on `test`, both from moments alone. NaN for a target that does not vary in the test."""
+    μ = fit.mean
+    C, T = fit.about(μ), test.about(μ)
+    sd = C.diagonal()[:d].clamp(min=0).sqrt()
+    sd = torch.where(sd > 1e-9*sd.max(), sd, torch.inf)
+    W = (torch.linalg.solve(C[:d, :d]/torch.outer(sd, sd) + λ*torch.eye(d, dtype=C.dtype), C[:d, d:]/sd[:, None])/sd[:,
+             None])
     y = T.diagonal()[d:]; mse = y - 2*(W*T[:d, d:]).sum(0) + (W*(T[:d, :d] @ W)).sum(0)
     return torch.where(y > 1e-12, 1 - mse/y, torch.nan).numpy()
 
@@ -205,71 +269,110 @@ def ridge_r2(fit: Moments, test: Moments, d, λ=1e-3) -> np.ndarray:
 LAMBDAS = tuple(10.**k for k in range(-3, 4))
 
 def loo_ridge(K, Y, λs=LAMBDAS):
-    "Dual ridge with intercept: centred Gram matrix K (n, n), targets Y (n, m) → weights α (n, m), and leave-one-out predictions (n, m) at the best λ of each target."
-    e, U = torch.linalg.eigh(K); e = e.clamp(min=0); scale = e.mean(); mean = Y.mean(0); P = U.T @ (Y - mean); best = None
+    """Dual ridge with intercept: centred Gram matrix K (n, n), targets Y (n, m) → weights α (n, m), and leave-one-out
+    predictions (n, m) at the best λ of each target."""
+    e, U = torch.linalg.eigh(K)
+    e = e.clamp(min=0)
+    scale = e.mean()
+    mean = Y.mean(0)
+    P = U.T @ (Y - mean)
+    best = None
     for λ in λs:
-        f = e/(e + λ*scale + 1e-12); h = (U**2) @ f + 1/len(Y); fit = mean + U @ (f[:, None]*P)
-        loo = Y - (Y - fit)/(1 - h).clamp(min=1e-9)[:, None]; err = (Y - loo).square().sum(0); α = U @ (P/(e + λ*scale + 1e-12)[:, None])
+        f = e/(e + λ*scale + 1e-12)
+        h = (U**2) @ f + 1/len(Y)
+        fit = mean + U @ (f[:, None]*P)
+        loo = Y - (Y - fit)/(1 - h).clamp(min=1e-9)[:, None]
+        err = (Y - loo).square().sum(0)
+        α = U @ (P/(e + λ*scale + 1e-12)[:, None])
         if best is None: best = [err, α, loo]
-        else: w = err < best[0]; best = [torch.where(w, a, b) for a, b in zip((err, α, loo), best)]
+        else:
+            w = err < best[0]
+            best = [torch.where(w, a, b) for a, b in zip((err, α, loo), best)]
     return best[1], best[2]
 
 def auc(score, label) -> float:
-    "Area under the ROC curve: the chance that a positive scores higher than a negative, ties count half. NaN when one class is missing."
+    """Area under the ROC curve: the chance that a positive scores higher than a negative, ties count half. NaN when one
+    class is missing."""
     label = np.asarray(label) > .5; k, n = int(label.sum()), int((~label).sum())
     return (stats.rankdata(score)[label].sum() - k*(k + 1)/2)/(k*n) if k and n else np.nan
 
 # %% ../nbs/13_features.ipynb #bff21d6e
 def control_labels(fit, test, k=8, seed=0):
-    "Random labels by type for fit (n, c, h, w) and test images: two arrays (n, k). Types are brightness octile × contrast octile of the fit images; half of the 64 types are positive in each of the k tasks."
+    """Random labels by type for fit (n, c, h, w) and test images: two arrays (n, k). Types are brightness octile ×
+    contrast octile of the fit images; half of the 64 types are positive in each of the k tasks."""
     octile = lambda f: [np.searchsorted(np.quantile(f(fit), np.arange(1, 8)/8), f(x)) for x in (fit, test)]
     bright, contrast = octile(lambda x: x.mean((1, 2, 3)).numpy()), octile(lambda x: x.std((1, 2, 3)).numpy())
-    rng = np.random.default_rng(seed); tasks = np.stack([rng.permutation(np.arange(64) % 2) for _ in range(k)], 1).astype('float32')
+    rng = np.random.default_rng(seed)
+    tasks = np.stack([rng.permutation(np.arange(64) % 2) for _ in range(k)], 1).astype('float32')
     return tuple(tasks[8*b + c] for b, c in zip(bright, contrast))
 
 def probe_data(st, dataset, n_fit=120) -> dict:
-    "What `probes` needs besides the exam: fit images (training faces), reference maps and labels of fit and held-out faces. Attributes count when known and both classes have at least 8 % (and 3) of either set."
+    """What `probes` needs besides the exam: fit images (training faces), reference maps and labels of fit and held-out
+    faces. Attributes count when known and both classes have at least 8 % (and 3) of either set."""
     from diffcirc.data import ATTRIBUTES
-    tr, te = st.faces[dataset]; tr = tr[np.linspace(0, len(tr) - 1, min(n_fit, len(tr))).astype(int)]
+    tr, te = st.faces[dataset]
+    tr = tr[np.linspace(0, len(tr) - 1, min(n_fit, len(tr))).astype(int)]
     enough = lambda y: y.notna().all() and min(y.sum(), len(y) - y.sum()) >= max(3, .08*len(y))
     names = [a for a in ATTRIBUTES if enough(tr.attrs[a]) and enough(te.attrs[a])]
-    control = control_labels(tr.images, te.images); one = lambda f, c: dict(refs=reference_maps(f.images, f.masks), labels=np.hstack([f.attrs[names].to_numpy('float32'), c]))
-    return dict(fit=dict(images=tr.images, **one(tr, control[0])), test=one(te, control[1]), names=[*names, *(f'control {i}' for i in range(8))])
+    control = control_labels(tr.images, te.images)
+    one = lambda f, c: dict(refs=reference_maps(f.images, f.masks),
+                            labels=np.hstack([f.attrs[names].to_numpy('float32'), c]))
+    return dict(fit=dict(images=tr.images, **one(tr, control[0])), test=one(te, control[1]),
+                names=[*names, *(f'control {i}' for i in range(8))])
 
 # %% ../nbs/13_features.ipynb #56e6a100
 def _inputs(layer, F):
-    "(places × features for maps (n, 64, d), features for attributes (n, d)) of a layer; of the noisy image: its pixels cell by cell with their SDs, and cell means."
+    """(places × features for maps (n, 64, d), features for attributes (n, d)) of a layer; of the noisy image: its
+    pixels cell by cell with their SDs, and cell means."""
     c = cells(F); flat = c.flatten(1, 2)
     if layer != 'noisy image': return flat.flatten(2).mT, nnf.adaptive_avg_pool2d(flat, 4).flatten(1)
     px = nnf.pixel_unshuffle(F, F.shape[-1]//8) if F.shape[-1] > 8 else F
     return torch.cat([px, *c.unbind(1)[1:]], 1).flatten(2).mT, c[:, 0].flatten(1)
 
 class _Probe:
-    "Probes of one layer at one timestep: moments for maps (two halves of the fit set, and the test), features for attributes."
+    """Probes of one layer at one timestep: moments for maps (two halves of the fit set, and the test), features for
+    attributes."""
     def __init__(self): self.half, self.test, self.z, self.scores = (Moments(), Moments()), Moments(), [], []
     def fit(self, places, z, maps):
-        self.z.append(z); self.d = places.shape[-1]; both = torch.cat([places, maps], -1)
+        self.z.append(z)
+        self.d = places.shape[-1]
+        both = torch.cat([places, maps], -1)
         for i in (0, 1): self.half[i].add(both[i::2])
     def solve(self, Y):
-        Z = torch.cat(self.z); self.mean, sd = Z.mean(0), Z.std(0); self.sd = torch.where(sd > 1e-6*sd.max(), sd, torch.inf); self.Z = (Z - self.mean)/self.sd
+        Z = torch.cat(self.z)
+        self.mean, sd = Z.mean(0), Z.std(0)
+        self.sd = torch.where(sd > 1e-6*sd.max(), sd, torch.inf)
+        self.Z = (Z - self.mean)/self.sd
         self.α, self.loo = loo_ridge((self.Z @ self.Z.T).double(), Y); self.z = []
     def judge(self, places, z, maps):
-        self.test.add(torch.cat([places, maps], -1)); self.scores.append(((z - self.mean)/self.sd @ self.Z.T).double() @ self.α)
+        self.test.add(torch.cat([places, maps], -1))
+        self.scores.append(((z - self.mean)/self.sd @ self.Z.T).double() @ self.α)
 
 # %% ../nbs/13_features.ipynb #8ad9dda1
 def probes(denoiser, exam: Exam, fit: dict, test: dict, names: list, batch=25) -> pd.DataFrame:
-    "Rows timestep × layer × target: `kind` (map, attribute, control), `score` on the exam's faces (R² or AUC) and `cv`, the same from the fit set alone (halves for maps, leave-one-out for labels). Arguments from `probe_data`."
-    maps = {k: torch.stack([torch.as_tensor(v).flatten(1) for v in s['refs'].values()], -1) for k, s in (('fit', fit), ('test', test))}; rows = []
-    Y = torch.as_tensor(np.asarray(fit['labels'])).double(); first = make_exam(torch.as_tensor(fit['images']), exam.timesteps, seed=1)
+    """Rows timestep × layer × target: `kind` (map, attribute, control), `score` on the exam's faces (R² or AUC) and
+    `cv`, the same from the fit set alone (halves for maps, leave-one-out for labels). Arguments from `probe_data`."""
+    maps = {k: torch.stack([torch.as_tensor(v).flatten(1) for v in s['refs'].values()], -1)
+            for k, s in (('fit', fit), ('test', test))}
+    rows = []
+    Y = torch.as_tensor(np.asarray(fit['labels'])).double()
+    first = make_exam(torch.as_tensor(fit['images']), exam.timesteps, seed=1)
     for t in exam.timesteps:
         P = {}
-        for _, part, l, F, _ in each_layer(denoiser, first, (t,), batch, True): P.setdefault(l, _Probe()).fit(*(v.cpu() for v in _inputs(l, F)), maps['fit'][part])
+        for _, part, l, F, _ in each_layer(denoiser, first, (t,), batch, True):
+            P.setdefault(l, _Probe()).fit(*(v.cpu() for v in _inputs(l, F)), maps['fit'][part])
         for p in P.values(): p.solve(Y)
-        for _, part, l, F, _ in each_layer(denoiser, exam, (t,), batch, True): P[l].judge(*(v.cpu() for v in _inputs(l, F)), maps['test'][part])
+        for _, part, l, F, _ in each_layer(denoiser, exam, (t,), batch, True):
+            P[l].judge(*(v.cpu() for v in _inputs(l, F)), maps['test'][part])
         for l, p in P.items():
-            a, b = p.half; r2, cv = ridge_r2(a + b, p.test, p.d), (ridge_r2(a, b, p.d) + ridge_r2(b, a, p.d))/2; s = torch.cat(p.scores)
-            rows += [dict(timestep=t, layer=l, target=k, kind='map', score=x, cv=y) for k, x, y in zip(fit['refs'], r2, cv)]
-            rows += [dict(timestep=t, layer=l, target=k, kind=k.split()[0] if k.startswith('control') else 'attribute', score=auc(s[:, j], test['labels'][:, j]), cv=auc(p.loo[:, j], Y[:, j])) for j, k in enumerate(names)]
+            a, b = p.half
+            r2, cv = ridge_r2(a + b, p.test, p.d), (ridge_r2(a, b, p.d) + ridge_r2(b, a, p.d))/2
+            s = torch.cat(p.scores)
+            rows += [dict(timestep=t, layer=l, target=k, kind='map', score=x, cv=y)
+                     for k, x, y in zip(fit['refs'], r2, cv)]
+            rows += [dict(timestep=t, layer=l, target=k, kind=k.split()[0] if k.startswith('control') else 'attribute',
+                          score=auc(s[:, j], test['labels'][:, j]), cv=auc(p.loo[:, j], Y[:, j]))
+                     for j, k in enumerate(names)]
     return pd.DataFrame(rows)
 
 # %% ../nbs/13_features.ipynb #b8edf7ec
@@ -279,27 +382,39 @@ def plan(st) -> list:
     "All that this chapter measures, for `models.compute`."
     from diffcirc.models import jobs
     n, base, data = len(st.exam('natural')), only(st), lambda d: probe_data(st, d)
-    return (jobs(st, feature_stats) + jobs(st, feature_stats, n=min(32, n), trained=False) + jobs(st, selectivity, n=N_SELECT, options=_refs(st)) + jobs(base, selectivity, n=N_SELECT, options=_refs(st), trained=False)
-            + jobs(st, interaction, (300,)) + jobs(base, interaction, (300,), trained=False) + jobs(st, probes, PROBE_TIMES, options=data) + jobs(base, probes, PROBE_TIMES, options=data, trained=False))
+    return (jobs(st, feature_stats) + jobs(st, feature_stats, n=min(32, n), trained=False) + jobs(st, selectivity,
+        n=N_SELECT, options=_refs(st)) + jobs(base, selectivity, n=N_SELECT, options=_refs(st), trained=False)
+            + jobs(st, interaction, (300,)) + jobs(base, interaction, (300,), trained=False) + jobs(st, probes,
+                PROBE_TIMES, options=data) + jobs(base, probes, PROBE_TIMES, options=data, trained=False))
 
 # %% ../nbs/13_features.ipynb #f718a496
 def best_layers(probes) -> pd.DataFrame:
-    "For every model, timestep and target the layer with the best `cv` (from the fit set, so that the choice is not paid for by the held-out faces), and the noisy image: rows with `source` ('network', 'noisy image')."
-    key = ['dataset', 'seed', 'timestep', 'target']; inner = probes[probes.layer != 'noisy image'].dropna(subset='cv')
+    """For every model, timestep and target the layer with the best `cv` (from the fit set, so that the choice is not
+    paid for by the held-out faces), and the noisy image: rows with `source` ('network', 'noisy image')."""
+    key = ['dataset', 'seed', 'timestep', 'target']
+    inner = probes[probes.layer != 'noisy image'].dropna(subset='cv')
     best = inner.loc[inner.groupby(key).cv.idxmax()].assign(source='network')
     return pd.concat([best, probes[probes.layer == 'noisy image'].assign(source='noisy image')], ignore_index=True)
 
 # %% ../nbs/13_features.ipynb #eacb9c42
 def onset(t, score, least=.02) -> float:
-    "Largest t at which `score` (above chance) reaches half of its maximum, interpolated between timesteps; the largest timestep if it does so there already; NaN when the maximum is below `least`."
-    o = np.argsort(t)[::-1]; t, s = np.asarray(t, float)[o], np.clip(np.nan_to_num(np.asarray(score, float)[o]), 0, None); half = s.max()/2
+    """Largest t at which `score` (above chance) reaches half of its maximum, interpolated between timesteps; the
+    largest timestep if it does so there already; NaN when the maximum is below `least`."""
+    o = np.argsort(t)[::-1]
+    t, s = np.asarray(t, float)[o], np.clip(np.nan_to_num(np.asarray(score, float)[o]), 0, None)
+    half = s.max()/2
     if s.max() < least: return np.nan
     i = int(np.argmax(s >= half))
     return t[0] if i == 0 else float(np.interp(half, s[i-1:i+1], t[i-1:i+1]))
 
 def onsets(top) -> pd.DataFrame:
-    "One row per dataset × seed × source × type (edges, texture, intensity, regions, attributes): onset. Targets of a type are averaged first; `top` from `best_layers`."
-    f = top[top.kind != 'control'].assign(type=[_type(k) if kind == 'map' else 'attributes' for k, kind in zip(top[top.kind != 'control'].target, top[top.kind != 'control'].kind)])
-    f['above'] = f.score - np.where(f.kind == 'map', 0, .5); key = ['dataset', 'seed', 'source', 'type']
+    """One row per dataset × seed × source × type (edges, texture, intensity, regions, attributes): onset. Targets of a
+    type are averaged first; `top` from `best_layers`."""
+    f = top[top.kind != 'control'].assign(type=[_type(k) if kind == 'map' else 'attributes'
+                                                for k, kind in zip(top[top.kind != 'control'].target,
+                                                    top[top.kind != 'control'].kind)])
+    f['above'] = f.score - np.where(f.kind == 'map', 0, .5)
+    key = ['dataset', 'seed', 'source', 'type']
     m = f.groupby([*key, 'timestep']).above.mean().reset_index()
-    return pd.DataFrame([dict(zip(key, k), onset=onset(g.timestep, g.above), peak=g.above.max()) for k, g in m.groupby(key)])
+    return pd.DataFrame([dict(zip(key, k), onset=onset(g.timestep, g.above), peak=g.above.max())
+                         for k, g in m.groupby(key)])

@@ -13,7 +13,9 @@ from .unet import Point, attention_map
 # %% ../nbs/10b_foreign.ipynb #e48a439b
 class BlockPoints(nn.Module):
     "The update of one foreign block as a `Point`."
-    def __init__(self): super().__init__(); self.update = Point()
+    def __init__(self):
+        super().__init__()
+        self.update = Point()
 
 class AttentionPoints(BlockPoints):
     "The points of one foreign attention layer, under the names that this book's own attention has."
@@ -26,21 +28,26 @@ class PointProcessor:
     "Self-attention of diffusers' `Attention` through the points `p`."
     def __init__(self, p): self.p = p
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, **kw):
-        if encoder_hidden_states is not None or attention_mask is not None: raise ValueError('Only self-attention without a mask is wrapped; this model attends to something else.')
+        if encoder_hidden_states is not None or attention_mask is not None:
+            raise ValueError('Only self-attention without a mask is wrapped; this model attends to something else.')
         p, x = self.p, hidden_states; h = x.flatten(2).transpose(1, 2) if x.ndim == 4 else x
         if attn.group_norm is not None: h = attn.group_norm(h.transpose(1, 2)).transpose(1, 2)
-        q, k, v = (point(f(h).unflatten(-1, (attn.heads, -1)).transpose(1, 2)) for point, f in ((p.q, attn.to_q), (p.k, attn.to_k), (p.v, attn.to_v)))
-        z = p.z(p.pattern(attention_map(q, k)).to(v.dtype) @ v if p.pattern.watched else F.scaled_dot_product_attention(q, k, v))
+        q, k, v = (point(f(h).unflatten(-1, (attn.heads, -1)).transpose(1, 2))
+                   for point, f in ((p.q, attn.to_q), (p.k, attn.to_k), (p.v, attn.to_v)))
+        z = p.z(p.pattern(attention_map(q, k)).to(v.dtype) @ v if p.pattern.watched
+                else F.scaled_dot_product_attention(q, k, v))
         h = p.update(attn.to_out[1](attn.to_out[0](z.transpose(1, 2).flatten(2))))
         if x.ndim == 4: h = h.transpose(1, 2).reshape(x.shape)
         return (h + x if attn.residual_connection else h) / attn.rescale_output_factor
 
 # %% ../nbs/10b_foreign.ipynb #b2fc3f62
 class ForeignUNet(nn.Module):
-    "A diffusers `UNet2DModel` with named sites: `down0.res0`, `down1.attn0`, `mid.attn0.h3`, `skip4`, … Called as net(x, t)."
+    """A diffusers `UNet2DModel` with named sites: `down0.res0`, `down1.attn0`, `mid.attn0.h3`, `skip4`, … Called as
+    net(x, t)."""
     def __init__(self, unet):
         super().__init__()
-        if not hasattr(unet, 'down_blocks') or not hasattr(unet, 'conv_in'): raise ValueError(f'ForeignUNet wraps a diffusers UNet2DModel, not a {type(unet).__name__}.')
+        if not hasattr(unet, 'down_blocks') or not hasattr(unet, 'conv_in'):
+            raise ValueError(f'ForeignUNet wraps a diffusers UNet2DModel, not a {type(unet).__name__}.')
         self.unet, self.plan, self.groups, self._parts, self._hooks = unet, [], {}, ({}, {}, {}), []
         n = len(unet.down_blocks); third = lambda i, m: ('early', 'middle', 'late')[i*3//m]
         for i, b in enumerate(unet.down_blocks): self._name(b, f'down{i}', f'encoder {third(i, n)}')
@@ -55,22 +62,33 @@ class ForeignUNet(nn.Module):
     def _name(self, block, name, group):
         "Give names to the residual blocks and attention layers of one level."
         for i, r in enumerate(block.resnets):
-            p = BlockPoints(); self._hooks.append(r.conv2.register_forward_hook(lambda m, a, o, p=p: p.update(o))); self._add(f'{name}.res{i}', p, group)
+            p = BlockPoints()
+            self._hooks.append(r.conv2.register_forward_hook(lambda m, a, o, p=p: p.update(o)))
+            self._add(f'{name}.res{i}', p, group)
         for i, a in enumerate(a for a in (getattr(block, 'attentions', None) or []) if a is not None):
-            p = AttentionPoints(a.heads); a.set_processor(PointProcessor(p)); self._add(f'{name}.attn{i}', p, group); self._parts[2][f'{name}.attn{i}'] = p
+            p = AttentionPoints(a.heads)
+            a.set_processor(PointProcessor(p))
+            self._add(f'{name}.attn{i}', p, group)
+            self._parts[2][f'{name}.attn{i}'] = p
 
     def _add(self, name, points, group):
-        self.plan.append(('block', name)); self._parts[0][name] = points; self.groups[name] = group
+        self.plan.append(('block', name))
+        self._parts[0][name] = points
+        self.groups[name] = group
 
 # %% ../nbs/10b_foreign.ipynb #dec8154a
 def _name_skips(self):
     "Give names to the skip edges, in the order in which the encoder makes them."
     end = sum(len(b.resnets) for b in self.unet.up_blocks)
-    for i in range(end): self._parts[1][f'skip{i}'] = Point(); self.plan.append(('save', f'skip{i}'))
+    for i in range(end):
+        self._parts[1][f'skip{i}'] = Point()
+        self.plan.append(('save', f'skip{i}'))
     for b in self.unet.up_blocks:
-        mine = [self._parts[1][f'skip{i}'] for i in range(end - len(b.resnets), end)]; end -= len(b.resnets)
+        mine = [self._parts[1][f'skip{i}'] for i in range(end - len(b.resnets), end)]
+        end -= len(b.resnets)
         def before(module, args, kwargs, mine=mine):
             if len(args) > 1: return (args[0], tuple(p(s) for p, s in zip(mine, args[1])), *args[2:]), kwargs
-            return args, {**kwargs, 'res_hidden_states_tuple': tuple(p(s) for p, s in zip(mine, kwargs['res_hidden_states_tuple']))}
+            return args, {**kwargs, 'res_hidden_states_tuple': tuple(p(s)
+                              for p, s in zip(mine, kwargs['res_hidden_states_tuple']))}
         self._hooks.append(b.register_forward_pre_hook(before, with_kwargs=True))
 ForeignUNet._name_skips = _name_skips

@@ -22,21 +22,33 @@ from .unet import group
 
 # %% ../nbs/14_information.ipynb #d2fa79fc
 def features(X) -> np.ndarray:
-    "X (n, …), array or tensor, one row per image → centred float64 (n, d). ValueError for fewer than 5 images, NaN, or rows that are all the same."
+    """X (n, …), array or tensor, one row per image → centred float64 (n, d). ValueError for fewer than 5 images, NaN,
+    or rows that are all the same."""
     X = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
-    if X.ndim == 0 or len(X) < 5: raise ValueError(f'Mutual information is estimated over images and there {"is" if X.ndim == 0 or len(X) == 1 else "are"} {len(X) if X.ndim else 1}; give at least 5, one per row.')
+    if X.ndim == 0 or len(X) < 5:
+        raise ValueError('Mutual information is estimated over images and there '
+                         f'{"is" if X.ndim == 0 or len(X) == 1 else "are"} '
+                         f'{len(X) if X.ndim else 1}; give at least 5, one per row.')
     X = X.reshape(len(X), -1).astype(float)
-    if not np.isfinite(X).all(): raise ValueError(f'The features hold NaN or infinite values (first in row {np.flatnonzero(~np.isfinite(X).all(1))[0]}); look at the layer that made them.')
+    if not np.isfinite(X).all():
+        raise ValueError('The features hold NaN or infinite values (first in row '
+                         f'{np.flatnonzero(~np.isfinite(X).all(1))[0]}); look at the layer that made them.')
     top = np.abs(X).max(initial=0); C = X - X.mean(0)
-    if np.abs(C).max(initial=0) <= 1e-12*top or not X.shape[1]: raise ValueError(f'The features are the same for all {len(X)} images: there is no information to measure; leave this layer out.')
+    if np.abs(C).max(initial=0) <= 1e-12*top or not X.shape[1]:
+        raise ValueError(f'The features are the same for all {len(X)} images: there is no information to measure; '
+                         'leave this layer out.')
     return C/np.abs(C).max()  # no method depends on the scale
 
 # %% ../nbs/14_information.ipynb #bf6bf85b
 def kernel(X, dims=None) -> np.ndarray:
-    "Squared Gaussian kernel (n, n) of features at the median distance σ: exp(−d²/σ²). `dims`: principal components kept, None for all."
+    """Squared Gaussian kernel (n, n) of features at the median distance σ: exp(−d²/σ²). `dims`: principal components
+    kept, None for all."""
     X = features(X) if dims is None else components(X, dims, False)
-    sq = (X**2).sum(1); d2 = np.maximum(sq[:, None] + sq - 2*X @ X.T, 0); off = d2[~np.eye(len(X), dtype=bool)]
-    K = np.exp(-d2/(np.median(off) if np.median(off) > 1e-12*off.max() else off.mean())); np.fill_diagonal(K, 1)
+    sq = (X**2).sum(1)
+    d2 = np.maximum(sq[:, None] + sq - 2*X @ X.T, 0)
+    off = d2[~np.eye(len(X), dtype=bool)]
+    K = np.exp(-d2/(np.median(off) if np.median(off) > 1e-12*off.max() else off.mean()))
+    np.fill_diagonal(K, 1)
     return K
 
 def renyi(A, B) -> float:
@@ -55,29 +67,41 @@ def kernel_entropy(A) -> float:
 # %% ../nbs/14_information.ipynb #4019508b
 def components(X, dims, unit=True) -> np.ndarray:
     "The leading principal components (n, ≤ dims) of features, scaled to unit variance or not."
-    X = features(X); n, d = X.shape; k = min(dims, d, n - 1)
+    X = features(X)
+    n, d = X.shape
+    k = min(dims, d, n - 1)
     λ, V = linalg.eigh(X @ X.T if n <= d else X.T @ X, subset_by_index=(min(n, d) - k, min(n, d) - 1))
-    keep = np.flatnonzero(λ > 1e-10*λ[-1])[::-1]; U = V[:, keep] if n <= d else X @ V[:, keep]/np.sqrt(λ[keep])
+    keep = np.flatnonzero(λ > 1e-10*λ[-1])[::-1]
+    U = V[:, keep] if n <= d else X @ V[:, keep]/np.sqrt(λ[keep])
     return U*(np.sqrt(n) if unit else np.sqrt(λ[keep]))
 
 # %% ../nbs/14_information.ipynb #38741240
 def ksg(X, Y, k=3) -> float:
     "Mutual information in bits from nearest neighbours: X (n, a), Y (n, b). At most that of X with itself."
-    n = len(X); Z = np.hstack([X, Y]); tree = cKDTree(Z)
-    r = tree.query(Z, min(k, n - 1) + 1, p=np.inf)[0][:, -1]; same = r < 1e-9; r = np.where(same, 1e-9, r*(1 - 1e-9))  # strictly inside, except for repeated values
+    n = len(X)
+    Z = np.hstack([X, Y])
+    tree = cKDTree(Z)
+    # strictly inside, except for repeated values
+    r = tree.query(Z, min(k, n - 1) + 1, p=np.inf)[0][:, -1]
+    same = r < 1e-9
+    r = np.where(same, 1e-9, r*(1 - 1e-9))
     count = lambda t, V: t.query_ball_point(V, r, p=np.inf, return_length=True)
     own = np.where(same, count(tree, Z), min(k, n - 1))
-    return float((digamma(own) + digamma(n) - digamma(count(cKDTree(X), X)) - digamma(count(cKDTree(Y), Y))).mean()/np.log(2))
+    return float((digamma(own) + digamma(n) - digamma(count(cKDTree(X), X)) - digamma(count(cKDTree(Y), Y)))
+                 .mean()/np.log(2))
 
 # %% ../nbs/14_information.ipynb #a1493da3
 def shrinkage(Z) -> float:
     "Ledoit & Wolf's weight in [0, 1] of the scaled identity, for centred Z (n, p)."
-    n, p = Z.shape; C = Z.T @ Z/n; μ = np.trace(C)/p
+    n, p = Z.shape
+    C = Z.T @ Z/n
+    μ = np.trace(C)/p
     d2 = ((C - μ*np.eye(p))**2).sum(); b2 = (((Z**2).sum(1)**2).mean() - (C**2).sum())/n
     return float(min(max(b2, 0), d2)/d2) if d2 > 1e-12 else 1.
 
 def canonical_bits(X, Y, factor) -> float:
-    "−½ Σ log2(1 − (factor·ρ)²) over the canonical correlations ρ of components X (n, a) and Y (n, b) with unit variance."
+    """−½ Σ log2(1 − (factor·ρ)²) over the canonical correlations ρ of components X (n, a) and Y (n, b) with unit
+    variance."""
     ρ = np.linalg.svd(X.T @ Y/len(X), compute_uv=False).clip(0, 1)
     return float(-.5*np.log2(np.maximum(1 - (factor*ρ)**2, 1e-12)).sum())
 
@@ -92,11 +116,16 @@ def gaussian_noise(X, Y, noise=.01) -> float:
 # %% ../nbs/14_information.ipynb #b08fdae4
 def bins(X, dims=1) -> np.ndarray:
     "Number of the bin (n,) of each image's first principal component; bins hold equally many images."
-    x = components(X, 1)[:, 0]; x = x*np.copysign(1, (x**3).sum()); n = len(x); b = max(2, round((n/5)**.5))  # a component's sign is arbitrary, its skewness is not
+    # a component's sign is arbitrary, its skewness is not
+    x = components(X, 1)[:, 0]
+    x = x*np.copysign(1, (x**3).sum())
+    n = len(x)
+    b = max(2, round((n/5)**.5))
     return np.minimum((stats.rankdata(np.round(x, 9)) - .5)*b/n, b - 1).astype(int)
 
 def histogram(i, j) -> float:
-    "Mutual information in bits of two discrete variables (n,), from their relative frequencies. Of one with itself: its entropy."
+    """Mutual information in bits of two discrete variables (n,), from their relative frequencies. Of one with itself:
+    its entropy."""
     p = np.zeros((i.max() + 1, j.max() + 1)); np.add.at(p, (i, j), 1/len(i))
     return float((xlogy(p, p).sum() - xlogy(p.sum(0), p.sum(0)).sum() - xlogy(p.sum(1), p.sum(1)).sum())/np.log(2))
 
@@ -136,34 +165,43 @@ def estimator(method) -> Estimator:
 # %% ../nbs/14_information.ipynb #e895696f
 def _sides(X, Y, method, dims):
     est, X, Y = estimator(method), features(X), features(Y)
-    if len(X) != len(Y): raise ValueError(f'X has {len(X)} images and Y has {len(Y)}; row i of both must be the same image.')
+    if len(X) != len(Y):
+        raise ValueError(f'X has {len(X)} images and Y has {len(Y)}; row i of both must be the same image.')
     return est, est.side(X, dims), est.side(Y, dims)
 
 def mutual_information(X, Y,             # (n, …) arrays or tensors, row i of both the same image
                        method=METHOD,    # a name of METHODS
                        dims=None) -> float:  # principal components kept; None: the method's own number
-    "Estimated mutual information in bits; chance may put it slightly below 0. Those of the Rényi methods are of order 2, not Shannon's. ValueError for NaN, constant features or fewer than 5 images."
+    """Estimated mutual information in bits; chance may put it slightly below 0. Those of the Rényi methods are of order
+    2, not Shannon's. ValueError for NaN, constant features or fewer than 5 images."""
     est, (a, _), (b, _) = _sides(X, Y, method, dims)
     return est.bits(a, b)
 
 def _ratio(est, a, b) -> float:
     "Eq. 4 of two sides, clipped to [0, 1]."
     most = max(a[1], b[1])
-    if most < 1e-9: raise ValueError('All images are equally far from one another: this estimator finds no information in the features that it could divide by.')
+    if most < 1e-9:
+        raise ValueError('All images are equally far from one another: this estimator finds no information in the '
+                         'features that it could divide by.')
     return float(np.clip(est.bits(a[0], b[0])/most, 0, 1))
 
 def ife(X, Y, method=METHOD, dims=None) -> float:
-    "Eq. 4, information flow efficiency in [0, 1]: mutual information over what `METHODS[method].normalizer` says. Arguments and errors of `mutual_information`."
+    """Eq. 4, information flow efficiency in [0, 1]: mutual information over what `METHODS[method].normalizer` says.
+    Arguments and errors of `mutual_information`."""
     return _ratio(*_sides(X, Y, method, dims))
 
 # %% ../nbs/14_information.ipynb #2427f09b
 def coordinates(H, chunk=2**16) -> np.ndarray:
-    "H (n, …), tensor or array → principal coordinates (n, ≤ n−1), float64, with the same distances, largest first. ValueError as in `features`."
+    """H (n, …), tensor or array → principal coordinates (n, ≤ n−1), float64, with the same distances, largest first.
+    ValueError as in `features`."""
     H = torch.as_tensor(H); H = H.reshape(len(H), -1) if H.ndim else H
     if H.ndim == 0 or len(H) < 5 or not torch.isfinite(H).all(): features(H)  # says what is wrong
     G, size = torch.zeros(len(H), len(H), dtype=torch.float64, device=H.device), 0.
     for h in H.split(chunk, 1):
-        h = h.double(); size += h.square().sum().item(); h = h - h.mean(0); G += h @ h.mT
+        h = h.double()
+        size += h.square().sum().item()
+        h = h - h.mean(0)
+        G += h @ h.mT
     λ, U = linalg.eigh(G.cpu().numpy())
     if λ[-1] <= 1e-20*size: features(torch.ones(len(H), 1))
     keep = np.flatnonzero(λ > 1e-12*λ[-1])[::-1]
@@ -179,7 +217,8 @@ def rotate(X, rng) -> np.ndarray:
     return fft.dct(X[:, rng.permutation(d)]*rng.choice([-1, 1], d), norm='ortho', axis=1)
 
 def known_pair(case, n, d, level, rng):
-    "X, Y (n, d) of this kind, and their true mutual information in bits (infinite for an invertible map of real numbers)."
+    """X, Y (n, d) of this kind, and their true mutual information in bits (infinite for an invertible map of real
+    numbers)."""
     if case == 'channel': return _channel(n, d, level, rng)
     X, ε = rng.normal(size=(2, n, d))*np.arange(1, d + 1)**-.5
     ρ = .99*(rng.permutation(d) < level*d) if case == 'part' else np.full(d, level)
@@ -189,7 +228,8 @@ def known_pair(case, n, d, level, rng):
 
 def _channel(n, d, e, rng, m=8):
     code = lambda: rng.normal(size=(m, d)) if d > 1 else rng.permutation(np.linspace(-1, 1, m))[:, None]
-    s = rng.integers(m, size=n); r = np.where(rng.random(n) < e, (s + rng.integers(1, m, n)) % m, s)
+    s = rng.integers(m, size=n)
+    r = np.where(rng.random(n) < e, (s + rng.integers(1, m, n)) % m, s)
     return code()[s], code()[r], float(np.log2(m) + (xlogy(1 - e, 1 - e) + xlogy(e, e/(m - 1)))/np.log(2))
 
 # %% ../nbs/14_information.ipynb #e9360e97
@@ -197,19 +237,25 @@ GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
 GRID_FULL = dict(ns=(25, 100, 300), ds=(1, 64, 2048), reps=3)
 
 def one_calibration(case, n, d, level, seed) -> pd.DataFrame:
-    "All estimators on one drawn pair: rows method, with bits, ife, the truth in bits and `target`, the true Eq. 4 where it has one (NaN elsewhere)."
-    X, Y, I = known_pair(case, n, d, level, np.random.default_rng([seed, n, d, int(1000*level), list(LEVELS).index(case)]))
+    """All estimators on one drawn pair: rows method, with bits, ife, the truth in bits and `target`, the true Eq. 4
+    where it has one (NaN elsewhere)."""
+    X, Y, I = known_pair(case, n, d, level,
+                         np.random.default_rng([seed, n, d, int(1000*level), list(LEVELS).index(case)]))
     if d > n: X, Y = coordinates(X), coordinates(Y)
-    target = I/3 if case == 'channel' else 0. if I == 0 else 1. if I == np.inf else np.nan; rows = []
+    target = I/3 if case == 'channel' else 0. if I == 0 else 1. if I == np.inf else np.nan
+    rows = []
     for m in METHODS:
         est, a, b = _sides(X, Y, m, None)
-        rows.append(dict(case=case, n=n, d=d, level=level, seed=seed, method=m, bits=est.bits(a[0], b[0]), ife=_ratio(est, a, b), truth=I, target=target))
+        rows.append(dict(case=case, n=n, d=d, level=level, seed=seed, method=m, bits=est.bits(a[0], b[0]),
+                         ife=_ratio(est, a, b), truth=I, target=target))
     return pd.DataFrame(rows)
 
 def calibration(preset_name='cpu') -> pd.DataFrame:
     "The table of `one_calibration` over the grid. Cached."
     g = GRIDS.get(preset_name, GRID_FULL)
-    cells = [(c, n, d, l, s) for c in LEVELS for n in g['ns'] for d in g['ds'] for l in LEVELS[c] for s in range(g['reps']) if c != 'part' or d > 1]  # one component has no part
+    # one component has no part
+    cells = [(c, n, d, l, s) for c in LEVELS for n in g['ns'] for d in g['ds'] for l in LEVELS[c]
+             for s in range(g['reps']) if c != 'part' or d > 1]
     run = lambda: pd.concat([one_calibration(*cell) for cell in cells], ignore_index=True)
     return cached_table('calibration', [g, LEVELS, code_hash('information')], run)
 
@@ -217,10 +263,15 @@ def calibration(preset_name='cpu') -> pd.DataFrame:
 def faults(cal) -> pd.DataFrame:
     "The five faults of each method and their mean, `loss`, best method first."
     by = lambda rows, f: rows.groupby('method').apply(f, include_groups=False)
-    known = cal[(cal.case == 'channel') & cal.target.between(1e-6, 1 - 1e-6)]; cells = cal.groupby(['method', 'case', 'level', 'n', 'd']).ife.mean().reset_index()
-    tau = cal.groupby(['method', 'case', 'n', 'd', 'seed']).apply(lambda g: np.nan_to_num(stats.kendalltau(g.ife, g.truth)[0]), include_groups=False)
-    out = pd.DataFrame(dict(floor=by(cal[cal.target.abs() < 1e-6], lambda g: g.ife.mean()), ceiling=by(cal[cal.target == 1], lambda g: 1 - g.ife.mean()),
-        channel=by(known, lambda g: (g.ife - g.target).abs().mean()), order=(1 - tau.groupby('method').mean()).clip(0, 1),
+    known = cal[(cal.case == 'channel') & cal.target.between(1e-6, 1 - 1e-6)]
+    cells = cal.groupby(['method', 'case', 'level', 'n', 'd']).ife.mean().reset_index()
+    tau = cal.groupby(['method', 'case', 'n', 'd',
+                       'seed']).apply(lambda g: np.nan_to_num(stats.kendalltau(g.ife, g.truth)[0]),
+                                      include_groups=False)
+    out = pd.DataFrame(dict(floor=by(cal[cal.target.abs() < 1e-6], lambda g: g.ife.mean()),
+                            ceiling=by(cal[cal.target == 1], lambda g: 1 - g.ife.mean()),
+        channel=by(known, lambda g: (g.ife - g.target).abs().mean()),
+        order=(1 - tau.groupby('method').mean()).clip(0, 1),
         drift=cells.groupby(['method', 'case', 'level']).ife.std(ddof=0).groupby('method').mean()))
     return out.assign(loss=out.mean(axis=1)).sort_values('loss')
 
@@ -231,7 +282,8 @@ def choose(cal) -> str:
 # %% ../nbs/14_information.ipynb #7604841b
 def weightings(cal, n=4000) -> pd.Series:
     "Share of random weightings of the five faults (uniform on the simplex) under which each method is best."
-    f = faults(cal).drop(columns='loss'); w = np.random.default_rng(0).dirichlet(np.ones(f.shape[1]), n)
+    f = faults(cal).drop(columns='loss')
+    w = np.random.default_rng(0).dirichlet(np.ones(f.shape[1]), n)
     return pd.Series(np.bincount((w @ f.to_numpy().T).argmin(1), minlength=len(f))/n, f.index)
 
 # %% ../nbs/14_information.ipynb #48e7d4d4
@@ -241,14 +293,17 @@ def routes(net) -> dict:
     for op, name in net.plan:
         if op == 'save': begins[name] = before
         elif op == 'join': joined.append(name)
-        elif op == 'block': out[name] = {'stream': before, **{k: begins[k] for k in joined}}; before, joined = name, []
+        elif op == 'block':
+            out[name] = {'stream': before, **{k: begins[k] for k in joined}}
+            before, joined = name, []
     return out
 
 # %% ../nbs/14_information.ipynb #9a7f0835
 def streams(denoiser, exam: Exam, t, batch=50):
     "Yield (name, coordinates) of the noisy image `x_t` and of the stream after each block, at timestep t, in order."
     net, dev = denoiser.net, next(denoiser.parameters()).device; x, tt = exam.at(t)
-    states = [net.begin(a.to(dev), b.to(dev)) for a, b in zip(x.split(batch), tt.split(batch))]; yield 'x_t', coordinates(x)
+    states = [net.begin(a.to(dev), b.to(dev)) for a, b in zip(x.split(batch), tt.split(batch))]
+    yield 'x_t', coordinates(x)
     for step, (op, name) in enumerate(net.plan, 1):
         states = [net.advance(s, step) for s in states]
         if op != 'block': continue
@@ -260,36 +315,50 @@ def streams(denoiser, exam: Exam, t, batch=50):
 def information_flow(denoiser, exam: Exam,
                      method=tuple(METHODS),  # one name of METHODS or several
                      shuffles=5) -> pd.DataFrame:  # random pairings behind the floor
-    "Eq. 4 between consecutive blocks and along skip edges. Rows timestep × edge × method × kind ('real' or 'shuffled'): place (1 = first block), source, target, via ('stream' or the skip edge), group (Table 3), bits, ife."
-    names = (method,) if isinstance(method, str) else method; rng = np.random.default_rng(0); πs = [rng.permutation(len(exam)) for _ in range(shuffles)]; rows = []
+    """Eq. 4 between consecutive blocks and along skip edges. Rows timestep × edge × method × kind ('real' or
+    'shuffled'): place (1 = first block), source, target, via ('stream' or the skip edge), group (Table 3), bits,
+    ife."""
+    names = (method,) if isinstance(method, str) else method
+    rng = np.random.default_rng(0)
+    πs = [rng.permutation(len(exam)) for _ in range(shuffles)]
+    rows = []
     for t in exam.timesteps:
         seen = {}
         for place, (name, X) in enumerate(streams(denoiser, exam, t)):
             seen[name] = {m: estimator(m).side(X) for m in names}
             for via, source in routes(denoiser.net).get(name, {}).items():
-                rows += [dict(timestep=t, place=place, source=source, target=name, via=via, group=group(denoiser.net, name), method=m, **r) for m in names for r in _edge(estimator(m), seen[source][m], seen[name][m], πs)]
-    return pd.DataFrame(rows).assign(edge=lambda d: d.source + ' → ' + d.target + np.where(d.via == 'stream', '', ' (' + d.via + ')'))
+                rows += [dict(timestep=t, place=place, source=source, target=name, via=via,
+                              group=group(denoiser.net, name), method=m, **r) for m in names
+                         for r in _edge(estimator(m), seen[source][m], seen[name][m], πs)]
+    return pd.DataFrame(rows).assign(edge=lambda d: d.source + ' → ' + d.target + np.where(d.via == 'stream', '',
+                                         ' (' + d.via + ')'))
 
 def _edge(est, a, b, πs):
     "The real and the shuffled row of one edge; the shuffled one is the mean over pairings."
-    row = lambda kind, sides: dict(kind=kind, bits=float(np.mean([est.bits(a[0], y[0]) for y in sides])), ife=float(np.mean([_ratio(est, a, y) for y in sides])))
+    row = lambda kind, sides: dict(kind=kind, bits=float(np.mean([est.bits(a[0], y[0]) for y in sides])),
+                                   ife=float(np.mean([_ratio(est, a, y) for y in sides])))
     return [row('real', [b])] + ([row('shuffled', [(est.shuffled(b[0], π), b[1]) for π in πs])] if πs else [])
 
 # %% ../nbs/14_information.ipynb #64ffc517
 def plan(st) -> list:
-    "All that this chapter measures, for `models.compute`: every method at the preset's timesteps, the default method over time."
+    """All that this chapter measures, for `models.compute`: every method at the preset's timesteps, the default method
+    over time."""
     from diffcirc.models import jobs
-    return jobs(st, information_flow) + jobs(st, information_flow, trained=False) + jobs(st, information_flow, st.preset.curve[::2], min(50, len(st.exam('natural'))), options=lambda d: dict(method=METHOD))
+    return (jobs(st, information_flow) + jobs(st, information_flow, trained=False) + jobs(st, information_flow,
+                st.preset.curve[::2], min(50, len(st.exam('natural'))), options=lambda d: dict(method=METHOD)))
 
 # %% ../nbs/14_information.ipynb #66aa3093
-DEPTH = {'encoder early': 'early', 'encoder middle': 'early', 'encoder late': 'middle', 'middle': 'middle', 'decoder early': 'middle', 'decoder middle': 'late', 'decoder late': 'late'}
+DEPTH = {'encoder early': 'early', 'encoder middle': 'early', 'encoder late': 'middle', 'middle': 'middle',
+         'decoder early': 'middle', 'decoder middle': 'late', 'decoder late': 'late'}
 
 def staged(flow, reading='depth') -> pd.DataFrame:
     "Adds `stage` (early, middle, late): where the layer group lies by 'depth', or the last word of its 'name'."
-    if reading not in ('depth', 'name'): raise ValueError(f"Layer groups are read by 'depth' or by 'name', not {reading!r}.")
+    if reading not in ('depth', 'name'):
+        raise ValueError(f"Layer groups are read by 'depth' or by 'name', not {reading!r}.")
     return flow.assign(stage=flow.group.map(DEPTH if reading == 'depth' else {g: g.split()[-1] for g in DEPTH}))
 
 def verdict(rows, lo, hi, margin=.05) -> str:
-    "rows: interval lo, hi per timestep, over models. 'not reproduced' when one of them lies outside the paper's range; 'reproduced' when all lie within it, widened by `margin`; else 'not testable'."
+    """rows: interval lo, hi per timestep, over models. 'not reproduced' when one of them lies outside the paper's
+    range; 'reproduced' when all lie within it, widened by `margin`; else 'not testable'."""
     if ((rows.hi < lo) | (rows.lo > hi)).any(): return 'not reproduced'
     return 'reproduced' if ((rows.lo >= lo - margin) & (rows.hi <= hi + margin)).all() else 'not testable'

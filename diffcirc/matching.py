@@ -34,7 +34,8 @@ def _edges(x, step=.2):
 
 # %% ../nbs/04_matching.ipynb #941c8f09
 def _slope(x):
-    "Least-squares slope of log power over log frequency, 2 cycles per image up to Nyquist; Hann window against border jumps."
+    """Least-squares slope of log power over log frequency, 2 cycles per image up to Nyquist; Hann window against border
+    jumps."""
     n, h, w = x.shape
     x = (x - x.mean((1, 2), keepdims=True)) * np.outer(np.hanning(h), np.hanning(w))
     f = np.hypot(np.fft.fftfreq(h)[:, None] * h, np.fft.rfftfreq(w) * w)
@@ -47,14 +48,18 @@ def _slope(x):
 
 def _bits(x):
     "Bits per pixel of each image (n, h, w) as an 8-bit grey PNG."
-    def size(u): Image.fromarray(u).save(b := io.BytesIO(), 'PNG', compress_level=6); return b.tell()
+    def size(u):
+        Image.fromarray(u).save(b := io.BytesIO(), 'PNG', compress_level=6)
+        return b.tell()
     return np.array([8 * size(u) / u.size for u in np.round((x + 1) * 127.5).astype(np.uint8)])
 
 # %% ../nbs/04_matching.ipynb #5ce1b5fb
 def complexity(images) -> pd.DataFrame:  # tensor (n, c, h, w) in [-1, 1]
     "The five measures of `COMPLEXITY`, one row per image."
-    if images.ndim != 4 or images.shape[1] not in (1, 3): raise ValueError(f"complexity wants images (n, 1 or 3, h, w), got {tuple(images.shape)}.")
-    x = images if images.shape[1] == 1 else (images * torch.tensor([.299, .587, .114])[:, None, None]).sum(1, keepdim=True)
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"complexity wants images (n, 1 or 3, h, w), got {tuple(images.shape)}.")
+    x = (images if images.shape[1] == 1 else (images * torch.tensor([.299, .587, .114])[:, None, None]).sum(1,
+             keepdim=True))
     x = x[:, 0].clamp(-1, 1).double().numpy()
     return pd.DataFrame(dict(zip(COMPLEXITY, (x.std((1, 2)), _entropy(x), _edges(x), _slope(x), _bits(x)))))
 
@@ -64,9 +69,11 @@ def covariates(faces: FaceSet) -> pd.DataFrame:
 
 # %% ../nbs/04_matching.ipynb #8da08ebf
 def _scaled(a, b, floor=.25, weight=2.):
-    "Covariates known in both tables, comparable: attributes over their pooled SD (at least `floor`) times `weight`, others as ranks of SD 1."
+    """Covariates known in both tables, comparable: attributes over their pooled SD (at least `floor`) times `weight`,
+    others as ranks of SD 1."""
     cols = [c for c in a if c in b and not a[c].isna().any() and not b[c].isna().any()]
-    if not cols: raise ValueError("No covariate is known for both sets; give at least one column without NaN in either.")
+    if not cols:
+        raise ValueError("No covariate is known for both sets; give at least one column without NaN in either.")
     both = pd.concat([a[cols], b[cols]], ignore_index=True)
     for c in cols:
         if c in ATTRIBUTES: both[c] *= weight / max(floor, both[c].std())
@@ -78,7 +85,8 @@ def match_pairs(a: pd.DataFrame, b: pd.DataFrame,  # covariates of two sets
                 n=None):  # pairs to keep, the closest ones; None: all
     "Optimal one-to-one pairs as integer arrays (rows of `a`, rows of `b`) in the order of `a`'s rows."
     most = min(len(a), len(b)); n = most if n is None else n
-    if n > most: raise ValueError(f"{n:,} pairs asked of sets with {len(a):,} and {len(b):,} faces; ask for at most {most:,}.")
+    if n > most:
+        raise ValueError(f"{n:,} pairs asked of sets with {len(a):,} and {len(b):,} faces; ask for at most {most:,}.")
     d = cdist(*_scaled(a, b), 'sqeuclidean')
     i, j = linear_sum_assignment(d)
     keep = np.sort(np.argsort(d[i, j], kind='stable')[:n])
@@ -86,7 +94,9 @@ def match_pairs(a: pd.DataFrame, b: pd.DataFrame,  # covariates of two sets
 
 def match_faces(pool: pd.DataFrame, target: pd.DataFrame) -> np.ndarray:
     "For each row of `target` the row of `pool` that is its partner; no row of `pool` serves twice."
-    if len(pool) < len(target): raise ValueError(f"A pool of {len(pool):,} faces cannot match {len(target):,}; enlarge the pool or shorten the target.")
+    if len(pool) < len(target):
+        raise ValueError(f"A pool of {len(pool):,} faces cannot match {len(target):,}; enlarge the pool or shorten "
+                         "the target.")
     return match_pairs(target, pool)[1]
 
 # %% ../nbs/04_matching.ipynb #014fb7ce
@@ -95,19 +105,23 @@ def smd(a: pd.DataFrame, b: pd.DataFrame) -> pd.Series:
     d, s = a.mean() - b.mean(), np.sqrt((a.var(ddof=0) + b.var(ddof=0)) / 2)
     # rounding leaves a constant column with a spread of 1e-17 or so
     d, s = d.where(d.abs() > 1e-12, 0), s.where(s > 1e-12, 0)
-    with np.errstate(divide='ignore', invalid='ignore'): return (d / s).where(d != 0, 0.).where(a.notna().any() & b.notna().any())
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return (d / s).where(d != 0, 0.).where(a.notna().any() & b.notna().any())
 
 def balance(synthetic, natural,  # covariates after matching
             synthetic_before=None, natural_before=None):  # and of what was on offer
     "Means, SDs and SMD (synthetic − natural) per covariate; with the sets on offer, SMD before matching too."
-    out = pd.DataFrame({'mean synthetic': synthetic.mean(), 'SD synthetic': synthetic.std(ddof=0), 'mean natural': natural.mean(), 'SD natural': natural.std(ddof=0)})
-    if natural_before is not None: out['SMD before'] = smd(synthetic if synthetic_before is None else synthetic_before, natural_before)
+    out = pd.DataFrame({'mean synthetic': synthetic.mean(), 'SD synthetic': synthetic.std(ddof=0),
+                        'mean natural': natural.mean(), 'SD natural': natural.std(ddof=0)})
+    if natural_before is not None:
+        out['SMD before'] = smd(synthetic if synthetic_before is None else synthetic_before, natural_before)
     out['SMD after'] = smd(synthetic, natural)
     return out.rename_axis('covariate').reset_index()
 
 # %% ../nbs/04_matching.ipynb #eecbf029
 def love_plot(table, ax=None, clip=1.5):
-    "Draw |SMD| of each covariate before (hollow) and after matching (filled); beyond `clip` at the edge, with its value."
+    """Draw |SMD| of each covariate before (hollow) and after matching (filled); beyond `clip` at the edge, with its
+    value."""
     t = table.dropna(subset='SMD after').iloc[::-1].reset_index(drop=True)
     ax = ax or plt.subplots(figsize=(6, .24*len(t) + .8))[1]
     before, after = t['SMD before'].abs(), t['SMD after'].abs()
@@ -115,11 +129,17 @@ def love_plot(table, ax=None, clip=1.5):
     ax.plot(before.clip(upper=clip), t.index, 'o', mfc='white', mec=INK, ms=5.5, zorder=2)
     ax.plot(after.clip(upper=clip), t.index, 'o', color=COLOR['natural'], ms=5.5, zorder=3)
     for y, (u, v) in enumerate(zip(before, after)):
-        if max(u, v) > clip: ax.annotate(f'{u:.1f} → {v:.1f}', (clip, y), (6, 0), textcoords='offset points', va='center', fontsize=8)
-    ax.axvline(.1, color=INK, lw=.8, ls=(0, (4, 3))); ax.set_xlim(-.02, None); ax.set_ylim(-.7, len(t) - .3)
+        if max(u, v) > clip:
+            ax.annotate(f'{u:.1f} → {v:.1f}', (clip, y), (6, 0), textcoords='offset points', va='center', fontsize=8)
+    ax.axvline(.1, color=INK, lw=.8, ls=(0, (4, 3)))
+    ax.set_xlim(-.02, None)
+    ax.set_ylim(-.7, len(t) - .3)
     ax.annotate('0.1', (.1, len(t) - .45), (3, 0), textcoords='offset points', fontsize=8)
-    ax.set_yticks(t.index, t['covariate'].str.replace('_', ' ')); ax.set_xlabel('|standardized mean difference|')
-    ax.spines['left'].set_visible(False); ax.tick_params(axis='y', length=0); ax.grid(axis='x')
+    ax.set_yticks(t.index, t['covariate'].str.replace('_', ' '))
+    ax.set_xlabel('|standardized mean difference|')
+    ax.spines['left'].set_visible(False)
+    ax.tick_params(axis='y', length=0)
+    ax.grid(axis='x')
     return ax.figure
 
 # %% ../nbs/04_matching.ipynb #f997fe0d
@@ -142,20 +162,27 @@ def _drawn(n, size, start, grey):
     f = FaceSet('synthetic', torch.from_numpy(images), attrs, ids, masks)
     return f.grey() if grey else f
 
+# %% ../nbs/04_matching.ipynb #3a68bd4e
 def _offer(p):
-    "What the natural faces allow: their (train, heldout) pools, how many to choose of each, and the arguments of `_drawn`."
+    """What the natural faces allow: their (train, heldout) pools, how many to choose of each, and the arguments of
+    `_drawn`."""
     pool = natural_faces(4 * (p.n_train + p.n_heldout), p.size)
     # the same choice for held-out as for training faces, lest the two differ in more than their people
     apart = max(p.n_heldout, len(pool) * p.n_heldout // (p.n_train + p.n_heldout))
     natural = split_by_identity(pool, None, min(apart, len(pool) // 4))
     n = tuple(min(k, len(f)) for k, f in zip((p.n_train, p.n_heldout), natural))
-    if min(n) < 2: raise ValueError(f"Only {len(pool)} natural faces ('{pool.name}') are on offer: too few for a training and a held-out set; add images or set DIFFCIRC_NATURAL=orl.")
-    if n != (p.n_train, p.n_heldout): _say_once(f"Preset {p.name} asks for {p.n_train:,} + {p.n_heldout} faces a side; the natural faces ({pool.name}) give {n[0]:,} + {n[1]}.")
+    if min(n) < 2:
+        raise ValueError(f"Only {len(pool)} natural faces ('{pool.name}') are on offer: too few for a training and a "
+                         "held-out set; add images or set DIFFCIRC_NATURAL=orl.")
+    if n != (p.n_train, p.n_heldout):
+        _say_once(f"Preset {p.name} asks for {p.n_train:,} + {p.n_heldout} faces a side; the natural faces "
+                  f"({pool.name}) give {n[0]:,} + {n[1]}.")
     spare = max(3, min(10, 4000 // n[0]))  # some seconds of drawing
     return natural, n, [(spare * k, p.size, s, pool.images.shape[1] == 1) for k, s in zip(n, STARTS)]
 
 def candidates(p=None):  # a Preset, its name, or None: the one in force
-    "Faces on offer, {'synthetic': (train, heldout), 'natural': (train, heldout)}, and (n_train, n_heldout), the numbers to choose."
+    """Faces on offer, {'synthetic': (train, heldout), 'natural': (train, heldout)}, and (n_train, n_heldout), the
+    numbers to choose."""
     natural, n, draw = _offer(preset(p) if p is None or isinstance(p, str) else p)
     return dict(synthetic=tuple(_drawn(*d) for d in draw), natural=natural), n
 
@@ -168,9 +195,11 @@ def _pairs(synthetic, natural, n):
     return synthetic[keep[i]], natural[j]
 
 def study_faces(p=None):  # a Preset, its name, or None: the one in force
-    "{'synthetic': (train, heldout), 'natural': (train, heldout)}: matched FaceSets of equal size, row by row pairs. Cached by content."
+    """{'synthetic': (train, heldout), 'natural': (train, heldout)}: matched FaceSets of equal size, row by row pairs.
+    Cached by content."""
     natural, n, draw = _offer(preset(p) if p is None or isinstance(p, str) else p)
-    made_by, out = (attribute_model(), code_hash('matching', 'data', 'synthetic', 'attributes', 'renderer', 'canvas')), dict(synthetic=[], natural=[])
+    made_by, out = (attribute_model(), code_hash('matching', 'data', 'synthetic', 'attributes', 'renderer',
+                                                 'canvas')), dict(synthetic=[], natural=[])
     for f, k, d in zip(natural, n, draw):
         pair, key = functools.lru_cache(lambda: _pairs(_drawn(*d), f, k)), content_hash(f.fingerprint, k, d, made_by)
         out['synthetic'].append(cached_faces(f'study-{key}-synthetic', lambda: pair()[0]))

@@ -52,11 +52,14 @@ def train_all(jobs: list,                # [(FaceSet, TrainConfig), …]
               workers: int|None = None,  # default: `parallel.n_workers`
               desc='training') -> list[Run]:
     "The runs of all jobs: those that exist are found, the others trained side by side under one progress bar."
-    runs = [open_run(run_folder(*j)) for j in jobs]; todo = [j for j, r in zip(jobs, runs) if r is None]
+    runs = [open_run(run_folder(*j)) for j in jobs]
+    todo = [j for j, r in zip(jobs, runs) if r is None]
     if todo:
         with bar(sum(c.steps*c.batch for _, c in todo), desc) as b:
             if (workers or n_workers()) == 1 or len(todo) == 1: [train(f, c, report=reporter(b)) for f, c in todo]
-            else: side_by_side(_train_one, [(replace(f, masks=None), c) for f, c in todo], workers or n_workers(), reporter(b))
+            else:
+                side_by_side(_train_one, [(replace(f, masks=None), c) for f, c in todo], workers or n_workers(),
+                             reporter(b))
     return [r or open_run(run_folder(*j)) for j, r in zip(jobs, runs)]
 
 # %% ../nbs/09_models.ipynb #2d459dcd
@@ -66,13 +69,16 @@ def configs(p: Preset, channels) -> list[TrainConfig]:
 
 def study(p: Preset|str|None = None) -> Study:
     "Faces and trained models of a preset (default: the one in force), trained now where they are not in the cache."
-    return _study(p if isinstance(p, Preset) else preset(p), natural_source(), os.environ.get('DIFFCIRC_CELEBA'), str(home()))
+    return _study(p if isinstance(p, Preset) else preset(p), natural_source(), os.environ.get('DIFFCIRC_CELEBA'),
+                  str(home()))
 
 @lru_cache
 def _study(p, *environment) -> Study:
     st = Study(p, study_faces(p)); keys, jobs = [], []
     for cfg in configs(p, st.channels):
-        for d in DATASETS: keys.append((d, cfg.seed)); jobs.append((st.faces[d][0], cfg))
+        for d in DATASETS:
+            keys.append((d, cfg.seed))
+            jobs.append((st.faces[d][0], cfg))
     st.runs = dict(zip(keys, train_all(jobs, desc=f'training {len(jobs)} models')))
     return st
 
@@ -90,49 +96,69 @@ class Job:
     @property
     def key(self):
         code = code_hash(*sorted({self.instrument.__module__.split('.')[-1], 'sites', 'unet', 'diffusion'}))
-        return [self.model.weights if isinstance(self.model, Run) else self.model, self.exam.x0, self.exam.ε, self.exam.timesteps, self.options, code]
+        return [self.model.weights if isinstance(self.model, Run) else self.model, self.exam.x0, self.exam.ε,
+                self.exam.timesteps, self.options, code]
     def table(self) -> pd.DataFrame:
         def make():
             dev = 'cuda' if torch.cuda.is_available() else 'cpu'
             den = self.model.denoiser(dev) if isinstance(self.model, Run) else untrained(*self.model).to(dev)
-            with torch.no_grad(), _full_precision(dev): return self.instrument(den.to(memory_format=torch.channels_last), self.exam, **self.options)
-        about = dict(dataset=self.dataset, seed=self.seed, trained=isinstance(self.model, Run), run=getattr(self.model, 'hash', None), n_images=len(self.exam), timesteps=list(self.exam.timesteps), code=self.key[-1])
+            with torch.no_grad(), _full_precision(dev):
+                return self.instrument(den.to(memory_format=torch.channels_last), self.exam, **self.options)
+        about = dict(dataset=self.dataset, seed=self.seed, trained=isinstance(self.model, Run),
+                     run=getattr(self.model, 'hash', None), n_images=len(self.exam),
+                     timesteps=list(self.exam.timesteps), code=self.key[-1])
         return cached_table(self.instrument.__name__, self.key, make, **about)
 
 # %% ../nbs/09_models.ipynb #f32206e6
 @contextmanager
 def _full_precision(device):
-    "float32 throughout: TF32 or bfloat16 would drown the effect of a head. On CPU without bfloat16 tiles, PyTorch's 'medium' means float32 by the faster library."
-    keep_big_buffers(); old = torch.get_float32_matmul_precision(); amx = getattr(torch.cpu, '_is_amx_tile_supported', lambda: True)()
+    """float32 throughout: TF32 or bfloat16 would drown the effect of a head. On CPU without bfloat16 tiles, PyTorch's
+    'medium' means float32 by the faster library."""
+    keep_big_buffers()
+    old = torch.get_float32_matmul_precision()
+    amx = getattr(torch.cpu, '_is_amx_tile_supported', lambda: True)()
     if device == 'cpu' and not amx: torch.set_float32_matmul_precision('medium')
     try:
         with torch.backends.cudnn.flags(allow_tf32=False): yield
     finally: torch.set_float32_matmul_precision(old)
 
-def jobs(st: Study, instrument, timesteps=None, n=None, trained=True, options=None) -> list[Job]:  # options: dataset → keyword arguments
+# options: dataset → keyword arguments
+def jobs(st: Study, instrument, timesteps=None, n=None, trained=True, options=None) -> list[Job]:
     "The instrument for every model of the study, or for untrained networks of the same shape and seeds."
-    return [Job(instrument, run if trained else (run.net_config, seed), st.exam(d, timesteps, n), options(d) if options else {}, d, seed) for (d, seed), run in st.runs.items()]
+    return [Job(instrument, run if trained else (run.net_config, seed), st.exam(d, timesteps, n), options(d) if options
+                else {}, d, seed) for (d, seed), run in st.runs.items()]
 
 def measure(st: Study, instrument, timesteps=None, n=None, trained=True, options=None) -> pd.DataFrame:
-    "The instrument's table for every model: its own columns, and dataset, seed, trained. Cached per model; see `jobs` for the arguments."
-    if instrument.__module__ == '__main__': raise ValueError(f'measure keeps tables under the code of the instrument, so {instrument.__name__} must be imported from a module.')
+    """The instrument's table for every model: its own columns, and dataset, seed, trained. Cached per model; see `jobs`
+    for the arguments."""
+    if instrument.__module__ == '__main__':
+        raise ValueError(f'measure keeps tables under the code of the instrument, so {instrument.__name__} must be '
+                         'imported from a module.')
     todo = jobs(st, instrument, timesteps, n, trained, options); compute(todo)
-    return pd.concat([j.table().assign(dataset=j.dataset, seed=j.seed, trained=trained) for j in todo], ignore_index=True)
+    return pd.concat([j.table().assign(dataset=j.dataset, seed=j.seed, trained=trained) for j in todo],
+                     ignore_index=True)
 
 # %% ../nbs/09_models.ipynb #4d4a5580
 def compute(todo: list[Job], workers: int|None = None):
     "Compute and cache the tables that are missing, side by side."
-    missing = [j for j in todo if not table_path(j.instrument.__name__, j.key).exists()]; workers = workers or n_workers()
+    missing = [j for j in todo if not table_path(j.instrument.__name__, j.key).exists()]
+    workers = workers or n_workers()
     if not missing: return
     with bar(len(missing), 'measuring', 'tables') as b:
         if workers > 1 and len(missing) > 1: return side_by_side(_compute_one, missing, workers, lambda: b.update())
-        for j in missing: j.table(); b.update()
+        for j in missing:
+            j.table()
+            b.update()
 
-def _compute_one(job): job.table(); tell()
+def _compute_one(job):
+    job.table()
+    tell()
 
+# %% ../nbs/09_models.ipynb #5d524701
 @dataclass
 class Computation:
-    "A cached table that needs no model of the study: a module-level function of its options. Stands beside `Job` in `compute`."
+    """A cached table that needs no model of the study: a module-level function of its options. Stands beside `Job` in
+    `compute`."""
     instrument: callable  # options → DataFrame
     options: dict
     modules: tuple        # those on whose code the table depends
@@ -140,12 +166,15 @@ class Computation:
 
     @property
     def key(self): return [self.options, code_hash(*self.modules)]
-    def table(self) -> pd.DataFrame: return cached_table(self.instrument.__name__, self.key, lambda: self.instrument(**self.options), code=self.key[-1], **self.about)
+    def table(self) -> pd.DataFrame:
+        return cached_table(self.instrument.__name__, self.key, lambda: self.instrument(**self.options),
+                            code=self.key[-1], **self.about)
 
 def plan(st: Study) -> list[Job]:
     "All that this chapter measures."
     some = min(16, len(st.exam('natural')))
-    return jobs(st, answer) + jobs(st, answer, trained=False) + jobs(st, answer, st.preset.curve, some) + jobs(st, drawn, options=draw_options(st))
+    return (jobs(st, answer) + jobs(st, answer, trained=False) + jobs(st, answer, st.preset.curve, some)
+            + jobs(st, drawn, options=draw_options(st)))
 
 # %% ../nbs/09_models.ipynb #715dc6d6
 def per_model(frame, value, by=()) -> pd.DataFrame:
@@ -153,9 +182,11 @@ def per_model(frame, value, by=()) -> pd.DataFrame:
     return frame.groupby(['dataset', 'seed', *by], observed=True)[value].mean().reset_index()
 
 def over_models(frame, value, by=('dataset',), level=.95) -> pd.DataFrame:
-    "Mean over models with a t interval: columns `by`, mean, sd, lo, hi, n (models). The interval of one model is undefined (NaN)."
+    """Mean over models with a t interval: columns `by`, mean, sd, lo, hi, n (models). The interval of one model is
+    undefined (NaN)."""
     by = list(by); m = per_model(frame, value, [b for b in by if b != 'dataset'])
-    g = m.groupby(by, observed=True)[value].agg(['mean', 'std', 'size']).reset_index().rename(columns={'std': 'sd', 'size': 'n'})
+    g = m.groupby(by, observed=True)[value].agg(['mean', 'std', 'size']).reset_index().rename(columns={'std': 'sd',
+        'size': 'n'})
     half = stats.t.ppf(.5 + level/2, (g.n - 1).clip(lower=1)) * g.sd/np.sqrt(g.n)
     return g.assign(lo=g['mean'] - half, hi=g['mean'] + half)
 
@@ -163,13 +194,16 @@ def paired_flip(a, b) -> float:
     "Exact two-sided p of the sign-flip test on paired models: a, b (n_models,). With n pairs it cannot be below 2/2ⁿ."
     d = np.asarray(a, float) - np.asarray(b, float)
     if len(d) < 2 or not d.any(): return 1.
-    return stats.permutation_test((d,), np.mean, permutation_type='samples', n_resamples=np.inf if len(d) <= 12 else 9999, rng=0).pvalue
+    return stats.permutation_test((d,), np.mean, permutation_type='samples', n_resamples=np.inf if len(d) <= 12
+                                  else 9999, rng=0).pvalue
 
 # %% ../nbs/09_models.ipynb #06708b3e
 def drawn(denoiser, exam: Exam, n, steps, η=0.) -> pd.DataFrame:
-    "An instrument like the others: one row of pixels per sample. The starting noise depends on the image number only; the exam gives the image shape."
+    """An instrument like the others: one row of pixels per sample. The starting noise depends on the image number only;
+    the exam gives the image shape."""
     shape, dev = exam.x0.shape[1:], next(denoiser.parameters()).device
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)]).to(dev)
+    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)]).to(
+        dev)
     x = sample(denoiser, noise, steps, η, torch.Generator(dev).manual_seed(0))
     return pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str)
 
@@ -184,12 +218,15 @@ def draw(st: Study, dataset, seed=0, n=None, η=0.) -> torch.Tensor:
 
 # %% ../nbs/09_models.ipynb #82b98e6e
 def nearest(x, pool, flip=True) -> tuple[np.ndarray, np.ndarray]:
-    "For each image of x (n, c, h, w): root-mean-square pixel distance to the nearest image of `pool` (mirrored too), and its index."
+    """For each image of x (n, c, h, w): root-mean-square pixel distance to the nearest image of `pool` (mirrored too),
+    and its index."""
     a, b = x.flatten(1), torch.cat([pool, pool.flip(-1)]).flatten(1) if flip else pool.flatten(1)
     d, i = (torch.cdist(a.double(), b.double()) / a.shape[1]**.5).min(1)
     return d.numpy(), i.numpy() % len(pool)
 
 def memorization(samples, train, heldout, q=.05) -> dict:
-    "Distances of `samples` and `heldout` to the nearest training image, ratio of the medians, and the share of samples nearer than the q quantile of held-out images (q expected without copying)."
+    """Distances of `samples` and `heldout` to the nearest training image, ratio of the medians, and the share of
+    samples nearer than the q quantile of held-out images (q expected without copying)."""
     ds, i = nearest(samples, train); dh, _ = nearest(heldout, train)
-    return dict(samples=ds, heldout=dh, index=i, ratio=float(np.median(ds)/np.median(dh)), share=float((ds < np.quantile(dh, q)).mean()))
+    return dict(samples=ds, heldout=dh, index=i, ratio=float(np.median(ds)/np.median(dh)),
+                share=float((ds < np.quantile(dh, q)).mean()))

@@ -22,7 +22,8 @@ def watched() -> bool:
 def bar(total, desc, unit='images'):
     "A tqdm bar with rate and time left; silent when nobody is watching."
     from tqdm.auto import tqdm
-    return tqdm(total=total, desc=desc, unit=f' {unit}', unit_scale=unit == 'images', disable=not watched() or int(os.environ.get('RANK', 0)) > 0, dynamic_ncols=True, smoothing=.05)
+    return tqdm(total=total, desc=desc, unit=f' {unit}', unit_scale=unit == 'images',
+                disable=not watched() or int(os.environ.get('RANK', 0)) > 0, dynamic_ncols=True, smoothing=.05)
 
 def reporter(b):
     "The function by which a training moves the bar: report(images, loss)."
@@ -57,7 +58,9 @@ def side_by_side(f,          # module-level function of one job
                  workers: int,
                  hear=None): # called in this process with each message that a job tells
     "[f(job) for job in jobs], `workers` at a time. The first exception in a job ends all and is raised here."
-    ctx = mp.get_context('spawn'); channel = ctx.Queue(); hear = hear or (lambda *m: None)
+    ctx = mp.get_context('spawn')
+    channel = ctx.Queue()
+    hear = hear or (lambda *m: None)
     with _one_thread_each(), ProcessPoolExecutor(min(workers, len(jobs)), ctx, _begin, (channel, os.getpid())) as pool:
         futures = [pool.submit(f, j) for j in jobs]
         try:
@@ -73,8 +76,11 @@ def side_by_side(f,          # module-level function of one job
 # %% ../nbs/08b_parallel.ipynb #35208f46
 @contextmanager
 def _one_thread_each():
-    "torch.set_num_threads does not reach numpy and scipy, whose threads fight over the cores: KSG and Gram matrices took four times as long."
-    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'); old = {n: os.environ.get(n) for n in names}; os.environ.update(dict.fromkeys(names, '1'))
+    """torch.set_num_threads does not reach numpy and scipy, whose threads fight over the cores: KSG and Gram matrices
+    took four times as long."""
+    names = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
+    old = {n: os.environ.get(n) for n in names}
+    os.environ.update(dict.fromkeys(names, '1'))
     try: yield
     finally:
         for n, v in old.items(): os.environ.pop(n) if v is None else os.environ.__setitem__(n, v)

@@ -25,7 +25,9 @@ SIZE = 4  # image side, px: one pixel per position
 # %% ../nbs/21_planted.ipynb #d8df4e90
 @dataclass
 class Planted:
-    "A denoiser whose circuit is known. `draw(n, seed)` gives images (n, 1, 4, 4); `truth(t)` says of each site whether it belongs to the circuit at timestep t (sites of which this cannot be said are left out); `checks` say how well the planting took."
+    """A denoiser whose circuit is known. `draw(n, seed)` gives images (n, 1, 4, 4); `truth(t)` says of each site
+    whether it belongs to the circuit at timestep t (sites of which this cannot be said are left out); `checks` say
+    how well the planting took."""
     denoiser: Denoiser
     draw: callable
     truth: callable
@@ -37,29 +39,41 @@ def normal(n, seed, *shape) -> Tensor:
 
 # %% ../nbs/21_planted.ipynb #7879e590
 class WiredUNet(UNet):
-    "A U-Net of hand-made steps [(op, name, module)]; `enter` maps (x_t, t) to the first stream (b, c, 4, 4). The blocks get t (b, 1) in place of a time embedding."
+    """A U-Net of hand-made steps [(op, name, module)]; `enter` maps (x_t, t) to the first stream (b, c, 4, 4). The
+    blocks get t (b, 1) in place of a time embedding."""
     def __init__(self, steps, enter):
-        nn.Module.__init__(self); self.cfg, self.plan, self.enter = UNetConfig(SIZE, 1, 4, (1,)), [], enter
+        nn.Module.__init__(self)
+        self.cfg, self.plan, self.enter = UNetConfig(SIZE, 1, 4, (1,)), [], enter
         for op, name, module in steps: self.plan.append((op, name)) if module is None else _step(self, op, name, module)
     def begin(self, x, t): return State(self.enter(x, t), t[:, None], {})
 
 class Mix(nn.Module):
-    "Step that is no site: the stream x (b, c, h, w) becomes W x + bias, the same at every position; W (c_out, c), bias (c_out,)."
+    """Step that is no site: the stream x (b, c, h, w) becomes W x + bias, the same at every position; W (c_out, c),
+    bias (c_out,)."""
     def __init__(self, W, bias=None):
-        super().__init__(); self.W = nn.Parameter(W, requires_grad=False); self.bias = nn.Parameter(torch.zeros(len(W)) if bias is None else bias, requires_grad=False)
+        super().__init__()
+        self.W = nn.Parameter(W, requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(len(W)) if bias is None else bias, requires_grad=False)
     def forward(self, x): return torch.einsum('oc,bchw->bohw', self.W, x) + self.bias[:, None, None]
 
 class Wire(Mix):
     "Block: W x + bias is the update that is added to the stream."
-    def __init__(self, W, bias=None): super().__init__(W, bias); self.update = Point()
+    def __init__(self, W, bias=None):
+        super().__init__(W, bias)
+        self.update = Point()
     def forward(self, x, emb=None): return x + self.update(super().forward(x))
 
 # %% ../nbs/21_planted.ipynb #d2ec1cb9
 class WiredAttention(nn.Module):
-    "Heads with fixed logits (heads, n, n); head i moves channel read[i] to channel write[i] of `c` channels. Same points as `unet.Attention`."
+    """Heads with fixed logits (heads, n, n); head i moves channel read[i] to channel write[i] of `c` channels. Same
+    points as `unet.Attention`."""
     def __init__(self, logits, read, write, c):
-        super().__init__(); self.heads = len(logits); self.q, self.k, self.v, self.z, self.pattern = (Point() for _ in range(5))
-        self.logits, self.read, self.write = nn.Parameter(logits, requires_grad=False), list(read), F.one_hot(torch.tensor(write), c).float()
+        super().__init__()
+        self.heads = len(logits)
+        self.q, self.k, self.v, self.z, self.pattern = (Point() for _ in range(5))
+        self.logits, self.read, self.write = nn.Parameter(logits,
+                                                          requires_grad=False), list(read), F.one_hot(
+            torch.tensor(write), c).float()
     def forward(self, x):  # (b, n, c)
         v = self.v(x[:, :, self.read].transpose(1, 2)[..., None])
         z = self.z(self.pattern(self.logits.softmax(-1).expand(len(x), -1, -1, -1)) @ v)
@@ -67,46 +81,65 @@ class WiredAttention(nn.Module):
 
 class WiredTransformer(Transformer):
     "Block that holds a `WiredAttention` and nothing else."
-    def __init__(self, attn): nn.Module.__init__(self); self.attn, self.update = attn, Point()
-    def forward(self, x, emb): return x + self.update(self.attn(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[2:]))
+    def __init__(self, attn):
+        nn.Module.__init__(self)
+        self.attn, self.update = attn, Point()
+    def forward(self, x, emb):
+        return x + self.update(self.attn(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[2:]))
 
 # %% ../nbs/21_planted.ipynb #0ee20dc7
 def bands(k=8) -> Tensor:
     "Projections (k, 16, 16) on k bands of the two-dimensional cosine transform, from low to high frequency."
-    i = torch.arange(SIZE, dtype=torch.float64); C = torch.cos(math.pi/SIZE*(i[None] + .5)*i[:, None])*(2/SIZE)**.5; C[0] /= 2**.5
-    B = torch.einsum('ui,vj->uvij', C, C).reshape(SIZE*SIZE, -1); order = (i[:, None]**2 + i[None]**2).flatten().argsort(stable=True)
+    i = torch.arange(SIZE, dtype=torch.float64)
+    C = torch.cos(math.pi/SIZE*(i[None] + .5)*i[:, None])*(2/SIZE)**.5
+    C[0] /= 2**.5
+    B = torch.einsum('ui,vj->uvij', C, C).reshape(SIZE*SIZE, -1)
+    order = (i[:, None]**2 + i[None]**2).flatten().argsort(stable=True)
     return torch.stack([B[o].T @ B[o] for o in order.chunk(k)]).float()
 
 def exact_error(λ, t, d=2) -> float:
     "Smallest possible mse of ε̂ at timestep t for Gaussian images with variance λ (k,) in k subspaces of dimension d."
-    a = ᾱ[t].item(); λ = np.asarray(λ, float); return float((d*a*λ/(a*λ + 1 - a)).sum()/(d*len(λ)))
+    a = ᾱ[t].item()
+    λ = np.asarray(λ, float)
+    return float((d*a*λ/(a*λ + 1 - a)).sum()/(d*len(λ)))
 
 def exact_impact(λ, t, d=2) -> np.ndarray:
     "Impact (Eq. 5) of leaving each subspace out of the best denoiser: (k,)."
-    a = ᾱ[t].item(); λ = np.asarray(λ, float); return (1 - a)/(a*λ + 1 - a)/len(λ)/exact_error(λ, t, d)
+    a = ᾱ[t].item()
+    λ = np.asarray(λ, float)
+    return (1 - a)/(a*λ + 1 - a)/len(λ)/exact_error(λ, t, d)
 
 # %% ../nbs/21_planted.ipynb #fb43f9d6
 class Subspace(nn.Module):
     "Block: adds √(1−ᾱ)/λ_t · P x_t, read from channel 0, to channel 1."
-    def __init__(self, P, λ): super().__init__(); self.P, self.λ, self.update = nn.Parameter(P, requires_grad=False), λ, Point()
+    def __init__(self, P, λ):
+        super().__init__()
+        self.P, self.λ, self.update = nn.Parameter(P, requires_grad=False), λ, Point()
     def forward(self, x, emb):
         a = ᾱ.to(x.device)[emb[:, 0]].float().view(-1, 1, 1); y = x[:, 0].flatten(1) @ self.P
-        y = (1 - a).sqrt()/(a*self.λ + 1 - a)*y.view_as(x[:, 0]); return x + self.update(torch.stack([torch.zeros_like(y), y], 1))
+        y = (1 - a).sqrt()/(a*self.λ + 1 - a)*y.view_as(x[:, 0])
+        return x + self.update(torch.stack([torch.zeros_like(y), y], 1))
 
 def gaussian(λ) -> callable:
     "draw(n, seed) of Gaussian images with variance λ (k,) in the k bands."
     root = torch.einsum('k,kij->ij', torch.tensor(λ, dtype=torch.float).sqrt(), bands(len(λ)))
     return lambda n, seed: (normal(n, seed, SIZE*SIZE) @ root).view(n, 1, SIZE, SIZE)
 
+# %% ../nbs/21_planted.ipynb #ce188397
 def variances(seed, low=.05, high=4.) -> list:
     "Variances of the eight bands: four low and four high ones in random order."
     return np.random.default_rng(seed).permutation([low]*4 + [high]*4).tolist()
 
 def closed_form(seed=0) -> Planted:
-    "The exact denoiser of a Gaussian, one block per band. In the circuit: the half of the bands whose removal must cost most."
-    λ = variances(seed); order = np.random.default_rng([seed, 1]).permutation(8); steps = [('block', f'enc1.band{k}', Subspace(bands()[k], λ[k])) for k in order]
-    net = WiredUNet([*steps, ('apply', 'out', Mix(torch.tensor([[0., 1.]])))], lambda x, t: torch.cat([x, torch.zeros_like(x)], 1))
-    truth = lambda t: {f'enc1.band{k}': bool(v) for k, v in enumerate(exact_impact(λ, t) > np.median(exact_impact(λ, t)))}
+    """The exact denoiser of a Gaussian, one block per band. In the circuit: the half of the bands whose removal must
+    cost most."""
+    λ = variances(seed)
+    order = np.random.default_rng([seed, 1]).permutation(8)
+    steps = [('block', f'enc1.band{k}', Subspace(bands()[k], λ[k])) for k in order]
+    net = WiredUNet([*steps, ('apply', 'out', Mix(torch.tensor([[0., 1.]])))],
+                    lambda x, t: torch.cat([x, torch.zeros_like(x)], 1))
+    truth = lambda t: {f'enc1.band{k}': bool(v)
+                       for k, v in enumerate(exact_impact(λ, t) > np.median(exact_impact(λ, t)))}
     return Planted(Denoiser(net, 'ε'), gaussian(λ), truth, dict(λ=λ))
 
 # %% ../nbs/21_planted.ipynb #ad757988
@@ -122,7 +155,9 @@ def copy_error(t) -> float:
 
 def copy_parts(x, t) -> Tensor:
     "(own part, partner's part) of the best ε̂, both at the place of the pixel they are made of: (b, 2, 4, 4)."
-    a = ᾱ.to(x.device)[t].float().view(-1, 1, 1, 1); c = (1 + a)*(1 - a).sqrt(); return torch.cat([x/c, -a*x/c], 1)
+    a = ᾱ.to(x.device)[t].float().view(-1, 1, 1, 1)
+    c = (1 + a)*(1 - a).sqrt()
+    return torch.cat([x/c, -a*x/c], 1)
 
 # %% ../nbs/21_planted.ipynb #58af82f6
 OWN, PART, SENT, MOVED, JUNK = 0, 1, 2, 3, 4  # channels of the wired stream; four of junk
@@ -135,58 +170,90 @@ def unit(*pairs, c=8, rows=8) -> Tensor:
 
 def head_logits(kind, rng) -> Tensor:
     "Logits (16, 16): 'partner', 'wrong' (as sharp, another place) or 'diffuse'."
-    where = {'partner': PARTNER.numpy(), 'wrong': rng.permutation(len(PARTNER)), 'diffuse': np.arange(len(PARTNER))}[kind]
+    where = {'partner': PARTNER.numpy(), 'wrong': rng.permutation(len(PARTNER)),
+             'diffuse': np.arange(len(PARTNER))}[kind]
     return (1. if kind == 'diffuse' else 12.)*F.one_hot(torch.tensor(where), len(PARTNER)).float()
 
 # %% ../nbs/21_planted.ipynb #a2c9f30c
 def wired(seed=0) -> Planted:
-    "The best denoiser of copied images, with decoys. In the circuit: one of five blocks, one of eight heads (and its layer), one of three skip edges."
-    rng = np.random.default_rng(seed); role = rng.permutation(['true', 'same', 'same', 'turned', 'constant']); layer, head, edge = rng.integers(2), rng.integers(4), rng.integers(1, 4)
-    block = {'true': lambda i: Wire(unit((SENT, PART))), 'same': lambda i: Wire(unit((JUNK + i % 4, PART))), 'turned': lambda i: Wire(-unit((JUNK + i % 4, PART))), 'constant': lambda i: Wire(torch.zeros(8, 8), unit((MOVED, 0)).sum(1))}
+    """The best denoiser of copied images, with decoys. In the circuit: one of five blocks, one of eight heads (and its
+    layer), one of three skip edges."""
+    rng = np.random.default_rng(seed)
+    role = rng.permutation(['true', 'same', 'same', 'turned', 'constant'])
+    layer, head, edge = rng.integers(2), rng.integers(4), rng.integers(1, 4)
+    block = {'true': lambda i: Wire(unit((SENT, PART))), 'same': lambda i: Wire(unit((JUNK + i % 4, PART))),
+             'turned': lambda i: Wire(-unit((JUNK + i % 4, PART))),
+             'constant': lambda i: Wire(torch.zeros(8, 8), unit((MOVED, 0)).sum(1))}
     first = [('block', f'enc1.res{i}', block[r](i)) for i, r in enumerate(role)]
-    kinds = [rng.permutation(['wrong', 'wrong', 'diffuse', 'diffuse']).tolist() for _ in range(2)]; kinds[layer][head] = 'partner'
-    attn = lambda l: WiredTransformer(WiredAttention(torch.stack([head_logits(k, rng) for k in kinds[l]]), [SENT]*4, [MOVED if k == 'partner' else JUNK + i for i, k in enumerate(kinds[l])], 8))
-    steps = [*first, *(('save', f'skip{i}', Point()) for i in (1, 2, 3)), ('apply', 'delete', Mix(torch.eye(8) - unit((OWN, OWN)))), ('block', 'mid.attn', attn(0)), ('block', 'dec1.attn', attn(1)),
-             *(('join', f'skip{i}', None) for i in (1, 2, 3)), ('apply', 'out', Mix(unit((0, MOVED), (0, 8*edge + OWN), c=32, rows=1), torch.tensor([-1.])))]
-    net = WiredUNet(steps, lambda x, t: F.pad(copy_parts(x, t), (0, 0, 0, 0, 0, 6))); layers = ('mid.attn', 'dec1.attn')
+    kinds = [rng.permutation(['wrong', 'wrong', 'diffuse', 'diffuse']).tolist() for _ in range(2)]
+    kinds[layer][head] = 'partner'
+    attn = lambda l: WiredTransformer(WiredAttention(torch.stack([head_logits(k, rng) for k in kinds[l]]), [SENT]*4,
+                                                     [MOVED if k == 'partner' else JUNK + i
+                                                      for i, k in enumerate(kinds[l])], 8))
+    steps = [*first, *(('save', f'skip{i}', Point()) for i in (1, 2, 3)),
+             ('apply', 'delete', Mix(torch.eye(8) - unit((OWN, OWN)))), ('block', 'mid.attn', attn(0)),
+             ('block', 'dec1.attn', attn(1)),
+             *(('join', f'skip{i}', None) for i in (1, 2, 3)),
+             ('apply', 'out', Mix(unit((0, MOVED), (0, 8*edge + OWN), c=32, rows=1), torch.tensor([-1.])))]
+    net = WiredUNet(steps, lambda x, t: F.pad(copy_parts(x, t), (0, 0, 0, 0, 0, 6)))
+    layers = ('mid.attn', 'dec1.attn')
     true = {f'enc1.res{role.tolist().index("true")}', layers[layer], f'{layers[layer]}.h{head}', f'skip{edge}'}
-    return Planted(Denoiser(net, 'ε'), copied, lambda t: {s: s in true for s in sites(net)}, dict(roles=dict(enumerate(role)), heads=dict(zip(layers, kinds))))
+    return Planted(Denoiser(net, 'ε'), copied, lambda t: {s: s in true for s in sites(net)},
+                   dict(roles=dict(enumerate(role)), heads=dict(zip(layers, kinds))))
 
 # %% ../nbs/21_planted.ipynb #91a20de4
 def small_unet(seed, n_res=1, keen=False) -> UNet:
-    "U-Net for 4×4 images with 2 + 4 + 2 heads. `keen`: convolutions keep only their middle tap, and the transformers start out connected, without which some seeds never find the partner."
+    """U-Net for 4×4 images with 2 + 4 + 2 heads. `keen`: convolutions keep only their middle tap, and the transformers
+    start out connected, without which some seeds never find the partner."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed); net = UNet(UNetConfig(SIZE, 1, 16, (1,), n_res, temb=32, width=64))
+        torch.manual_seed(seed)
+        net = UNet(UNetConfig(SIZE, 1, 16, (1,), n_res, temb=32, width=64))
         for m in net.modules():
             if isinstance(m, Transformer): nn.init.normal_(m.place)  # places that are far apart
             if keen and isinstance(m, Transformer): nn.init.normal_(m.proj_out.weight, std=.1)
             if keen and isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3):
-                mask = torch.zeros(3, 3); mask[1, 1] = 1.; m.weight.data *= mask; m.weight.register_hook(lambda g, mask=mask: g*mask)
+                mask = torch.zeros(3, 3)
+                mask[1, 1] = 1.
+                m.weight.data *= mask
+                m.weight.register_hook(lambda g, mask=mask: g*mask)
     return net
 
+# %% ../nbs/21_planted.ipynb #051b1911
 def fit(net, loss, steps, lr=5e-3):
     "Adam with a linear decay of the learning rate on loss(step) → scalar; the mean of the last 20 losses."
     opt = torch.optim.Adam(net.parameters(), lr, betas=(.9, .99)); last = []
     for i in range(steps):
         for g in opt.param_groups: g['lr'] = lr*min(1, (i + 1)/20)*(1 - i/steps)
-        opt.zero_grad(set_to_none=True); l = loss(i); l.backward(); nn.utils.clip_grad_norm_(net.parameters(), 1.); opt.step(); last = [*last[-19:], l.item()]
+        opt.zero_grad(set_to_none=True)
+        l = loss(i)
+        l.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.)
+        opt.step()
+        last = [*last[-19:], l.item()]
     net.requires_grad_(False).eval(); return float(np.mean(last))
 
 def v_loss(net, draw, seed, batch=32, narrow=.67):
-    "loss(step): mean squared error of v on fresh images, the share `narrow` of them at t = 200 … 600, where a partner helps most."
+    """loss(step): mean squared error of v on fresh images, the share `narrow` of them at t = 200 … 600, where a partner
+    helps most."""
     def loss(i):
-        s = 1_000_000*(seed + 1) + i; x0, ε, g = draw(batch, s), normal(batch, s + 500_000, 1, SIZE, SIZE), torch.Generator().manual_seed(s)
-        t = torch.randint(T, (batch,), generator=g); t = torch.where(torch.rand(batch, generator=g) < narrow, 200 + t*2//5, t)
+        s = 1_000_000*(seed + 1) + i
+        x0, ε, g = draw(batch, s), normal(batch, s + 500_000, 1, SIZE, SIZE), torch.Generator().manual_seed(s)
+        t = torch.randint(T, (batch,), generator=g)
+        t = torch.where(torch.rand(batch, generator=g) < narrow, 200 + t*2//5, t)
         return F.mse_loss(net(add_noise(x0, ε, t), t), v_target(x0, ε, t))
     return loss
 
 # %% ../nbs/21_planted.ipynb #f0e4f786
 def confine(net, able: str):
     "Keep the attention of all heads but `able` within the query's own half of the image."
-    half = (torch.arange(SIZE*SIZE) % SIZE < SIZE//2); same = (half[:, None] == half[None]).float()
+    half = (torch.arange(SIZE*SIZE) % SIZE < SIZE//2)
+    same = (half[:, None] == half[None]).float()
     for layer, a in attention_layers(net).items():
         allowed = torch.stack([torch.ones_like(same) if f'{layer}.h{i}' == able else same for i in range(a.heads)])
-        def keep(m, i, A, allowed=allowed): A = (A + 1e-12)*allowed.to(A.device); return A/A.sum(-1, keepdim=True)  # whoever looks only across gets uniform attention
+        # whoever looks only across gets uniform attention
+        def keep(m, i, A, allowed=allowed):
+            A = (A + 1e-12)*allowed.to(A.device)
+            return A/A.sum(-1, keepdim=True)
         a.pattern.register_forward_hook(keep)
 
 def on_partner(denoiser, exam) -> dict:
@@ -195,40 +262,59 @@ def on_partner(denoiser, exam) -> dict:
     for t in exam.timesteps:
         with torch.no_grad(), attention_maps(denoiser.net) as maps: denoiser(*exam.at(t))
         for layer, A in maps.items():
-            for i, m in enumerate(A[:, :, torch.arange(len(PARTNER)), PARTNER].mean((0, 2)).tolist()): out.setdefault(f'{layer}.h{i}', []).append(m)
+            for i, m in enumerate(A[:, :, torch.arange(len(PARTNER)), PARTNER].mean((0, 2)).tolist()):
+                out.setdefault(f'{layer}.h{i}', []).append(m)
     return {h: float(np.mean(m)) for h, m in out.items()}
 
 # %% ../nbs/21_planted.ipynb #baa05325
 def copy_task(seed=0, steps=400, free=False) -> Planted:
-    "A trained denoiser of copied images. In the circuit: the one head that can reach the partner or, with `free`, the heads that attend to it."
-    net = small_unet(seed, keen=True); names = heads(net); able = names[np.random.default_rng(seed).integers(len(names))]
+    """A trained denoiser of copied images. In the circuit: the one head that can reach the partner or, with `free`, the
+    heads that attend to it."""
+    net = small_unet(seed, keen=True)
+    names = heads(net)
+    able = names[np.random.default_rng(seed).integers(len(names))]
     if not free: confine(net, able)
-    den = Denoiser(net); loss = fit(net, v_loss(net, copied, seed), steps, 3e-3); exam = make_exam(copied(400, 7), (300,)); mass = on_partner(den, exam)
+    den = Denoiser(net)
+    loss = fit(net, v_loss(net, copied, seed), steps, 3e-3)
+    exam = make_exam(copied(400, 7), (300,))
+    mass = on_partner(den, exam)
     with torch.no_grad(): mse = float((den(*exam.at(300)) - exam.ε).square().mean())
     true = {h for h in names if mass[h] > .5} if free else {able}
-    return Planted(den, copied, lambda t: {h: h in true for h in names}, dict(loss=loss, mse=mse, best=copy_error(300), alone=ᾱ[300].item(), mass=max(mass[h] for h in true) if true else max(mass.values()), n_true=len(true)))
+    return Planted(den, copied, lambda t: {h: h in true for h in names},
+                   dict(loss=loss, mse=mse, best=copy_error(300), alone=ᾱ[300].item(), mass=max(mass[h] for h in true)
+                        if true else max(mass.values()), n_true=len(true)))
 
 # %% ../nbs/21_planted.ipynb #1e9759fd
 def learned_gaussian(seed=0, steps=600) -> Planted:
     "A trained denoiser of the Gaussian images of `closed_form`. No site of it is known to matter: `truth` is empty."
-    λ = variances(seed); draw = gaussian(λ); net = small_unet(seed); loss = fit(net, v_loss(net, draw, seed, narrow=0.), steps)
+    λ = variances(seed)
+    draw = gaussian(λ)
+    net = small_unet(seed)
+    loss = fit(net, v_loss(net, draw, seed, narrow=0.), steps)
     return Planted(Denoiser(net), draw, lambda t: {}, dict(loss=loss, λ=λ))
 
 @torch.no_grad()
 def band_impacts(p: Planted, timesteps, n=400, seed=11) -> list[dict]:
-    "Rows timestep × band: mse of the denoiser on n images, the smallest possible (`exact`), measured and analytic `impact` of removing the band from ε̂."
+    """Rows timestep × band: mse of the denoiser on n images, the smallest possible (`exact`), measured and analytic
+    `impact` of removing the band from ε̂."""
     e, P, λ, out = make_exam(p.draw(n, seed), timesteps, seed=seed), bands(), p.checks['λ'], []
     for t in timesteps:
-        ε = p.denoiser(*e.at(t)).flatten(1); mse = lambda pred: float((pred - e.ε.flatten(1)).square().mean()); clean = mse(ε)
-        out += [dict(timestep=t, band=k, mse=clean, exact=exact_error(λ, t), impact=(mse(ε - ε @ P[k]) - clean)/clean, analytic=float(exact_impact(λ, t)[k])) for k in range(len(λ))]
+        ε = p.denoiser(*e.at(t)).flatten(1)
+        mse = lambda pred: float((pred - e.ε.flatten(1)).square().mean())
+        clean = mse(ε)
+        out += [dict(timestep=t, band=k, mse=clean, exact=exact_error(λ, t), impact=(mse(ε - ε @ P[k]) - clean)/clean,
+                     analytic=float(exact_impact(λ, t)[k])) for k in range(len(λ))]
     return out
 
 # %% ../nbs/21_planted.ipynb #2932be1c
 class X0Denoiser(Denoiser):
     "A denoiser whose network puts out the clean image; ε̂ = (x_t − √ᾱ x̂0)/√(1−ᾱ)."
-    def __init__(self, net): nn.Module.__init__(self); self.net, self.output = net, 'x0'
+    def __init__(self, net):
+        nn.Module.__init__(self)
+        self.net, self.output = net, 'x0'
     def read(self, out, x_t, t):
-        a = ᾱ.to(x_t.device)[t].float().view(-1, 1, 1, 1); return (x_t - a.sqrt()*out.float())/(1 - a).sqrt()
+        a = ᾱ.to(x_t.device)[t].float().view(-1, 1, 1, 1)
+        return (x_t - a.sqrt()*out.float())/(1 - a).sqrt()
 
 def quarters(seed=0) -> Tensor:
     "Three patterns (3, 4, 4) of ±1, each in a quarter of its own."
@@ -242,15 +328,18 @@ def signed(A):
 
 def belief(x, t, A) -> Tensor:
     "Posterior mean of each pattern's sign given x_t: (b, 3)."
-    a = ᾱ[t].float(); return torch.tanh((a.sqrt()/(1 - a))[:, None]*torch.einsum('bhw,jhw->bj', x[:, 0], A))
+    a = ᾱ[t].float()
+    return torch.tanh((a.sqrt()/(1 - a))[:, None]*torch.einsum('bhw,jhw->bj', x[:, 0], A))
 
 # %% ../nbs/21_planted.ipynb #c3e06a83
 def circuit_sites(net, seed) -> list:
     "The three sites to be: a residual block, a head, the skip edge."
-    rng = np.random.default_rng([seed, 5]); return [str(rng.choice([n for n in sites(net) if '.res' in n])), str(rng.choice(heads(net))), 'skip1']
+    rng = np.random.default_rng([seed, 5])
+    return [str(rng.choice([n for n in sites(net) if '.res' in n])), str(rng.choice(heads(net))), 'skip1']
 
 def others(net, chosen) -> list:
-    "Sites outside the circuit: the other residual blocks and heads. A transformer layer holds heads of both sorts and is left out."
+    """Sites outside the circuit: the other residual blocks and heads. A transformer layer holds heads of both sorts and
+    is left out."""
     return [n for n, s in sites(net).items() if n not in chosen and (s.kind == 'head' or '.res' in n)]
 
 @contextmanager
@@ -261,35 +350,54 @@ def keeping(net, names):
         for n in names: stack.enter_context(editing(net, {n: lambda x, n=n: seen.setdefault(n, x)}))
         yield seen
 
+# %% ../nbs/21_planted.ipynb #ce2354fe
 def strict_loss(net, A, chosen, seed, batch=32):
     "loss(step) of strict interchange-intervention training: clean run, chosen sites swapped, other sites swapped."
-    draw, rest, names = signed(A), others(net, chosen), [*chosen, *others(net, chosen)]; image = lambda b: torch.einsum('bj,jhw->bhw', b, A)[:, None]
+    draw, rest, names = signed(A), others(net, chosen), [*chosen, *others(net, chosen)]
+    image = lambda b: torch.einsum('bj,jhw->bhw', b, A)[:, None]
     def loss(i):
-        s = 1_000_000*(seed + 1) + i; g = torch.Generator().manual_seed(s); t = torch.randint(T, (batch,), generator=g)
-        x, y = (add_noise(draw(batch, s + k), normal(batch, s + k + 100_000, 1, SIZE, SIZE), t) for k in (200_000, 400_000)); bx, by = belief(x, t, A), belief(y, t, A)
+        s = 1_000_000*(seed + 1) + i
+        g = torch.Generator().manual_seed(s)
+        t = torch.randint(T, (batch,), generator=g)
+        x, y = (add_noise(draw(batch, s + k), normal(batch, s + k + 100_000, 1, SIZE, SIZE), t)
+                for k in (200_000, 400_000))
+        bx, by = belief(x, t, A), belief(y, t, A)
         with keeping(net, names) as seen: out_y = net(y, t)
-        swap = torch.rand(3, generator=g) < .5; swap[int(torch.randint(3, (1,), generator=g))] = True; idle = [n for n in rest if torch.rand((), generator=g) < .4]
+        swap = torch.rand(3, generator=g) < .5
+        swap[int(torch.randint(3, (1,), generator=g))] = True
+        idle = [n for n in rest if torch.rand((), generator=g) < .4]
         with editing(net, {n: patch(seen[n]) for n, on in zip(chosen, swap) if on}): out_c = net(x, t)
         with editing(net, {n: patch(seen[n]) for n in idle}): out_s = net(x, t)
-        return F.mse_loss(out_y, image(by)) + F.mse_loss(out_c, image(torch.where(swap, by, bx))) + F.mse_loss(out_s, image(bx))
+        return (F.mse_loss(out_y, image(by)) + F.mse_loss(out_c, image(torch.where(swap, by, bx))) + F.mse_loss(out_s,
+                    image(bx)))
     return loss
 
 # %% ../nbs/21_planted.ipynb #b2051393
 @torch.no_grad()
 def interchange(net, A, chosen, t=300, n=200, seed=9) -> dict:
-    "Accuracy of the chosen sites' swaps ('hit': the sign that should turn turns; 'spare': the others stay), and the share of the way that swapping all other sites moves the output ('leak')."
-    draw, tt = signed(A), torch.full((n,), t); x, y = (add_noise(draw(n, seed + k), normal(n, seed + k + 50, 1, SIZE, SIZE), tt) for k in (0, 1))
-    sign = lambda o: torch.einsum('bhw,jhw->bj', o[:, 0], A).sign(); rest, hit, spare = others(net, chosen), [], []
+    """Accuracy of the chosen sites' swaps ('hit': the sign that should turn turns; 'spare': the others stay), and the
+    share of the way that swapping all other sites moves the output ('leak')."""
+    draw, tt = signed(A), torch.full((n,), t)
+    x, y = (add_noise(draw(n, seed + k), normal(n, seed + k + 50, 1, SIZE, SIZE), tt) for k in (0, 1))
+    sign = lambda o: torch.einsum('bhw,jhw->bj', o[:, 0], A).sign()
+    rest, hit, spare = others(net, chosen), [], []
     with capturing(net, [*chosen, *rest]) as seen: out_y = net(y, tt)
     out_x = net(x, tt); bx, by = belief(x, tt, A).sign(), belief(y, tt, A).sign()
     for j, site in enumerate(chosen):
         with editing(net, {site: patch(seen[site])}): s = sign(net(x, tt))
-        turn = bx[:, j] != by[:, j]; hit.append(float((s[turn, j] == by[turn, j]).float().mean())); other = [k for k in range(len(A)) if k != j]; spare.append(float((s[:, other] == bx[:, other]).float().mean()))
+        turn = bx[:, j] != by[:, j]
+        hit.append(float((s[turn, j] == by[turn, j]).float().mean()))
+        other = [k for k in range(len(A)) if k != j]
+        spare.append(float((s[:, other] == bx[:, other]).float().mean()))
     with editing(net, {n: patch(seen[n]) for n in rest}): moved = net(x, tt)
-    return dict(hit=float(np.mean(hit)), hits=hit, spare=float(np.mean(spare)), leak=float((moved - out_x).square().mean()/(out_y - out_x).square().mean()))
+    return dict(hit=float(np.mean(hit)), hits=hit, spare=float(np.mean(spare)),
+                leak=float((moved - out_x).square().mean()/(out_y - out_x).square().mean()))
 
 def interchanged(seed=0, steps=300) -> Planted:
     "A denoiser trained by strict interchange interventions to have its circuit at three chosen sites."
-    net, A = small_unet(seed, n_res=2), quarters(seed); chosen = circuit_sites(net, seed); loss = fit(net, strict_loss(net, A, chosen, seed), steps, 1e-2)
+    net, A = small_unet(seed, n_res=2), quarters(seed)
+    chosen = circuit_sites(net, seed)
+    loss = fit(net, strict_loss(net, A, chosen, seed), steps, 1e-2)
     truth = {n: n in chosen for n in [*chosen, *others(net, chosen)]}
-    return Planted(X0Denoiser(net), signed(A), lambda t: truth, dict(loss=loss, sites=chosen, **interchange(net, A, chosen)))
+    return Planted(X0Denoiser(net), signed(A), lambda t: truth,
+                   dict(loss=loss, sites=chosen, **interchange(net, A, chosen)))

@@ -18,18 +18,23 @@ from .style import Raw
 def package_hash() -> str:
     "Hash of the package's files: the code version, between two version numbers."
     root = Path(diffcirc.__file__).parent
-    return content_hash({str(p.relative_to(root)): p.read_text() for p in sorted(root.rglob('*')) if p.suffix in ('.py', '.json', '.js', '.css') and p.name != '_modidx.py'})
+    return content_hash({str(p.relative_to(root)): p.read_text() for p in sorted(root.rglob('*'))
+                         if p.suffix in ('.py', '.json', '.js', '.css') and p.name != '_modidx.py'})
 
 def peak_memory(who=resource.RUSAGE_SELF) -> int:
-    "Largest resident memory of this process so far (RUSAGE_CHILDREN: of the largest process that it has waited for), MiB."
+    """Largest resident memory of this process so far (RUSAGE_CHILDREN: of the largest process that it has waited for),
+    MiB."""
     return round(resource.getrusage(who).ru_maxrss/(2**20 if sys.platform == 'darwin' else 2**10))
 
 def _tables() -> dict:
     "Tables used by this process, by name: how many, of which code, seconds of measuring, when first and last made."
     out = {}
     for a in tables_used.values():
-        r = out.setdefault(a.get('table', 'unnamed'), dict(tables=0, seconds=0., code=set(), made=[])); r['tables'] += 1; r['seconds'] = round(r['seconds'] + a.get('seconds', 0.), 2)
-        r['code'] |= {a.get('code')} - {None}; r['made'] = [min([*r['made'][:1], a.get('made', '')]), max([*r['made'][1:], a.get('made', '')])]
+        r = out.setdefault(a.get('table', 'unnamed'), dict(tables=0, seconds=0., code=set(), made=[]))
+        r['tables'] += 1
+        r['seconds'] = round(r['seconds'] + a.get('seconds', 0.), 2)
+        r['code'] |= {a.get('code')} - {None}
+        r['made'] = [min([*r['made'][:1], a.get('made', '')]), max([*r['made'][1:], a.get('made', '')])]
     return {k: dict(r, code=sorted(map(str, r['code']))) for k, r in out.items()}
 
 # %% ../nbs/98_provenance.ipynb #d77b68f7
@@ -39,29 +44,47 @@ def _study(S) -> dict:
         try: return dict(data=json.loads((home()/f'prepared-{preset().name}.json').read_text()).get('faces'))
         except (OSError, ValueError): return {}
     runs = list(S.runs.values()); pick = lambda k: sorted({str(r.info[k]) for r in runs})
-    return dict(natural=S.natural, data={d: [f.fingerprint for f in S.faces[d]] for d in S.faces}, seeds=S.seeds, runs=[r.hash for r in runs], training_config=content_hash([r.info['config'] for r in runs]),
-                training_seconds=round(sum(r.info['seconds'] for r in runs), 1), training_device=pick('device'), training_precision=pick('precision'), parameters=int(runs[0].info['n_params']))
+    return dict(natural=S.natural, data={d: [f.fingerprint for f in S.faces[d]] for d in S.faces}, seeds=S.seeds,
+                runs=[r.hash for r in runs], training_config=content_hash([r.info['config'] for r in runs]),
+                training_seconds=round(sum(r.info['seconds'] for r in runs), 1), training_device=pick('device'),
+                training_precision=pick('precision'), parameters=int(runs[0].info['n_params']))
 
 def provenance(S=None) -> dict:  # S: the page's study, where it has one
     "What this process has computed with: code, preset, data, seeds, runs, tables, libraries, hardware, time, memory."
     began = float(os.environ.get('DIFFCIRC_BEGAN', 'nan'))
-    return dict(version=diffcirc.__version__, code=package_hash(), preset=preset().name, config=content_hash(preset()), **_study(S), tables=_tables(), measuring_seconds=round(sum(a.get('seconds', 0.) for a in tables_used.values()), 1),
-                page_seconds=None if began != began else round(time.time() - began, 1), peak_memory_mb=peak_memory(), made=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), environment=environment())
+    return dict(version=diffcirc.__version__, code=package_hash(), preset=preset().name, config=content_hash(preset()),
+                **_study(S), tables=_tables(),
+                measuring_seconds=round(sum(a.get('seconds', 0.) for a in tables_used.values()), 1),
+                page_seconds=None if began != began else round(time.time() - began, 1), peak_memory_mb=peak_memory(),
+                made=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), environment=environment())
 
 # %% ../nbs/98_provenance.ipynb #1a5e40b8
-_ROWS = (('version', 'version'), ('code', 'code version (hash of the package)'), ('preset', 'preset'), ('config', 'hash of the preset'), ('training_config', 'hash of the training configurations'), ('data', 'fingerprints of the data (training, held out)'), ('natural', 'natural faces'), ('seeds', 'seeds'), ('runs', 'trained models'),
-         ('parameters', 'parameters of a model'), ('training_seconds', 'training of all models, seconds'), ('training_device', 'trained on'), ('training_precision', 'precision'), ('tables', 'measured tables'), ('measuring_seconds', 'measuring of these tables, seconds'), ('page_seconds', 'execution of this page, seconds'), ('peak_memory_mb', 'peak memory of this page, MiB'), ('made', 'made'), ('environment', 'libraries and hardware'))
+_ROWS = (('version', 'version'), ('code', 'code version (hash of the package)'), ('preset', 'preset'),
+         ('config', 'hash of the preset'), ('training_config', 'hash of the training configurations'),
+         ('data', 'fingerprints of the data (training, held out)'), ('natural', 'natural faces'), ('seeds', 'seeds'),
+         ('runs', 'trained models'),
+         ('parameters', 'parameters of a model'), ('training_seconds', 'training of all models, seconds'),
+         ('training_device', 'trained on'), ('training_precision', 'precision'), ('tables', 'measured tables'),
+         ('measuring_seconds', 'measuring of these tables, seconds'),
+         ('page_seconds', 'execution of this page, seconds'), ('peak_memory_mb', 'peak memory of this page, MiB'),
+         ('made', 'made'), ('environment', 'libraries and hardware'))
 
 def _text(v) -> str:
-    if isinstance(v, dict): return '; '.join(f"{k}: {x['tables']} (code {', '.join(x['code'])}; {x['seconds']} s)" if isinstance(x, dict) else f'{k}: {_text(x)}' for k, x in v.items() if x is not None)
+    if isinstance(v, dict):
+        return '; '.join(f"{k}: {x['tables']} (code {', '.join(x['code'])}; {x['seconds']} s)" if isinstance(x, dict)
+                         else f'{k}: {_text(x)}' for k, x in v.items() if x is not None)
     return ', '.join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
 
+# %% ../nbs/98_provenance.ipynb #a8c228e5
 def footer_html(p: dict) -> str:
     "One visible line, the rest on opening, and the record as data."
     e = p['environment']; runs = f", {len(p['runs'])} trained models" if p.get('runs') else ''
-    line = f"Computed with diffcirc {p['version']} (code {p['code'][:8]}), preset {p['preset']}{runs}, on {e.get('gpu') or e['machine']}, {e['cores']} cores, torch {e['torch']}, {p['made'][:10]}."
-    rows = ''.join(f'<dt>{n}</dt><dd>{html.escape(_text(p[k]))}</dd>' for k, n in _ROWS if p.get(k) not in (None, {}, []))
-    return f'<details class="dc-prov"><summary>{html.escape(line)}</summary><dl>{rows}</dl></details><script type="application/json" class="dc-provenance">' + json.dumps(p).replace('<', '\\u003c') + '</script>'
+    line = (f"Computed with diffcirc {p['version']} (code {p['code'][:8]}), preset {p['preset']}{runs}, on "
+            f"{e.get('gpu') or e['machine']}, {e['cores']} cores, torch {e['torch']}, {p['made'][:10]}.")
+    rows = ''.join(f'<dt>{n}</dt><dd>{html.escape(_text(p[k]))}</dd>' for k, n in _ROWS
+                   if p.get(k) not in (None, {}, []))
+    return (f'<details class="dc-prov"><summary>{html.escape(line)}</summary><dl>{rows}</dl></details><script '
+            'type="application/json" class="dc-provenance">' + json.dumps(p).replace('<', '\\u003c') + '</script>')
 
 def records(): return home()/'pages'/preset().name
 

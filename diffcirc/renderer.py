@@ -8,21 +8,28 @@ __all__ = ['PARTS', 'eyes', 'brows', 'nose', 'mouth_shape', 'lip_colour', 'mouth
 
 # %% ../nbs/02c_renderer.ipynb #18392f78
 import numpy as np, pandas as pd
-from .canvas import (F, IRIS, Canvas, Person, background, blob, clothes, crease, ears, ellipse, fill, hair_back, head, hsv, landmarks,
+from .canvas import (F, IRIS, Canvas, Person, background, blob, clothes, crease, ears, ellipse, fill, hair_back,
+                             head, hsv, landmarks,
                              line, neck, nose_x, nuisance, ramp, rgb, smooth, squircle, strands)
 from .data import REGIONS
 
 # %% ../nbs/02c_renderer.ipynb #f146090b
 def eyes(c):
-    p = c.p; iris = ramp(p.u('iris'), IRIS); r_iris = p.u('eye_w', .05, .056)
-    w, h = p.u('eye_w', .105, .122), (p.u('eye_h', .051, .063) + F(.006)*(1 - p.male))*(1 - F(.2)*p.smiling)*(1 - F(.15)*p.old)
+    p = c.p
+    iris = ramp(p.u('iris'), IRIS)
+    r_iris = p.u('eye_w', .05, .056)
+    w, h = p.u('eye_w', .105, .122), (p.u('eye_h', .051, .063) + F(.006)*(1 - p.male))*(1 - F(.2)*p.smiling)*(1
+        - F(.15)*p.old)
     for side in (-1, 1):
         x, y = side*c.u - c.eye_x, c.v - F(.005)
         y = y + p.u('eye_tilt', -.02, .07)*x; t = 1 - (x/w)**2
         top, low = -h*t*np.clip(1 + F(.25)*x/w, .7, 1.3), F(.62)*h*t
         lids, lit = fill(np.maximum(top - y, y - low), c.px), smooth((y + h)/(F(1.5)*h))[:, None]
-        c.over(lids, rgb(.90, .88, .86)*(F(.66) + F(.12)*p.u('ambient')[:, None] + F(.25)*lit)*(F(.8) + F(.2)*c.skin), 'eyes')
-        gx = x - side*p.u('gaze_x', -.022, .022); gy = y + F(.004) - p.u('gaze_y', -.008, .006); r = np.sqrt(gx**2 + gy**2)
+        c.over(lids, rgb(.90, .88, .86)*(F(.66) + F(.12)*p.u('ambient')[:, None] + F(.25)*lit)*(F(.8) + F(.2)*c.skin),
+               'eyes')
+        gx = x - side*p.u('gaze_x', -.022, .022)
+        gy = y + F(.004) - p.u('gaze_y', -.008, .006)
+        r = np.sqrt(gx**2 + gy**2)
         c.over(lids*fill(r - r_iris, c.px), iris*(F(.65) + F(.5)*lit))
         c.over(lids*fill(r - F(.45)*r_iris, c.px), rgb(.03, .03, .03))
         catch = np.sqrt((gx - side*F(.017)*np.sign(c.light[:, 0]))**2 + (gy + F(.012))**2)
@@ -53,13 +60,15 @@ def nose(c):
     c.claim(fill(np.maximum(m - half, np.maximum(v - F(.055), -v - F(.2))), c.px, .02), 'nose')
     hole = ellipse(m - F(.55)*w, v - F(.042) + F(.15)*(m - F(.5)*w), F(.3)*w, F(.016))
     c.over(F(.72)*fill(hole, c.px, .006), F(.28)*c.skin)
-    wing = crease(ellipse(m - F(.55)*w, v - F(.012), F(.62)*w, F(.052)), F(.006), c.px, .03)*smooth((m - F(.8)*w)/F(.03))
+    wing = (crease(ellipse(m - F(.55)*w, v - F(.012), F(.62)*w, F(.052)), F(.006), c.px,
+                   .03)*smooth((m - F(.8)*w)/F(.03)))
     c.over(F(.35)*wing, F(.45)*c.skin)
     c.over(F(.35)*blob(u, v - F(.055), F(1.1)*w, F(.028)), F(.45)*c.skin)
 
 # %% ../nbs/02c_renderer.ipynb #415b81b8
 def mouth_shape(c):
-    "Coordinates along and across the lips, profile (1 in the middle, 0 at the corners), half-width, gap, thickness, rise of the corners."
+    """Coordinates along and across the lips, profile (1 in the middle, 0 at the corners), half-width, gap, thickness,
+    rise of the corners."""
     p = c.p; rise = p.smiling*p.u('smile_k', .055, .09)
     w = p.u('mouth_w', .14, .163)*(1 + F(.3)*p.smiling - F(.08)*p.mouth_open*(1 - p.smiling))
     u = c.u - F(.02)*c.yaw; t = 1 - (u/w)**2
@@ -84,7 +93,8 @@ def mouth(c):
     inner = fill(np.maximum(up - y, y - low), c.px)*a*(gap > 0)
     c.over(inner, rgb(.22, .06, .06)*(F(.6) + F(.5)*c.skin))
     bite = np.maximum(y - up - gap*(F(.35) + F(.37)*p.smiling), np.abs(u) - F(.86)*w)
-    c.over(inner*fill(bite, c.px)*(F(.55) + F(.45)*p.smiling), rgb(.95, .93, .88)*(F(.95) - F(.1)*np.abs(u)/w - F(.04)*np.cos(150*u))[:, None])
+    c.over(inner*fill(bite, c.px)*(F(.55) + F(.45)*p.smiling),
+           rgb(.95, .93, .88)*(F(.95) - F(.1)*np.abs(u)/w - F(.04)*np.cos(150*u))[:, None])
     c.over(F(.75)*(1 - p.mouth_open)*line(y, F(.007), c.px)*fill(np.abs(u) - w, c.px, .02), c.skin*rgb(.36, .22, .20))
     c.over(F(.45)*blob(np.abs(u) - w, c.v - c.mouth_y + F(.02)*p.smiling + F(.45)*rise, .035, .03), F(.4)*c.skin)
 
@@ -97,19 +107,25 @@ def folds(c):
     c.over(fold*(F(.26)*p.smiling + F(.5)*p.old*p.u('wrinkle', .7, 1)), ink)
     bag = crease(ellipse(m - c.eye_x, v - F(.025), .105, .062), F(.008), c.px, .025)*smooth(v/F(.04))
     c.over(bag*(F(.08) + F(.1)*p.smiling + F(.27)*p.old), ink)
-    brow = sum(crease(v + F(.26) + F(.075)*k + F(.15)*u*u + F(.006)*np.sin(17*u + k + 9*p.u('wrinkle')), F(.004), c.px, .022) for k in range(3))
+    brow = sum(crease(v + F(.26) + F(.075)*k + F(.15)*u*u + F(.006)*np.sin(17*u + k + 9*p.u('wrinkle')), F(.004), c.px,
+                      .022) for k in range(3))
     c.over(F(.3)*p.old*np.minimum(brow, 1)*np.sqrt(blob(u, v + F(.33), .36, .2)), ink)
     out = m - c.eye_x - F(.105)
-    crow = sum(crease(v - F(.02) - F(k)*out, F(.004), c.px, .018) for k in (-.5, .15, .8))*smooth(out/F(.02))*smooth((F(.085) - out)/F(.05))
+    crow = (sum(crease(v - F(.02) - F(k)*out, F(.004), c.px, .018)
+                for k in (-.5, .15, .8))*smooth(out/F(.02))*smooth((F(.085) - out)/F(.05)))
     c.over(np.minimum(crow, 1)*(F(.35)*p.old + F(.12)*p.smiling), ink)
-    jowl = crease(m - F(.155) - F(.25)*(v - c.mouth_y), F(.012), c.px, .04)*blob(m - F(.18), v - c.mouth_y - F(.1), .1, .13)
+    jowl = (crease(m - F(.155) - F(.25)*(v - c.mouth_y), F(.012), c.px, .04)*blob(m - F(.18), v - c.mouth_y - F(.1), .1,
+                .13))
     c.over(F(.12)*p.old*jowl, ink)
 
 # %% ../nbs/02c_renderer.ipynb #dc3ac583
 def beard(c):
-    p, u, v, m = c.p, c.u, c.v, np.abs(c.u); tex = c.noise('fine'); kind = p.u('beard_kind')
+    p, u, v, m = c.p, c.u, c.v, np.abs(c.u)
+    tex = c.noise('fine')
+    kind = p.u('beard_kind')
     goatee, stubble = kind < .28, ((kind >= .28) & (kind < .5)).astype(F)
-    edge = np.where(m < .2, c.mouth_y + F(.085) - F(1.575)*np.maximum(0, m - F(.1)), c.mouth_y - F(.07) - F(.95)*(m - F(.2)))
+    edge = np.where(m < .2, c.mouth_y + F(.085) - F(1.575)*np.maximum(0, m - F(.1)),
+                    c.mouth_y - F(.07) - F(.95)*(m - F(.2)))
     d = np.where(goatee, ellipse(u, v - c.mouth_y - F(.16), .165, .2), edge - v)
     lips = ellipse(u, v - c.mouth_y - F(.012), F(.155) + F(.03)*p.smiling, F(.075) + F(.02)*p.mouth_open)
     d = np.maximum(np.maximum(d, c.head - F(.025)*(1 - stubble)), -lips)
@@ -120,7 +136,8 @@ def beard(c):
     w = F(.165) + F(.02)*p.smiling
     y = v - F(.5)*(c.nose_y + c.mouth_y + F(.054)) - p.u('must_kind', 0, .5)*np.maximum(0, m - F(.07))
     d = np.maximum(np.abs(y) - F(.034)*np.sqrt(np.clip(F(1.02) - (m/w)**2, 0, 1)) - F(.004), m - w)
-    c.over(p.mustache*fill(d + F(.008)*tex, c.px, .02)*np.clip(F(.9) + F(.1)*tex, 0, 1), col*(F(.92)*shade)[:, None], 'beard')
+    c.over(p.mustache*fill(d + F(.008)*tex, c.px, .02)*np.clip(F(.9) + F(.1)*tex, 0, 1), col*(F(.92)*shade)[:, None],
+           'beard')
 
 # %% ../nbs/02c_renderer.ipynb #8a655318
 def opening(c):
@@ -131,7 +148,8 @@ def opening(c):
     top = top + fringe*(F(-.2) - top)
     tent = p.u('tent', 0, .55)*(1 - fringe)*(F(.3) + F(.7)*c.is_long)
     jag = F(.028)*strands(F(1.6)*u, p.u('fringe'))
-    v = c.v - tent*(np.minimum(np.abs(u - F(.16)*sweep), .35) - F(.1)) - fringe*(F(.25)*sweep*u - jag) - F(.6)*jag*(1 - fringe)
+    v = (c.v - tent*(np.minimum(np.abs(u - F(.16)*sweep), .35) - F(.1)) - fringe*(F(.25)*sweep*u - jag)
+         - F(.6)*jag*(1 - fringe))
     y = v - F(.3); y = np.where(y > 0, F(.25)*y, y)      # below the eyes the opening stays open
     rx = c.is_long*p.u('tent', .42, .48) + (1 - c.is_long)*F(.485)
     return (squircle(u/rx, y/(F(.3) - top), F(2.5) + F(.5)*(1 - c.is_long), 1e-3) - 1)*np.minimum(rx, .45)
@@ -142,14 +160,18 @@ def hair_front(c):
     c.dim(1 - F(.38)*on*fill(d - F(.03), c.px, .1)*fill(c.head, c.px))   # shadow on the face
     a = on*fill(d + (F(.008) + F(.01)*cut)*c.strand, c.px, F(.012) + F(.03)*cut)
     c.over(a, c.hair_rgb*(F(.66) + F(.34)*smooth(F(.15) - d/F(.1)))[:, None], 'hair')
-    split = crease(c.u - F(.16)*p.u('part', -1, 1) + F(.02)*c.strand, F(.008), c.px, .02)*smooth((F(-.5) - c.v)/F(.05))*smooth((c.v + F(.8))/F(.1))
+    split = (crease(c.u - F(.16)*p.u('part', -1, 1) + F(.02)*c.strand, F(.008), c.px,
+                    .02)*smooth((F(-.5) - c.v)/F(.05))*smooth((c.v + F(.8))/F(.1)))
     c.over(F(.5)*on*p.pick('tent', .8)*c.is_long*split*fill(d, c.px), F(.45)*c.skin)
     ring = np.maximum(np.abs(np.abs(c.x) - F(.5)) - F(.03), np.abs(c.y + F(.06)) - F(.13))
     c.over(F(.75)*p.bald*p.pick('fringe', .55)*fill(ring, c.px, .07), c.hair_rgb, 'hair')
 
 # %% ../nbs/02c_renderer.ipynb #3b016d35
 def glasses(c):
-    p = c.p; on, dark = p.eyeglasses, p.pick('shade_kind', .25); u, v = c.u - F(.03)*c.yaw, c.v - F(.015); m = np.abs(u)
+    p = c.p
+    on, dark = p.eyeglasses, p.pick('shade_kind', .25)
+    u, v = c.u - F(.03)*c.yaw, c.v - F(.015)
+    m = np.abs(u)
     rx, ry, w = p.u('glass_w', .155, .18), p.u('glass_h', .085, .125), p.u('glass_frame', .009, .02)
     x, y = (m - F(.238))/rx, v/ry
     d = (squircle(x, y, p.u('glass_kind', 2.2, 4.5), 1e-3) - 1)*np.minimum(rx, ry)
@@ -164,13 +186,18 @@ def glasses(c):
 
 # %% ../nbs/02c_renderer.ipynb #fda04100
 def hat(c):
-    p, kind = c.p, c.p.u('hat_kind'); cap, brim = (kind < .4).astype(F), (kind >= .7).astype(F); knit = 1 - cap - brim
-    x, y, y0 = c.x + F(.02)*c.yaw, c.y, -p.u('hat_y', .3, .4); edge = y - y0 - F(.22)*x*x + F(.02)*brim
+    p, kind = c.p, c.p.u('hat_kind')
+    cap, brim = (kind < .4).astype(F), (kind >= .7).astype(F)
+    knit = 1 - cap - brim
+    x, y, y0 = c.x + F(.02)*c.yaw, c.y, -p.u('hat_y', .3, .4)
+    edge = y - y0 - F(.22)*x*x + F(.02)*brim
     col = hsv(p.u('hat_hue'), p.u('hat_sat')**2*F(.7), p.u('hat_val', .08, .85))
     crown = np.maximum(np.abs(x) - F(.52) - F(.1)*np.minimum(0, y + F(.35)), F(-.93) + F(.06)*np.cos(7*x) - y)
     dome = np.maximum(np.where(brim > 0, crown, ellipse(x, y + F(.33), F(.575) + F(.015)*knit, F(.6))), edge)
-    lum = F(.62) + F(.45)*np.sqrt(np.maximum(0, 1 - (x/F(.6))**2))*(1 + F(1.25)*c.light[:, 0]*x) - F(.25)*smooth(edge/F(.3) + F(.73))*(1 - knit)
-    lum = lum + F(.1)*knit*np.sin(46*x/np.sqrt(np.maximum(.3, 1 - F(.25)*x*x))) - F(.18)*cap*line(x, F(.008), c.px) + F(.05)*c.noise('fine')
+    lum = (F(.62) + F(.45)*np.sqrt(np.maximum(0, 1 - (x/F(.6))**2))*(1 + F(1.25)*c.light[:, 0]*x)
+           - F(.25)*smooth(edge/F(.3) + F(.73))*(1 - knit))
+    lum = (lum + F(.1)*knit*np.sin(46*x/np.sqrt(np.maximum(.3, 1 - F(.25)*x*x))) - F(.18)*cap*line(x, F(.008), c.px)
+           + F(.05)*c.noise('fine'))
     c.dim(1 - p.hat*fill(edge - F(.1), c.px, .22)*fill(c.head, c.px)*(F(.5) - F(.25)*knit))
     c.over(p.hat*fill(dome, c.px), col*lum[:, None], 'hat')
     fold = np.maximum(np.abs(edge + F(.075)) - F(.085), np.abs(x) - F(.59))
@@ -191,7 +218,8 @@ def visor(c, col, cap, brim, y0):
 # %% ../nbs/02c_renderer.ipynb #10a63843
 def develop(c):
     "The finished picture: 8-bit levels as float32 in [-1, 1]."
-    p = c.p; x = c.rgb*(p.u('expose', .84, 1.10)[:, None]*(1 + (p.u('warm') - F(.25))[:, None]*rgb(.14, .03, -.14)))
+    p = c.p
+    x = c.rgb*(p.u('expose', .84, 1.10)[:, None]*(1 + (p.u('warm') - F(.25))[:, None]*rgb(.14, .03, -.14)))
     q = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode='edge')
     near = (q[:, :, :-2, 1:-1] + q[:, :, 2:, 1:-1] + q[:, :, 1:-1, :-2] + q[:, :, 1:-1, 2:])/4
     x = x + p.u('blur', 0, .22)[:, None]*(near - x) + p.u('noise', .002, .010)[:, None]*c.grids['pixel']
@@ -205,10 +233,13 @@ def to_bytes(cover):
     return q.astype(np.uint8)
 
 # %% ../nbs/02c_renderer.ipynb #6eeb60e3
-PARTS = (background, hair_back, neck, clothes, ears, head, folds, eyes, brows, nose, mouth, beard, hair_front, glasses, hat)   # back to front
+# back to front
+PARTS = (background, hair_back, neck, clothes, ears, head, folds, eyes, brows, nose, mouth, beard, hair_front, glasses,
+         hat)
 
 def render(attrs: pd.DataFrame, ids, size: int, seed: int, parts=PARTS):
-    "Pictures float32 (n, 3, size, size) in [-1, 1] and masks uint8 (n, len(REGIONS), size, size) of the people numbered `ids`."
+    """Pictures float32 (n, 3, size, size) in [-1, 1] and masks uint8 (n, len(REGIONS), size, size) of the people
+    numbered `ids`."""
     draws, grids = nuisance(ids, size, seed)
     c = Canvas(Person(attrs, draws), grids, size)
     landmarks(c)

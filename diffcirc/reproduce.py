@@ -15,12 +15,17 @@ from .provenance import package_hash, records
 
 # %% ../nbs/97_reproduce.ipynb #280624f7
 def page_costs() -> pd.DataFrame:
-    "One row per page executed by this version of the package at the preset in force: title, seconds, memory (MiB), tables, measuring (seconds)."
-    rows = [json.loads(f.read_text()) for f in sorted(records().glob('*.json'))]; cols = ['title', 'seconds', 'memory', 'tables', 'measuring']
-    return pd.DataFrame([dict(title=r['title'], seconds=r['page_seconds'], memory=r['peak_memory_mb'], tables=sum(t['tables'] for t in r['tables'].values()), measuring=r['measuring_seconds']) for r in rows if r['code'] == package_hash()], columns=cols)
+    """One row per page executed by this version of the package at the preset in force: title, seconds, memory (MiB),
+    tables, measuring (seconds)."""
+    rows = [json.loads(f.read_text()) for f in sorted(records().glob('*.json'))]
+    cols = ['title', 'seconds', 'memory', 'tables', 'measuring']
+    return pd.DataFrame([dict(title=r['title'], seconds=r['page_seconds'], memory=r['peak_memory_mb'],
+                              tables=sum(t['tables'] for t in r['tables'].values()), measuring=r['measuring_seconds'])
+                         for r in rows if r['code'] == package_hash()], columns=cols)
 
 def efforts() -> dict:
-    "What the steps of `make book` recorded at the preset in force: {step: {seconds: {what: seconds}, peak_mb}}. Empty without a record."
+    """What the steps of `make book` recorded at the preset in force: {step: {seconds: {what: seconds}, peak_mb}}. Empty
+    without a record."""
     try: return json.loads((home()/f'effort-{preset().name}.json').read_text())
     except (OSError, ValueError): return {}
 
@@ -35,10 +40,15 @@ def headline(S) -> pd.DataFrame:
     from diffcirc.attention import attention_stats, head_importance
     from diffcirc.comparison import circuit_rows
     from diffcirc.diffusion import answer
-    f, kw = ablation.protocols(S)['layers']; layers, imp, marks = measure(S, f, **kw), measure(S, head_importance), measure(S, answer); at = lambda d: d[d.timestep == 300]
-    frames = {f'accuracy, t = {t}': (g, 'accuracy') for t, g in marks.groupby('timestep')} | {'entropy of heads, bits': (at(measure(S, attention_stats)), 'entropy'), 'importance of a head': (at(imp[imp.ablation == 'zero']), 'impact'),
+    f, kw = ablation.protocols(S)['layers']
+    layers, imp, marks = measure(S, f, **kw), measure(S, head_importance), measure(S, answer)
+    at = lambda d: d[d.timestep == 300]
+    frames = {f'accuracy, t = {t}': (g, 'accuracy')
+              for t, g in marks.groupby('timestep')} | {'entropy of heads, bits': (at(measure(S, attention_stats)),
+                  'entropy'), 'importance of a head': (at(imp[imp.ablation == 'zero']), 'impact'),
         'impact of removing the middle': (at(layers[(layers.kind == 'group') & (layers.edit == 'zero') & (layers.site == 'middle')]), 'impact'), 'circuit complexity': (at(circuit_rows(layers, imp)), 'circuit complexity')}
-    return pd.concat([over_models(g.dropna(subset=v), v)[['dataset', 'mean', 'sd', 'n']].assign(metric=k) for k, (g, v) in frames.items()], ignore_index=True)[['metric', 'dataset', 'mean', 'sd', 'n']]
+    return pd.concat([over_models(g.dropna(subset=v), v)[['dataset', 'mean', 'sd', 'n']].assign(metric=k)
+                      for k, (g, v) in frames.items()], ignore_index=True)[['metric', 'dataset', 'mean', 'sd', 'n']]
 
 # %% ../nbs/97_reproduce.ipynb #f7a3ea5d
 KEYS = ['made', 'build', 'preset', 'natural', 'code', 'machine', 'cores', 'gpu', 'torch', 'python']
@@ -49,12 +59,17 @@ def build_id(S) -> str:
 
 def snapshot(path, S=None) -> pd.DataFrame:
     "Append the headline numbers of the study to a CSV file, once per build; the rows of this build."
-    S = S or study(); e, path = environment(), Path(path); key = dict(made=time.strftime('%Y-%m-%d', time.gmtime()), build=build_id(S), preset=S.preset.name, natural=S.natural, code=package_hash(), **{k: e[k] for k in KEYS[5:]})
-    new = headline(S).assign(**key)[[*KEYS, 'metric', 'dataset', 'mean', 'sd', 'n']]; old = pd.read_csv(path, dtype={'build': str, 'code': str}) if path.exists() else new[:0]
+    S = S or study()
+    e, path = environment(), Path(path)
+    key = dict(made=time.strftime('%Y-%m-%d', time.gmtime()), build=build_id(S), preset=S.preset.name,
+               natural=S.natural, code=package_hash(), **{k: e[k] for k in KEYS[5:]})
+    new = headline(S).assign(**key)[[*KEYS, 'metric', 'dataset', 'mean', 'sd', 'n']]
+    old = pd.read_csv(path, dtype={'build': str, 'code': str}) if path.exists() else new[:0]
     both = pd.concat([old[old.build != key['build']], new] if len(old) else [new], ignore_index=True)
     atomic_write(path, both.to_csv(index=False, float_format='%.6g')); return new
 
 def moved(now: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     "Rows metric × dataset × other build: mean here and there, difference, and the difference in SDs over models here."
-    m = now.merge(kept, on=['metric', 'dataset'], suffixes=('', '_there')); d = m.mean_there - m['mean']
+    m = now.merge(kept, on=['metric', 'dataset'], suffixes=('', '_there'))
+    d = m.mean_there - m['mean']
     return m.assign(difference=d, in_sd=d/m.sd.where(m.sd > 0))

@@ -18,7 +18,8 @@ from .unet import UNet, attention_layers, blocks, group, head_parts, skips
 # %% ../nbs/10_sites.ipynb #4f60eb76
 @dataclass(frozen=True)
 class Site:
-    "A named place in a network: its `kind` (block, head, skip), layer group, the plan step at which it acts, and the head's index."
+    """A named place in a network: its `kind` (block, head, skip), layer group, the plan step at which it acts, and the
+    head's index."""
     name: str
     kind: str
     group: str
@@ -29,6 +30,7 @@ def parts(net) -> tuple[dict, dict, dict]:
     "(blocks, skip edges, attention layers) by name. A wrapped foreign network brings its own in `net.parts`."
     return net.parts if hasattr(net, 'parts') else (blocks(net), skips(net), attention_layers(net))
 
+# %% ../nbs/10_sites.ipynb #023c711d
 def sites(net) -> dict[str, Site]:
     "All sites of the network by name, in order."
     (bs, ks, ls), at = parts(net), {}
@@ -43,7 +45,8 @@ def find(net, name: str) -> Site:
     known = sites(net)
     if name in known: return known[name]
     near = difflib.get_close_matches(name, known, 3, .3) or list(known)[:3]
-    raise ValueError(f"There is no site {name!r} in this network; the nearest are {', '.join(near)}. `sites(net)` lists all {len(known)}.")
+    raise ValueError(f"There is no site {name!r} in this network; the nearest are {', '.join(near)}. `sites(net)` "
+                     f"lists all {len(known)}.")
 
 # %% ../nbs/10_sites.ipynb #3b64717d
 def _point(net, s: Site):
@@ -67,20 +70,23 @@ def attention_maps(net):
     seen = {}
     with ExitStack() as stack:
         for name, a in parts(net)[2].items():
-            stack.callback(a.pattern.register_forward_hook(lambda m, i, o, n=name: seen.__setitem__(n, o.detach())).remove)
+            stack.callback(a.pattern.register_forward_hook(lambda m, i, o, n=name: seen.__setitem__(n, o.detach()))
+                           .remove)
         yield seen
 
 # %% ../nbs/10_sites.ipynb #aa67b1fe
 @dataclass(frozen=True)
 class on_pattern:
-    "Marks an edit of attention maps: `f` maps (b, n, n) of one head, or (b, heads, n, n) of a layer, to the same shape."
+    """Marks an edit of attention maps: `f` maps (b, n, n) of one head, or (b, heads, n, n) of a layer, to the same
+    shape."""
     f: callable
 
 def _place(net, s: Site, edit):
     "(point, function) at which the edit of site `s` acts."
     if not isinstance(edit, on_pattern): return _point(net, s), edit
     layers, layer = parts(net)[2], head_parts(s.name)[0] if s.kind == 'head' else s.name
-    if layer not in layers: raise ValueError(f'{s.name} has no attention maps; an edit of maps fits heads and {", ".join(layers)}.')
+    if layer not in layers:
+        raise ValueError(f'{s.name} has no attention maps; an edit of maps fits heads and {", ".join(layers)}.')
     return layers[layer].pattern, edit.f
 
 def _hook(s: Site, edit):
@@ -93,8 +99,12 @@ def _hook(s: Site, edit):
 
 # %% ../nbs/10_sites.ipynb #de700e4f
 def _checked(s, old, new):
-    if not isinstance(new, Tensor): raise ValueError(f'The edit at {s.name} returned {type(new).__name__}; an edit returns a tensor of the same shape.')
-    if new.shape != old.shape: raise ValueError(f'The edit at {s.name} turned shape {tuple(old.shape)} into {tuple(new.shape)}; an edit keeps the shape.')
+    if not isinstance(new, Tensor):
+        raise ValueError(f'The edit at {s.name} returned {type(new).__name__}; an edit returns a tensor of the same '
+                         'shape.')
+    if new.shape != old.shape:
+        raise ValueError(f'The edit at {s.name} turned shape {tuple(old.shape)} into {tuple(new.shape)}; an edit '
+                         'keeps the shape.')
     return new.to(old.dtype)
 
 @contextmanager
@@ -123,8 +133,11 @@ def scale(α):
 def resample(seed=0):
     "Resample-ablation: every image gets the contribution of another image of the batch (use batches of one timestep)."
     def f(x):
-        if len(x) < 2: raise ValueError('Resample-ablation takes the contribution from another image; the batch has only one.')
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)); source = torch.empty_like(order); source[order] = order.roll(1)
+        if len(x) < 2:
+            raise ValueError('Resample-ablation takes the contribution from another image; the batch has only one.')
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+        source = torch.empty_like(order)
+        source[order] = order.roll(1)
         return x[source.to(x.device)]
     return f
 
@@ -133,7 +146,8 @@ def patch(value):
     return lambda x: value.to(x.device)
 
 def jostle(seed=0):
-    "Control: leave the contribution in place and add noise of the same norm per image, the size of what zero-ablation changes."
+    """Control: leave the contribution in place and add noise of the same norm per image, the size of what zero-ablation
+    changes."""
     def f(x):
         n = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
         return x + n*(x.flatten(1).norm(dim=1)/n.flatten(1).norm(dim=1)).view(-1, *[1]*(x.ndim - 1))
@@ -152,21 +166,26 @@ def temperature(τ):
 
 def permuted(seed=0):
     "The same weights on other positions: attended positions permuted, the same way for all queries and images."
-    return on_pattern(lambda A: A[..., torch.randperm(A.shape[-1], generator=torch.Generator().manual_seed(seed)).to(A.device)])
+    return on_pattern(lambda A: A[...,
+                                  torch.randperm(A.shape[-1], generator=torch.Generator().manual_seed(seed))
+                                  .to(A.device)])
 
 # %% ../nbs/10_sites.ipynb #cc045e81
 @torch.no_grad()
 def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> pd.DataFrame:
-    "One site edited at a time, or several together where `names` holds a tuple (named `a + b`). Rows image × timestep × site with `mse` (edited), `clean` and Eq. 5's `impact` = (mse − clean)/clean."
+    """One site edited at a time, or several together where `names` holds a tuple (named `a + b`). Rows image × timestep
+    × site with `mse` (edited), `clean` and Eq. 5's `impact` = (mse − clean)/clean."""
     if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')
     net, dev = denoiser.net, next(denoiser.parameters()).device; rows = []
-    where = {n if isinstance(n, tuple) else (n,): min(find(net, m).step for m in (n if isinstance(n, tuple) else (n,))) for n in names}
+    where = {n if isinstance(n, tuple) else (n,): min(find(net, m).step for m in (n if isinstance(n, tuple) else (n,)))
+             for n in names}
     for t in timesteps or exam.timesteps:
         x_t, tt = exam.at(t)
         for i in range(0, len(exam), batch):
             x, s, ε = x_t[i:i+batch].to(dev), tt[i:i+batch].to(dev), exam.ε[i:i+batch].to(dev)
             clean, edited = _edited_errors(denoiser, x, s, ε, where, edit)
-            rows += [pd.DataFrame(dict(timestep=t, image=np.arange(i, i + len(x)), site=' + '.join(n), mse=m.cpu().numpy(), clean=clean.cpu().numpy())) for n, m in edited.items()]
+            rows += [pd.DataFrame(dict(timestep=t, image=np.arange(i, i + len(x)), site=' + '.join(n),
+                                       mse=m.cpu().numpy(), clean=clean.cpu().numpy())) for n, m in edited.items()]
     return pd.concat(rows, ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
 
 # %% ../nbs/10_sites.ipynb #cd242b47

@@ -20,26 +20,37 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 # %% ../nbs/17_statistics.ipynb #fc7cd3b1
-ALPHA, MARGIN, MARGIN_D = .05, .5, .2  # level; equivalence margin as a share of the claimed difference, or in standard deviations
+# level; equivalence margin as a share of the claimed difference, or in standard deviations
+ALPHA, MARGIN, MARGIN_D = .05, .5, .2
 
 class Verdict(str):
     "One of the three words, with the reason in `because`."
-    def __new__(cls, word, because): v = super().__new__(cls, word); v.because = because; return v
+    def __new__(cls, word, because):
+        v = super().__new__(cls, word)
+        v.because = because
+        return v
 
+# %% ../nbs/17_statistics.ipynb #921550dc
 def verdict(lo, hi,             # 95 % interval of our difference
             p, p_min,           # adjusted p, and the smallest adjusted p that this number of models can attain
             claimed,            # claimed difference in the same unit, or '+' or '-' where only a direction is claimed
             p_equivalence=1.,   # p of the equivalence test within the margin
             alpha=ALPHA) -> Verdict:
     "The rule for a claimed difference: lines 1–7 of the table."
-    size = math.nan if claimed in ('+', '-') else abs(claimed); sign = -1 if claimed == '-' or (claimed != '+' and claimed < 0) else 1
+    size = math.nan if claimed in ('+', '-') else abs(claimed)
+    sign = -1 if claimed == '-' or (claimed != '+' and claimed < 0) else 1
     if size == 0: raise ValueError("A claimed difference of 0 has no direction; test it with `tost` instead.")
-    if not np.isfinite([lo, hi, p]).all(): return Verdict('not testable', 'no interval: too few models, or nothing varies')
+    if not np.isfinite([lo, hi, p]).all():
+        return Verdict('not testable', 'no interval: too few models, or nothing varies')
     if p_min > alpha: return Verdict('not testable', f'too few models: p cannot be below {p_min:.2g}')
-    lo, hi = (lo, hi) if sign > 0 else (-hi, -lo); significant = p <= alpha and (lo > 0 or hi < 0)
+    lo, hi = (lo, hi) if sign > 0 else (-hi, -lo)
+    significant = p <= alpha and (lo > 0 or hi < 0)
     if significant and hi < 0: return Verdict('not reproduced', 'significant in the opposite direction')
     if p_equivalence <= alpha: return Verdict('not reproduced', 'smaller than the margin')
-    if significant: return Verdict('reproduced', 'significant in the claimed direction' + (', larger than claimed' if lo > size else ', smaller than claimed' if hi < size else ''))
+    if significant:
+        return Verdict('reproduced',
+                       'significant in the claimed direction' + (', larger than claimed' if lo > size
+                           else ', smaller than claimed' if hi < size else ''))
     if hi < size: return Verdict('not reproduced', 'the interval excludes the claimed size')
     return Verdict('not testable', 'the interval is too wide to tell')
 
@@ -51,9 +62,12 @@ def level_verdict(lo, hi,     # our 95 % interval over models
                   ) -> Verdict:
     "The rule for a claimed level."
     half = 2*sd if band is None and sd is not None else band
-    if half is None or not np.isfinite([value, half]).all(): raise ValueError('A claimed level needs its value and a band: pass the printed sd, or a half-width decided in advance.')
+    if half is None or not np.isfinite([value, half]).all():
+        raise ValueError('A claimed level needs its value and a band: pass the printed sd, or a half-width decided in '
+                         'advance.')
     if not np.isfinite([lo, hi]).all(): return Verdict('not testable', 'no interval: too few models, or nothing varies')
-    if hi < value - half or lo > value + half: return Verdict('not reproduced', f"{'below' if hi < value - half else 'above'} the paper's band")
+    if hi < value - half or lo > value + half:
+        return Verdict('not reproduced', f"{'below' if hi < value - half else 'above'} the paper's band")
     if hi - lo > 2*half: return Verdict('not testable', "the interval is wider than the paper's band")
     return Verdict('reproduced', "overlaps the paper's band")
 
@@ -63,15 +77,20 @@ def share_verdict(hits, n) -> Verdict:
     if not 0 <= hits <= n: raise ValueError(f'{hits} of {n} models is not a share.')
     if n == 0: return Verdict('not testable', 'no model to ask')
     lo, hi = proportion_confint(hits, n, method='wilson')
-    return Verdict('reproduced', 'holds for most models') if lo > .5 else Verdict('not reproduced', 'fails for most models') if hi < .5 else Verdict('not testable', 'too few models, or they disagree')
+    return (Verdict('reproduced', 'holds for most models') if lo > .5
+            else Verdict('not reproduced', 'fails for most models') if hi < .5
+            else Verdict('not testable', 'too few models, or they disagree'))
 
 # %% ../nbs/17_statistics.ipynb #fd5a49eb
 def _values(x, name='The sample'):
     a = np.asarray(x, float).ravel(); bad = int((~np.isfinite(a)).sum())
-    if bad: raise ValueError(f'{name} holds {bad} NaN or infinite values among {len(a)}; find where they arise, or drop them there and say so.')
+    if bad:
+        raise ValueError(f'{name} holds {bad} NaN or infinite values among {len(a)}; find where they arise, or drop '
+                         'them there and say so.')
     return a
 
-def _denominators(df): return np.sqrt(stats.chi2.ppf((np.arange(4000) + .5)/4000, df)/df)  # 4000 quantiles of the t statistic's denominator
+# 4000 quantiles of the t statistic's denominator
+def _denominators(df): return np.sqrt(stats.chi2.ppf((np.arange(4000) + .5)/4000, df)/df)
 
 def _noncentrality(t, df, p):
     "The δ with P(T ≤ t | df, δ) = p. scipy's inverse where it converges, else by quadrature over the denominator of t."
@@ -79,12 +98,22 @@ def _noncentrality(t, df, p):
     r = t*_denominators(df)
     return optimize.brentq(lambda δ: special.ndtr(r - δ).mean() - p, r.min() - 9, r.max() + 9)
 
+# %% ../nbs/17_statistics.ipynb #4ac128ad
 def words(d) -> str:
     "Cohen's words for |d|: negligible < .2 ≤ small < .5 ≤ medium < .8 ≤ large; 'undefined' for NaN."
-    return 'undefined' if math.isnan(d) else ('negligible', 'small', 'medium', 'large')[int(np.searchsorted((.2, .5, .8), abs(d) + 1e-12, side='right'))]
+    return ('undefined' if math.isnan(d)
+            else ('negligible', 'small', 'medium',
+                  'large')[int(np.searchsorted((.2, .5, .8), abs(d) + 1e-12, side='right'))])
 
 class Effect(NamedTuple):
-    kind: str; d: float; lo: float; hi: float; t: float; df: float; p: float; word: str
+    kind: str
+    d: float
+    lo: float
+    hi: float
+    t: float
+    df: float
+    p: float
+    word: str
 
 # %% ../nbs/17_statistics.ipynb #be50ca45
 def _effect(kind, t, df, scale, level, hedges):
@@ -97,9 +126,11 @@ def _effect(kind, t, df, scale, level, hedges):
 def _ratio(m, s, size): return m/s if s > 1e-12*size else math.nan  # rounding is not spread
 
 def d_from_summary(m1, s1, n1, m2, s2, n2, level=.95, hedges=False) -> Effect:
-    "d = (m1 − m2)/pooled SD from means, SDs (n − 1) and group sizes, with Student's t and p. NaN where a group has fewer than two values or nothing varies."
+    """d = (m1 − m2)/pooled SD from means, SDs (n − 1) and group sizes, with Student's t and p. NaN where a group has
+    fewer than two values or nothing varies."""
     if min(s1, s2) < 0: raise ValueError('A standard deviation is negative.')
-    if not np.isfinite([m1, s1, m2, s2]).all(): raise ValueError('A mean or standard deviation is NaN or infinite; an unprinted value cannot be recomputed.')
+    if not np.isfinite([m1, s1, m2, s2]).all():
+        raise ValueError('A mean or standard deviation is NaN or infinite; an unprinted value cannot be recomputed.')
     df = n1 + n2 - 2 if min(n1, n2) >= 2 else 0; scale = math.sqrt(1/n1 + 1/n2) if df else 1.
     sp = math.sqrt(((n1 - 1)*s1**2 + (n2 - 1)*s2**2)/df) if df else 0.
     return _effect('d', _ratio(m1 - m2, sp, max(abs(m1), abs(m2)))/scale, df, scale, level, hedges)
@@ -108,13 +139,18 @@ def d_from_summary(m1, s1, n1, m2, s2, n2, level=.95, hedges=False) -> Effect:
 def cohens_d(a, b,
              kind='d',      # 'd': two samples, pooled SD; pairs: 'd_z' (SD of the differences) or 'd_av' (root mean square of the two SDs)
              level=.95, hedges=False) -> Effect:
-    "Effect size of a − b with its interval (exact for d and d_z; for d_av that of d_z rescaled), t and p. Undefined (NaN) without spread or with fewer than two values; ValueError for NaN."
-    a, b = _values(a, 'The first sample'), _values(b, 'The second sample'); sd = lambda v: v.std(ddof=1) if len(v) > 1 else 0.; mean = lambda v: v.mean() if len(v) else 0.
+    """Effect size of a − b with its interval (exact for d and d_z; for d_av that of d_z rescaled), t and p. Undefined
+    (NaN) without spread or with fewer than two values; ValueError for NaN."""
+    a, b = _values(a, 'The first sample'), _values(b, 'The second sample')
+    sd = lambda v: v.std(ddof=1) if len(v) > 1 else 0.
+    mean = lambda v: v.mean() if len(v) else 0.
     if kind == 'd': return d_from_summary(mean(a), sd(a), len(a), mean(b), sd(b), len(b), level, hedges)
     if kind not in ('d_z', 'd_av'): raise ValueError(f"There is no effect size {kind!r}; choose 'd', 'd_z' or 'd_av'.")
     if len(a) != len(b): raise ValueError(f'{kind} needs pairs, but the samples have {len(a)} and {len(b)} values.')
-    n, size = len(a), max(np.abs(a).max(initial=0), np.abs(b).max(initial=0)); t = _ratio(mean(a - b), sd(a - b), size)*math.sqrt(max(n, 1))
-    scale = 1/math.sqrt(max(n, 1)) if kind == 'd_z' else sd(a - b)/math.sqrt(max(n, 1))/max(math.sqrt((sd(a)**2 + sd(b)**2)/2), 1e-300)
+    n, size = len(a), max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
+    t = _ratio(mean(a - b), sd(a - b), size)*math.sqrt(max(n, 1))
+    scale = (1/math.sqrt(max(n, 1)) if kind == 'd_z'
+             else sd(a - b)/math.sqrt(max(n, 1))/max(math.sqrt((sd(a)**2 + sd(b)**2)/2), 1e-300))
     return _effect(kind, t, n - 1, scale, level, hedges)
 
 # %% ../nbs/17_statistics.ipynb #0bf66a51
@@ -123,7 +159,8 @@ def power(d, n, alpha=.05, paired=False) -> float:
     if n < 2: raise ValueError(f'A t test needs at least two units per group, not {n}.')
     d, df, δ = abs(d), (n - 1)*(1 if paired else 2), abs(d)*math.sqrt(n/(1 if paired else 2))
     out = float(TTestPower().power(d, n, alpha) if paired else TTestIndPower().power(d, n, alpha))
-    return out if np.isfinite(out) else float(special.ndtr(δ - stats.t.isf(alpha/2, df)*_denominators(df)).mean())  # statsmodels gives NaN for large d
+    # statsmodels gives NaN for large d
+    return out if np.isfinite(out) else float(special.ndtr(δ - stats.t.isf(alpha/2, df)*_denominators(df)).mean())
 
 def required_n(d, target=.8, alpha=.05, paired=False) -> float:
     "Smallest number of units per group (or pairs) with at least the target power; infinite for d = 0."
@@ -140,12 +177,16 @@ def detectable(n, target=.8, alpha=.05, paired=False) -> float:
     return optimize.brentq(lambda d: power(d, n, alpha, paired) - target, 1e-9, hi)
 
 def effective_n(images, models, icc) -> float:
-    "How many independent images `images` of each of `models` are worth when a share `icc` of the variance lies between models."
+    """How many independent images `images` of each of `models` are worth when a share `icc` of the variance lies
+    between models."""
     return images*models/(1 + (images - 1)*icc)
 
 # %% ../nbs/17_statistics.ipynb #6023b591
 class Interval(NamedTuple):
-    estimate: float; lo: float; hi: float; method: str
+    estimate: float
+    lo: float
+    hi: float
+    method: str
 
 def bca(x,                    # sample, or a tuple of samples
         statistic=np.mean,    # of one argument per sample; fast when it takes `axis`
@@ -158,37 +199,59 @@ def bca(x,                    # sample, or a tuple of samples
     if all(np.ptp(v) == 0 for v in data): return Interval(est, est, est, 'none: constant')
     with warnings.catch_warnings(), np.errstate(all='ignore'):
         warnings.simplefilter('ignore')
-        boot = lambda how: stats.bootstrap(data, statistic, n_resamples=n, confidence_level=level, method=how, rng=seed).confidence_interval
+        boot = lambda how: stats.bootstrap(data, statistic, n_resamples=n, confidence_level=level, method=how,
+                                           rng=seed).confidence_interval
         for how in ('BCa', 'percentile'):
             ci = boot(how)
-            if np.isfinite([ci.low, ci.high]).all(): return Interval(est, float(ci.low), float(ci.high), how if how == 'BCa' else 'percentile: BCa is undefined here')
+            if np.isfinite([ci.low, ci.high]).all():
+                return Interval(est, float(ci.low), float(ci.high), how if how == 'BCa'
+                                else 'percentile: BCa is undefined here')
     return Interval(est, math.nan, math.nan, 'none: the statistic is undefined on resamples')
 
 # %% ../nbs/17_statistics.ipynb #fcb4e16d
 class Permutation(NamedTuple):
-    difference: float; p: float; p_min: float; exact: bool; n: int
+    difference: float
+    p: float
+    p_min: float
+    exact: bool
+    n: int
 
 def permutation(a, b, paired=False, n=9999, seed=0) -> Permutation:
-    "Two-sided permutation test of mean(a) − mean(b): exact when at most n relabellings exist. `p_min` is the smallest p attainable, `n` the relabellings used."
+    """Two-sided permutation test of mean(a) − mean(b): exact when at most n relabellings exist. `p_min` is the smallest
+    p attainable, `n` the relabellings used."""
     a, b = _values(a, 'The first sample'), _values(b, 'The second sample')
     if paired and len(a) != len(b): raise ValueError(f'Pairs need equally many values, not {len(a)} and {len(b)}.')
     if not len(a) or not len(b): raise ValueError('A sample is empty.')
-    total = 2**len(a) if paired else math.comb(len(a) + len(b), len(a)); exact = total <= n; used = total if exact else n
+    total = 2**len(a) if paired else math.comb(len(a) + len(b), len(a))
+    exact = total <= n
+    used = total if exact else n
     data, how = ((a - b,), 'samples') if paired else ((a, b), 'independent')
     statistic = (lambda d, axis=-1: d.mean(axis)) if paired else (lambda x, y, axis=-1: x.mean(axis) - y.mean(axis))
-    if min(len(a), len(b)) > 1: p = stats.permutation_test(data, statistic, permutation_type=how, n_resamples=np.inf if exact else n, vectorized=True, rng=seed).pvalue
+    if min(len(a), len(b)) > 1:
+        p = stats.permutation_test(data, statistic, permutation_type=how, n_resamples=np.inf if exact else n,
+                                   vectorized=True, rng=seed).pvalue
     else:  # scipy wants two values; counted here
-        pool, x = np.concatenate([a, b]), (a if len(a) == 1 else b)[0]; p = 1. if paired else 2*min((pool >= x).mean(), (pool <= x).mean())
-    return Permutation(float(a.mean() - b.mean()), min(1., float(p)), min(1., 2/total if exact else 2/(n + 1)), exact, used)
+        pool, x = np.concatenate([a, b]), (a if len(a) == 1 else b)[0]
+        p = 1. if paired else 2*min((pool >= x).mean(), (pool <= x).mean())
+    return Permutation(float(a.mean() - b.mean()), min(1., float(p)), min(1., 2/total if exact else 2/(n + 1)), exact,
+                       used)
 
+# %% ../nbs/17_statistics.ipynb #ba6d4090
 class KS(NamedTuple):
-    D: float; p: float; n_a: int; n_b: int
+    D: float
+    p: float
+    n_a: int
+    n_b: int
 
 def ks(a, b) -> KS:
-    "Two-sample Kolmogorov–Smirnov test: the largest distance D between the distribution functions, and its p (exact for small samples where scipy can)."
+    """Two-sample Kolmogorov–Smirnov test: the largest distance D between the distribution functions, and its p (exact
+    for small samples where scipy can)."""
     a, b = _values(a, 'The first sample'), _values(b, 'The second sample')
     if not len(a) or not len(b): raise ValueError('A sample is empty.')
-    with warnings.catch_warnings(): warnings.simplefilter('ignore'); r = stats.ks_2samp(a, b)  # says when it falls back to the asymptotic p
+    # says when it falls back to the asymptotic p
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        r = stats.ks_2samp(a, b)
     return KS(float(r.statistic), float(r.pvalue), len(a), len(b))
 
 # %% ../nbs/17_statistics.ipynb #964e9b18
@@ -197,7 +260,9 @@ METHODS = dict(bonferroni='bonferroni', holm='holm', bh='fdr_bh')
 def adjust(p, method='holm') -> np.ndarray:
     "Adjusted p values, same shape. NaN stays NaN and does not count as a test. Methods: bonferroni, holm, bh."
     if method not in METHODS: raise ValueError(f"There is no method {method!r}; choose from {', '.join(METHODS)}.")
-    p = np.asarray(p, float); ok = ~np.isnan(p); out = np.full(p.shape, math.nan)
+    p = np.asarray(p, float)
+    ok = ~np.isnan(p)
+    out = np.full(p.shape, math.nan)
     if ((p[ok] < 0) | (p[ok] > 1)).any(): raise ValueError('A p value lies outside 0 to 1.')
     gc.freeze()  # multipletests collects garbage on every call, which takes longer than all the rest
     try: out[ok] = multipletests(p[ok], method=METHODS[method])[1] if ok.any() else []
@@ -216,16 +281,23 @@ def adjust_by(frame, family=(), p='p', methods=('bonferroni', 'holm', 'bh')) -> 
 
 # %% ../nbs/17_statistics.ipynb #224c834d
 class Tost(NamedTuple):
-    difference: float; lo: float; hi: float; p: float; equivalent: bool; margin: float
+    difference: float
+    lo: float
+    hi: float
+    p: float
+    equivalent: bool
+    margin: float
 
 def tost(a, b, margin, paired=False, alpha=.05) -> Tost:
-    "Equivalence of means within ±margin (Welch, or paired): p, and the 1 − 2·alpha interval of a − b. Undefined (NaN, not equivalent) without spread or with fewer than two values."
+    """Equivalence of means within ±margin (Welch, or paired): p, and the 1 − 2·alpha interval of a − b. Undefined (NaN,
+    not equivalent) without spread or with fewer than two values."""
     a, b = _values(a, 'The first sample'), _values(b, 'The second sample')
     if not margin > 0: raise ValueError(f'The margin must be a positive number in the unit of the data, not {margin}.')
     if paired and len(a) != len(b): raise ValueError(f'Pairs need equally many values, not {len(a)} and {len(b)}.')
     if not len(a) or not len(b): raise ValueError('A sample is empty.')
     flat = np.ptp(a - b) == 0 if paired else np.ptp(a) == np.ptp(b) == 0
-    if min(len(a), len(b)) < 2 or flat: return Tost(float(a.mean() - b.mean()), math.nan, math.nan, math.nan, False, margin)
+    if min(len(a), len(b)) < 2 or flat:
+        return Tost(float(a.mean() - b.mean()), math.nan, math.nan, math.nan, False, margin)
     p = (ttost_paired(a, b, -margin, margin) if paired else ttost_ind(a, b, -margin, margin, usevar='unequal'))[0]
     ci = (stats.ttest_rel(a, b) if paired else stats.ttest_ind(a, b, equal_var=False)).confidence_interval(1 - 2*alpha)
     return Tost(float(a.mean() - b.mean()), float(ci.low), float(ci.high), float(p), bool(p <= alpha), margin)
@@ -234,91 +306,150 @@ def tost(a, b, margin, paired=False, alpha=.05) -> Tost:
 GROUPS = ('synthetic', 'natural')
 
 def simulated(models=6, images=100, sd_model=.5, sd_image=1., sd_rest=.5, difference=0., seed=0) -> pd.DataFrame:
-    "A study with known truth: rows dataset × seed × image, `value` = mean + model + image + rest; natural − synthetic is `difference`."
+    """A study with known truth: rows dataset × seed × image, `value` = mean + model + image + rest; natural − synthetic
+    is `difference`."""
     rng = np.random.default_rng(seed); out = []
     for k, g in enumerate(GROUPS):
-        y = k*difference + sd_model*rng.normal(size=(models, 1)) + sd_image*rng.normal(size=(1, images)) + sd_rest*rng.normal(size=(models, images))
-        out.append(pd.DataFrame(dict(dataset=g, seed=np.repeat(range(models), images), image=np.tile(range(images), models), value=y.ravel())))
+        y = (k*difference + sd_model*rng.normal(size=(models, 1)) + sd_image*rng.normal(size=(1, images))
+             + sd_rest*rng.normal(size=(models, images)))
+        out.append(pd.DataFrame(dict(dataset=g, seed=np.repeat(range(models), images),
+                                     image=np.tile(range(images), models), value=y.ravel())))
     return pd.concat(out, ignore_index=True)
 
 def _groups(frame, by, groups=None):
-    here = list(pd.unique(frame[by])); groups = tuple(groups or (GROUPS if set(here) == set(GROUPS) else sorted(here)))
-    if len(groups) != 2 or not set(groups) <= set(here): raise ValueError(f'A comparison needs two groups in column {by!r}; found {here}. Pass `groups`, first the one that is subtracted.')
+    here = list(pd.unique(frame[by]))
+    groups = tuple(groups or (GROUPS if set(here) == set(GROUPS) else sorted(here)))
+    if len(groups) != 2 or not set(groups) <= set(here):
+        raise ValueError(f'A comparison needs two groups in column {by!r}; found {here}. Pass `groups`, first the one '
+                         'that is subtracted.')
     return groups
 
 def _table(frame, value, model='seed', image='image'):
     "models × images; what else varies (timesteps, heads) is averaged."
-    _values(frame[value], f'Column {value!r}'); y = frame.groupby([model, image], observed=True)[value].mean().unstack()
-    if y.isna().any(axis=None): raise ValueError(f'Not every model has a value of {value!r} for every image; models and images must be fully crossed.')
+    _values(frame[value], f'Column {value!r}')
+    y = frame.groupby([model, image], observed=True)[value].mean().unstack()
+    if y.isna().any(axis=None):
+        raise ValueError(f'Not every model has a value of {value!r} for every image; models and images must be fully '
+                         'crossed.')
     return y.to_numpy()
 
 # %% ../nbs/17_statistics.ipynb #e29fb360
 def mean_squares(Y):
     "Mean squares (models, images, rest) of tables Y (…, models, images); NaN for a single model or image."
-    M, I = Y.shape[-2:]; g = Y.mean((-2, -1), keepdims=True); r, c = Y.mean(-1, keepdims=True), Y.mean(-2, keepdims=True); ss = lambda a: (a**2).sum((-2, -1))
+    M, I = Y.shape[-2:]
+    g = Y.mean((-2, -1), keepdims=True)
+    r, c = Y.mean(-1, keepdims=True), Y.mean(-2, keepdims=True)
+    ss = lambda a: (a**2).sum((-2, -1))
     over = lambda a, df: a/df if df else a*np.nan
     return over(ss(r - g)*I, M - 1), over(ss(c - g)*M, I - 1), over(ss(Y - r - c + g), (M - 1)*(I - 1))
 
 def crossed(A, B) -> dict:
-    "mean(B) − mean(A) of tables (…, models, images), models and images both random: estimate, se, df (Satterthwaite), and the SD of one value."
+    """mean(B) − mean(A) of tables (…, models, images), models and images both random: estimate, se, df (Satterthwaite),
+    and the SD of one value."""
     var, den, sd2 = 0., 0., 0.
     for Y in (A, B):
-        M, I = Y.shape[-2:]; m, i, e = mean_squares(Y); extra = i > e  # else the images add nothing: the models' mean square alone
+        # else the images add nothing: the models' mean square alone
+        M, I = Y.shape[-2:]
+        m, i, e = mean_squares(Y)
+        extra = i > e
         for use, ms, df in ((1., m, M - 1), (1.*extra, i, I - 1), (-1.*extra, e, (M - 1)*(I - 1))):
             var = var + use*ms/(M*I); den = den + abs(use)*(ms/(M*I))**2/max(df, 1)
         sd2 = sd2 + (np.maximum(m - e, 0)/I + np.maximum(i - e, 0)/M + e)/2
-    with np.errstate(all='ignore'): return dict(estimate=B.mean((-2, -1)) - A.mean((-2, -1)), se=np.sqrt(var), df=var**2/den, sd=np.sqrt(sd2))
+    with np.errstate(all='ignore'):
+        return dict(estimate=B.mean((-2, -1)) - A.mean((-2, -1)), se=np.sqrt(var), df=var**2/den, sd=np.sqrt(sd2))
 
 # %% ../nbs/17_statistics.ipynb #16e65e21
 def _fit(f, crossed_images):
-    kw = dict(groups='_one', re_formula='0', vc_formula={'image': '0 + C(_image)', 'model': '0 + C(_model)'}) if crossed_images else dict(groups='_model')
+    kw = (dict(groups='_one', re_formula='0', vc_formula={'image': '0 + C(_image)', 'model': '0 + C(_model)'})
+          if crossed_images else dict(groups='_model'))
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore'); return MixedLM.from_formula('_y ~ _x', f, **kw).fit(reml=True)
+        warnings.simplefilter('ignore')
+        return MixedLM.from_formula('_y ~ _x', f, **kw).fit(reml=True)
 
 def _mixed_input(frame, value, fixed, group, image, groups):
-    a, b = _groups(frame, fixed, groups); f = frame[frame[fixed].isin((a, b))]; y = _values(f[value], f'Column {value!r}'); s = y.std()
+    a, b = _groups(frame, fixed, groups)
+    f = frame[frame[fixed].isin((a, b))]
+    y = _values(f[value], f'Column {value!r}')
+    s = y.std()
     name = f[fixed].astype(str) + '/'  # the same seed in two datasets is two models; the same image number two images
     s = s if s > 1e-12*np.abs(y).max(initial=0) else 0.
-    return f.assign(_y=(y - y.mean())/(s or 1), _x=(f[fixed] == b).astype(float), _one=1, _model=name + f[group if group in f else 'seed'].astype(str), _image=name + f[image].astype(str) if image else ''), s
+    return f.assign(_y=(y - y.mean())/(s or 1), _x=(f[fixed] == b).astype(float), _one=1,
+                    _model=name + f[group if group in f else 'seed'].astype(str), _image=name + f[image].astype(str)
+                    if image else ''), s
 
 # %% ../nbs/17_statistics.ipynb #44ce8363
 def mixed_effect(frame, value, fixed='dataset', group='model', image=None, groups=None, level=.95) -> dict:
-    "Linear mixed model of `value`: estimate (second − first of `groups`) with se, t interval and p; variances var_model, var_image, var_rest; icc (share of variance between models); converged, note. `group` names the model within a dataset (default: column `seed`); `image` a crossed second random effect."
-    f, s = _mixed_input(frame, value, fixed, group, image, groups); means = f.groupby(['_x', '_model'])._y.mean(); n = means.groupby('_x').size(); nan, row = math.nan, {}
+    """Linear mixed model of `value`: estimate (second − first of `groups`) with se, t interval and p; variances
+    var_model, var_image, var_rest; icc (share of variance between models); converged, note. `group` names the model
+    within a dataset (default: column `seed`); `image` a crossed second random effect."""
+    f, s = _mixed_input(frame, value, fixed, group, image, groups)
+    means = f.groupby(['_x', '_model'])._y.mean()
+    n = means.groupby('_x').size()
+    nan, row = math.nan, {}
     if n.min() < 2 or s == 0:
         note = 'fewer than two models per group: no interval' if n.min() < 2 else 'constant values: nothing to fit'
-        return dict(estimate=float(s*(f._y[f._x == 1].mean() - f._y[f._x == 0].mean())), se=nan, lo=nan, hi=nan, df=nan, p=nan, var_model=nan, var_image=nan, var_rest=nan, icc=nan, n_models=int(n.sum()), converged=False, note=note)
+        return dict(estimate=float(s*(f._y[f._x == 1].mean() - f._y[f._x == 0].mean())), se=nan, lo=nan, hi=nan, df=nan,
+                    p=nan, var_model=nan, var_image=nan, var_rest=nan, icc=nan, n_models=int(n.sum()), converged=False,
+                    note=note)
     try:
         r = _fit(f, bool(image)); names = list(r.model.exog_vc.names) if image else []
-        var = dict(zip(names, r.vcomp*1.)) if image else dict(model=float(r.cov_re.iloc[0, 0])); rest, ok = float(r.scale), bool(r.converged)
-        est, se, note = float(r.params['_x']), float(r.bse['_x']), '' if ok else 'the fit did not converge: t test of model means'
-    except (np.linalg.LinAlgError, ValueError) as e: var, rest, ok, note = dict(model=nan), nan, False, f'the fit failed ({type(e).__name__}): t test of model means'
-    if ok and not var['model'] > 1e-4*(rest + sum(var.values())): note = 'singular, no variance between models: t test of model means'
+        var = dict(zip(names, r.vcomp*1.)) if image else dict(model=float(r.cov_re.iloc[0, 0]))
+        rest, ok = float(r.scale), bool(r.converged)
+        est, se, note = float(r.params['_x']), float(
+            r.bse['_x']), '' if ok else 'the fit did not converge: t test of model means'
+    except (np.linalg.LinAlgError, ValueError) as e:
+        var, rest, ok, note = dict(model=nan), nan, False, f'the fit failed ({type(e).__name__}): t test of model means'
+    if ok and not var['model'] > 1e-4*(rest + sum(var.values())):
+        note = 'singular, no variance between models: t test of model means'
     if note or not np.isfinite(se):
-        note = note or 'no standard error: t test of model means'; est = means[1.].mean() - means[0.].mean(); dev = means - means.groupby('_x').transform('mean')
-        se = math.sqrt((dev**2).sum()/(n.sum() - 2)*(1/n[0.] + 1/n[1.])); se = se if se > 1e-9 else nan  # models without any difference
-    df = int(n.sum()) - 2; half = stats.t.ppf(.5 + level/2, df)*se; total = rest + sum(var.values())
-    return dict(estimate=s*est, se=s*se, lo=s*(est - half), hi=s*(est + half), df=df, p=float(2*stats.t.sf(abs(est/se), df)), var_model=s*s*float(var['model']), var_image=s*s*float(var.get('image', nan)), var_rest=s*s*rest, icc=float(var['model'])/total, n_models=int(n.sum()), converged=ok, note=note)
+        note = note or 'no standard error: t test of model means'
+        est = means[1.].mean() - means[0.].mean()
+        dev = means - means.groupby('_x').transform('mean')
+        # models without any difference
+        se = math.sqrt((dev**2).sum()/(n.sum() - 2)*(1/n[0.] + 1/n[1.]))
+        se = se if se > 1e-9 else nan
+    df = int(n.sum()) - 2
+    half = stats.t.ppf(.5 + level/2, df)*se
+    total = rest + sum(var.values())
+    return dict(estimate=s*est, se=s*se, lo=s*(est - half), hi=s*(est + half), df=df,
+                p=float(2*stats.t.sf(abs(est/se), df)), var_model=s*s*float(var['model']),
+                var_image=s*s*float(var.get('image', nan)), var_rest=s*s*rest, icc=float(var['model'])/total,
+                n_models=int(n.sum()), converged=ok, note=note)
 
 # %% ../nbs/17_statistics.ipynb #1dc1e5d8
 def _weights(rng, f, unit, within, n):
-    "Bootstrap weights (n, rows of f): draws of the unit, times draws of `within` (crossed), or draws of `within` inside each drawn unit (nested)."
-    u, nu = pd.factorize(f[unit])[0], f[unit].nunique(); k = rng.multinomial(nu, np.full(nu, 1/nu), n)
+    """Bootstrap weights (n, rows of f): draws of the unit, times draws of `within` (crossed), or draws of `within`
+    inside each drawn unit (nested)."""
+    u, nu = pd.factorize(f[unit])[0], f[unit].nunique()
+    k = rng.multinomial(nu, np.full(nu, 1/nu), n)
     if within is None: return k[:, u].astype(float)
     shared = f.groupby(within)[unit].nunique().eq(nu).all()
-    if shared: i, ni = pd.factorize(f[within])[0], f[within].nunique(); return k[:, u]*rng.multinomial(ni, np.full(ni, 1/ni), n)[:, i].astype(float)
+    if shared:
+        i, ni = pd.factorize(f[within])[0], f[within].nunique()
+        return k[:, u]*rng.multinomial(ni, np.full(ni, 1/ni), n)[:, i].astype(float)
     w = np.zeros((n, len(f)))
     for j in range(nu):
-        at = np.flatnonzero(u == j); i, ni = pd.factorize(f[within].to_numpy()[at])[0], f[within].iloc[at].nunique()
+        at = np.flatnonzero(u == j)
+        i, ni = pd.factorize(f[within].to_numpy()[at])[0], f[within].iloc[at].nunique()
         w[:, at] = rng.multinomial(k[:, j]*ni, np.full(ni, 1/ni))[:, i]
     return w
 
-def cluster_bootstrap(frame, value, unit='seed', within='image', by='dataset', groups=None, paired=False, n=1999, level=.95, seed=0) -> pd.DataFrame:
-    "Percentile intervals of each group's mean and of their difference (second − first), resampling trained models, then images. What else varies (timesteps, heads) is averaged first. Rows: both groups, `difference`. `paired`: one draw of models for both groups (same seeds). NaN interval for a single model."
-    groups = _groups(frame, by, groups); _values(frame[value], f'Column {value!r}'); est, draws, single = {}, {}, False
+# %% ../nbs/17_statistics.ipynb #0965f0f7
+def cluster_bootstrap(frame, value, unit='seed', within='image', by='dataset', groups=None, paired=False, n=1999,
+                      level=.95, seed=0) -> pd.DataFrame:
+    """Percentile intervals of each group's mean and of their difference (second − first), resampling trained models,
+    then images. What else varies (timesteps, heads) is averaged first. Rows: both groups, `difference`. `paired`:
+    one draw of models for both groups (same seeds). NaN interval for a single model."""
+    groups = _groups(frame, by, groups)
+    _values(frame[value], f'Column {value!r}')
+    est, draws, single = {}, {}, False
     for k, g in enumerate(groups):
-        f = frame[frame[by] == g].groupby([unit, within] if within else [unit], observed=True)[value].mean().reset_index(); y = f[value].to_numpy(float); single |= f[unit].nunique() < 2
-        w = _weights(np.random.default_rng([seed, 0 if paired else k]), f, unit, within, n); est[g], draws[g] = y.mean(), (w @ y)/w.sum(1)
+        f = frame[frame[by] == g].groupby([unit, within] if within else [unit],
+                                          observed=True)[value].mean().reset_index()
+        y = f[value].to_numpy(float)
+        single |= f[unit].nunique() < 2
+        w = _weights(np.random.default_rng([seed, 0 if paired else k]), f, unit, within, n)
+        est[g], draws[g] = y.mean(), (w @ y)/w.sum(1)
     est['difference'], draws['difference'] = est[groups[1]] - est[groups[0]], draws[groups[1]] - draws[groups[0]]
     q = lambda v: [math.nan]*2 if single else np.quantile(v, [.5 - level/2, .5 + level/2])
     return pd.DataFrame([dict(zip(('group', 'estimate', 'lo', 'hi'), (g, e, *q(draws[g])))) for g, e in est.items()])
@@ -328,17 +459,25 @@ UNITS = ('image', 'model', 'both')
 
 def _tested(est, se, df, level=.95):
     half = stats.t.ppf(.5 + level/2, df)*se if se > 0 else math.nan
-    return dict(difference=est, se=se, df=df, lo=est - half, hi=est + half, p=float(2*stats.t.sf(abs(est)/se, df)) if se > 0 else math.nan)
+    return dict(difference=est, se=se, df=df, lo=est - half, hi=est + half, p=float(2*stats.t.sf(abs(est)/se, df))
+                if se > 0 else math.nan)
 
 def _compare(a, b, unit, Y, n, seed):
     "One row's numbers: a, b the values of the units, Y the two tables (for 'both')."
-    e = cohens_d(b, a); m = permutation(b, a, n=n, seed=seed); size = max(np.abs(a).max(), np.abs(b).max())
+    e = cohens_d(b, a)
+    m = permutation(b, a, n=n, seed=seed)
+    size = max(np.abs(a).max(), np.abs(b).max())
     if unit == 'both':
-        c = crossed(*Y); c = c if c['se'] > 1e-12*size else {**c, 'se': math.nan, 'sd': math.nan}; out = _tested(*(float(c[k]) for k in ('estimate', 'se', 'df'))); sd = float(c['sd'])
+        c = crossed(*Y)
+        c = c if c['se'] > 1e-12*size else {**c, 'se': math.nan, 'sd': math.nan}
+        out = _tested(*(float(c[k]) for k in ('estimate', 'se', 'df')))
+        sd = float(c['sd'])
         d = dict(d=out['difference']/sd, d_lo=out['lo']/sd, d_hi=out['hi']/sd, unit_sd=sd)
     else:
-        w = stats.ttest_ind(b, a, equal_var=False) if e.word != 'undefined' else None; est = float(b.mean() - a.mean())
-        out = _tested(est, math.sqrt(a.var(ddof=1)/len(a) + b.var(ddof=1)/len(b)), float(w.df)) if w else _tested(est, math.nan, math.nan)
+        w = stats.ttest_ind(b, a, equal_var=False) if e.word != 'undefined' else None
+        est = float(b.mean() - a.mean())
+        out = (_tested(est, math.sqrt(a.var(ddof=1)/len(a) + b.var(ddof=1)/len(b)), float(w.df)) if w
+               else _tested(est, math.nan, math.nan))
         d = dict(d=e.d, d_lo=e.lo, d_hi=e.hi, unit_sd=abs(est/e.d) if e.d else math.nan)
     return out | d | dict(word=words(d['d']), p_permutation=m.p, p_min=m.p_min)
 
@@ -347,29 +486,48 @@ def compare(frame, value,
             unit='model',      # 'image' (one model per dataset, as in the paper), 'model', 'both', or several of them
             by='dataset', groups=None, model='seed', image='image', only=None,  # `only`: the model whose images are the units (default: the first)
             n=9999, seed=0) -> pd.DataFrame:
-    "One row per unit: mean, SD and n of both groups, difference (second − first) with se, df and 95 % interval (Welch, or models and images random), d with interval, p (t), p_permutation and p_min, r_seed (correlation of the groups' models of the same seed)."
-    groups = _groups(frame, by, groups); Y = [_table(frame[frame[by] == g], value, model, image) for g in groups]; rows = []
-    ids = [sorted(frame.loc[frame[by] == g, model].unique()) for g in groups]; only = ids[0][0] if only is None else only
-    if 'image' in np.atleast_1d(unit) and not all(only in i for i in ids): raise ValueError(f'There is no model {only!r} in both groups; the models are {ids}.')
-    mm = [y.mean(1) for y in Y]; paired = ids[0] == ids[1] and len(ids[0]) > 2 and min(map(np.ptp, mm)) > 0; r = float(np.corrcoef(*mm)[0, 1]) if paired else math.nan
+    """One row per unit: mean, SD and n of both groups, difference (second − first) with se, df and 95 % interval
+    (Welch, or models and images random), d with interval, p (t), p_permutation and p_min, r_seed (correlation of the
+    groups' models of the same seed)."""
+    groups = _groups(frame, by, groups)
+    Y = [_table(frame[frame[by] == g], value, model, image) for g in groups]
+    rows = []
+    ids = [sorted(frame.loc[frame[by] == g, model].unique()) for g in groups]
+    only = ids[0][0] if only is None else only
+    if 'image' in np.atleast_1d(unit) and not all(only in i for i in ids):
+        raise ValueError(f'There is no model {only!r} in both groups; the models are {ids}.')
+    mm = [y.mean(1) for y in Y]
+    paired = ids[0] == ids[1] and len(ids[0]) > 2 and min(map(np.ptp, mm)) > 0
+    r = float(np.corrcoef(*mm)[0, 1]) if paired else math.nan
     for u in np.atleast_1d(unit):
         if u not in UNITS: raise ValueError(f"There is no unit {u!r}; choose from {', '.join(UNITS)}.")
-        a, b = [y[i.index(only)] for y, i in zip(Y, ids)] if u == 'image' else mm; row = dict(value=value, unit=str(u))
-        for g, v, y in zip(groups, (a, b), Y): row |= {f'mean_{g}': v.mean(), f'sd_{g}': v.std(ddof=1) if len(v) > 1 else math.nan, f'n_{g}': len(v)}
-        rows.append(row | _compare(a, b, u, Y, n, seed) | dict(models=len(ids[0]) + len(ids[1]) if u != 'image' else 2, images=Y[0].shape[1], r_seed=math.nan if u == 'image' else r))
+        a, b = [y[i.index(only)] for y, i in zip(Y, ids)] if u == 'image' else mm
+        row = dict(value=value, unit=str(u))
+        for g, v, y in zip(groups, (a, b), Y):
+            row |= {f'mean_{g}': v.mean(), f'sd_{g}': v.std(ddof=1) if len(v) > 1 else math.nan, f'n_{g}': len(v)}
+        rows.append(row | _compare(a, b, u, Y, n, seed) | dict(models=len(ids[0]) + len(ids[1]) if u != 'image' else 2,
+                                                               images=Y[0].shape[1], r_seed=math.nan if u == 'image'
+                                                               else r))
     return pd.DataFrame(rows)
 
 # %% ../nbs/17_statistics.ipynb #9178a05a
 def tost_p(difference, se, df, margin) -> float:
     "p of the equivalence test within ±margin from an estimate, its standard error and degrees of freedom."
-    return float(max(stats.t.sf((difference + margin)/se, df), stats.t.cdf((difference - margin)/se, df))) if se > 0 else math.nan
+    return (float(max(stats.t.sf((difference + margin)/se, df), stats.t.cdf((difference - margin)/se, df))) if se > 0
+            else math.nan)
 
 def verdicts(rows, claims: dict, alpha=ALPHA) -> pd.DataFrame:
-    "Verdicts on one family: `rows` from `compare`, one per claim; claims {value: claimed difference in its unit, or '+' or '-'}. Adds claimed, margin, p_holm, p_min_holm, p_tost, verdict, because."
+    """Verdicts on one family: `rows` from `compare`, one per claim; claims {value: claimed difference in its unit, or
+    '+' or '-'}. Adds claimed, margin, p_holm, p_min_holm, p_tost, verdict, because."""
     missing = [v for v in rows['value'] if v not in claims]
-    if missing or rows['value'].duplicated().any(): raise ValueError(f"Each row needs one claim and each value one row; without a claim: {missing}, twice: {list(rows['value'][rows['value'].duplicated()])}.")
-    out = rows.assign(claimed=rows['value'].map(claims), p_holm=adjust(np.maximum(rows.p_permutation, rows.p)), p_min_holm=(rows.p_min*rows.p_permutation.notna().sum()).clip(upper=1)).reset_index(drop=True)
-    out['margin'] = [MARGIN_D*r.unit_sd if isinstance(r.claimed, str) else MARGIN*abs(r.claimed) for r in out.itertuples()]
+    if missing or rows['value'].duplicated().any():
+        raise ValueError(f"Each row needs one claim and each value one row; without a claim: {missing}, twice: "
+                         f"{list(rows['value'][rows['value'].duplicated()])}.")
+    out = rows.assign(claimed=rows['value'].map(claims), p_holm=adjust(np.maximum(rows.p_permutation, rows.p)),
+                      p_min_holm=(rows.p_min*rows.p_permutation.notna().sum()).clip(upper=1)).reset_index(drop=True)
+    out['margin'] = [MARGIN_D*r.unit_sd if isinstance(r.claimed, str) else MARGIN*abs(r.claimed)
+                     for r in out.itertuples()]
     out['p_tost'] = [tost_p(r.difference, r.se, r.df, r.margin) for r in out.itertuples()]
-    v = [verdict(r.lo, r.hi, r.p_holm, r.p_min_holm, r.claimed, 1. if math.isnan(r.p_tost) else r.p_tost, alpha) for r in out.itertuples()]
+    v = [verdict(r.lo, r.hi, r.p_holm, r.p_min_holm, r.claimed, 1. if math.isnan(r.p_tost) else r.p_tost, alpha)
+         for r in out.itertuples()]
     return out.assign(verdict=[str(x) for x in v], because=[x.because for x in v])

@@ -29,12 +29,18 @@ def use_style():
     "Matplotlib settings of the book. Call once at the top of a notebook."
     mpl.rcdefaults()
     mpl.rcParams.update({
-        'figure.facecolor': 'none', 'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'font.size': 9.5, 'axes.titlesize': 9.5,
-        'axes.titleweight': 'bold', 'axes.titlelocation': 'left', 'axes.labelsize': 9, 'xtick.labelsize': 8.5, 'ytick.labelsize': 8.5,
-        'text.color': INK, 'axes.labelcolor': INK, 'axes.edgecolor': INK, 'xtick.color': INK, 'ytick.color': INK, 'axes.titlecolor': INK,
-        'grid.color': GRID, 'grid.linewidth': .7, 'axes.spines.top': False, 'axes.spines.right': False, 'axes.linewidth': .7,
-        'lines.linewidth': 1.6, 'legend.frameon': False, 'figure.constrained_layout.use': True, 'svg.hashsalt': 'diffcirc',
-        'image.cmap': 'viridis', 'axes.prop_cycle': mpl.cycler(color=HEAD_COLORS), 'figure.dpi': 100, 'figure.max_open_warning': 0})
+        'figure.facecolor': 'none', 'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'font.size': 9.5,
+        'axes.titlesize': 9.5,
+        'axes.titleweight': 'bold', 'axes.titlelocation': 'left', 'axes.labelsize': 9, 'xtick.labelsize': 8.5,
+        'ytick.labelsize': 8.5,
+        'text.color': INK, 'axes.labelcolor': INK, 'axes.edgecolor': INK, 'xtick.color': INK, 'ytick.color': INK,
+        'axes.titlecolor': INK,
+        'grid.color': GRID, 'grid.linewidth': .7, 'axes.spines.top': False, 'axes.spines.right': False,
+        'axes.linewidth': .7,
+        'lines.linewidth': 1.6, 'legend.frameon': False, 'figure.constrained_layout.use': True,
+        'svg.hashsalt': 'diffcirc',
+        'image.cmap': 'viridis', 'axes.prop_cycle': mpl.cycler(color=HEAD_COLORS), 'figure.dpi': 100,
+        'figure.max_open_warning': 0})
 
 def in_book() -> bool:
     "Whether this kernel was started by the book build."
@@ -43,13 +49,16 @@ def in_book() -> bool:
 # %% ../nbs/00b_style.ipynb #b4cbf1f7
 def _svg(fig) -> str:
     "The figure as SVG text with themed colours, ids made unique to it, and no fixed size."
-    buf = io.StringIO(); fig.savefig(buf, format='svg', bbox_inches='tight', pad_inches=.04, metadata={'Date': None}, dpi=150)
+    buf = io.StringIO()
+    fig.savefig(buf, format='svg', bbox_inches='tight', pad_inches=.04, metadata={'Date': None}, dpi=150)
     s = buf.getvalue(); s = s[s.index('<svg'):]
     uid = format(abs(hash_text(s)) % 16**6, 'x')
     s = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>f{uid}-', s)
-    for light, (name, _) in THEME.items(): s = re.sub(rf'(?<=[ :"]){light}(?=[;"])', f'var(--dc-{name}, {light})', s, flags=re.I)
+    for light, (name, _) in THEME.items():
+        s = re.sub(rf'(?<=[ :"]){light}(?=[;"])', f'var(--dc-{name}, {light})', s, flags=re.I)
     width = float(re.search(r'width="([\d.]+)pt"', s)[1])
-    return re.sub(r'width="[\d.]+pt"', f'style="width:{width/72*1.28:.2f}in;max-width:100%;height:auto"', re.sub(r' height="[\d.]+pt"', '', s, count=1), count=1)
+    return re.sub(r'width="[\d.]+pt"', f'style="width:{width/72*1.28:.2f}in;max-width:100%;height:auto"',
+                  re.sub(r' height="[\d.]+pt"', '', s, count=1), count=1)
 
 def hash_text(s: str) -> int:
     "A hash of text that is the same in every process."
@@ -62,7 +71,8 @@ class Html:
     def __init__(self, body, alt=''): self.body, self.alt = body, alt
     def _repr_html_(self):
         paper = '' if in_book() else f' style="background:{PAPER}"'
-        return f'<div class="dc-fig" role="img" aria-label="{html.escape(self.alt, quote=True)}"{paper}>{self.body}</div>'
+        return ('<div class="dc-fig" role="img" '
+                f'aria-label="{html.escape(self.alt, quote=True)}"{paper}>{self.body}</div>')
 
 class Raw:
     "HTML as it is; nothing outside the book."
@@ -82,13 +92,18 @@ def to_uint8(x) -> np.ndarray:
 
 def tile(x, ncols=8, zoom=3, gap=2) -> np.ndarray:
     "One RGBA picture (h, w, 4) of the images `x` (n, c, h, w) in [−1, 1], `ncols` a row, enlarged smoothly."
-    a = to_uint8(x); n, h, w, _ = a.shape; h, w = h*zoom, w*zoom; rows = math.ceil(n / ncols)
+    a = to_uint8(x)
+    n, h, w, _ = a.shape
+    h, w = h*zoom, w*zoom
+    rows = math.ceil(n / ncols)
     out = np.zeros((rows*(h + gap) - gap, ncols*(w + gap) - gap, 4), np.uint8)
     for i in range(n):
         r, c = (i // ncols)*(h + gap), (i % ncols)*(w + gap)
-        out[r:r+h, c:c+w, :3] = np.asarray(Image.fromarray(a[i]).resize((w, h), Image.BICUBIC)); out[r:r+h, c:c+w, 3] = 255
+        out[r:r+h, c:c+w, :3] = np.asarray(Image.fromarray(a[i]).resize((w, h), Image.BICUBIC))
+        out[r:r+h, c:c+w, 3] = 255
     return out
 
+# %% ../nbs/00b_style.ipynb #af02b8b4
 def image_grid(groups,  # tensor (n, c, h, w) in [−1, 1], or {title: tensor}
                ncols=8, width=7.):
     "Figure with one grid of images per group, side by side, titled."
@@ -97,7 +112,9 @@ def image_grid(groups,  # tensor (n, c, h, w) in [−1, 1], or {title: tensor}
     h = max(p.shape[0]/p.shape[1] for p in pics.values()) * width/len(pics)
     fig, axs = plt.subplots(1, len(pics), figsize=(width, h + .3), squeeze=False)
     for ax, (k, p) in zip(axs[0], pics.items()):
-        ax.imshow(p, interpolation='none'); ax.set_axis_off(); ax.set_title(k)
+        ax.imshow(p, interpolation='none')
+        ax.set_axis_off()
+        ax.set_title(k)
     return fig
 
 # %% ../nbs/00b_style.ipynb #8ee90612
@@ -113,21 +130,29 @@ def escape(v) -> str:
     s = html.escape(str(v), quote=False)
     return re.sub(r'([\\`*_{}\[\]|$#~])', r'\\\1', s).replace('\n', ' ')
 
+# %% ../nbs/00b_style.ipynb #689ee55e
 class Table:
-    "A data frame as a numbered table: `label` to refer to it, `caption` above it. Headers are ours and may hold Markdown; cells are escaped."
-    def __init__(self, df, label='', caption='', digits=3, align=None, raw=()):  # raw: columns whose cells are our own Markdown or HTML
-        self.df, self.label, self.caption, self.digits, self.align, self.raw = df, label, caption, digits, align or {}, raw
+    """A data frame as a numbered table: `label` to refer to it, `caption` above it. Headers are ours and may hold
+    Markdown; cells are escaped."""
+    # raw: columns whose cells are our own Markdown or HTML
+    def __init__(self, df, label='', caption='', digits=3, align=None, raw=()):
+        self.df, self.label, self.caption, self.digits, self.align, self.raw = df, label, caption, digits, align or {
+            }, raw
     def _cell(self, v):
         if v is None or (isinstance(v, (float, np.floating)) and math.isnan(v)): return '–'
         if isinstance(v, (bool, np.bool_)): return 'yes' if v else 'no'
         if isinstance(v, (int, np.integer)): return f'{v:,}'
         return f'{v:.{self.digits}f}' if isinstance(v, (float, np.floating)) else escape(v)
     def markdown(self):
-        cols = list(self.df.columns); right = [pd.api.types.is_numeric_dtype(self.df[c]) for c in cols]
-        rows = [cols, ['--:' if r else ':--' for r in right], *([v if c in self.raw else self._cell(v) for c, v in zip(cols, row)] for row in self.df.itertuples(index=False))]
+        cols = list(self.df.columns)
+        right = [pd.api.types.is_numeric_dtype(self.df[c]) for c in cols]
+        rows = [cols, ['--:' if r else ':--' for r in right],
+                *([v if c in self.raw else self._cell(v) for c, v in zip(cols, row)]
+                  for row in self.df.itertuples(index=False))]
         return '\n'.join('| ' + ' | '.join(map(str, r)) + ' |' for r in rows)
     def _repr_markdown_(self):
-        if not in_book(): return f'{self.markdown()}\n\n*{_ROLE.sub(chr(92)+"1", self.caption)}*' if self.caption else self.markdown()
+        if not in_book():
+            return f'{self.markdown()}\n\n*{_ROLE.sub(chr(92)+"1", self.caption)}*' if self.caption else self.markdown()
         name = f':name: {self.label}\n' if self.label else ''
         return f':::{{table}} {self.caption}\n{name}:class: dc-table\n\n{self.markdown()}\n:::'
 
@@ -140,5 +165,8 @@ def interval(mean, lo, hi, digits=2, unit='') -> str:
 def sig(v, digits=2) -> str:
     "A number to `digits` significant digits, in powers of ten when small: effects of heads span many orders."
     if v is None or v != v: return '–'
-    if v == 0 or abs(v) >= 1e-3: return f'{v:.{max(digits - 1 - math.floor(math.log10(abs(v))), 0) if v else 0}f}'.replace('-', '−')
-    e = math.floor(math.log10(abs(v))); return f'{v/10**e:.{digits - 1}f}·10{str(e).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))}'.replace('-', '−')
+    if v == 0 or abs(v) >= 1e-3:
+        return f'{v:.{max(digits - 1 - math.floor(math.log10(abs(v))), 0) if v else 0}f}'.replace('-', '−')
+    e = math.floor(math.log10(abs(v)))
+    return f'{v/10**e:.{digits - 1}f}·10{str(e).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))}'.replace('-',
+        '−')

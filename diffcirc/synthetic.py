@@ -18,12 +18,18 @@ def _check(attrs, size, seed, ids):
     "Raise ValueError in one sentence when faces cannot be drawn from these arguments."
     def bad(what): raise ValueError(f"Faces cannot be drawn: {what}.")
     if len(attrs) < 1: bad("the attribute table is empty; ask for at least one face")
-    if lacking := [a for a in ATTRIBUTES if a not in attrs]: bad(f"the attribute table lacks the columns {lacking}; add them as 0 or 1")
-    if not attrs[list(ATTRIBUTES)].isin([0, 1]).all(axis=None): bad("the attribute table holds something other than 0 and 1; replace it, NaN included")
-    if (two := attrs[_HEAD].sum(axis=1).to_numpy() > 1).any(): bad(f"row {int(two.argmax())} has more than one of {_HEAD}; keep one")
-    if size != int(size) or size % 8 or not 16 <= size <= 256: bad(f"size is {size} px; choose a multiple of 8 between 16 and 256")
+    if lacking := [a for a in ATTRIBUTES if a not in attrs]:
+        bad(f"the attribute table lacks the columns {lacking}; add them as 0 or 1")
+    if not attrs[list(ATTRIBUTES)].isin([0, 1]).all(axis=None):
+        bad("the attribute table holds something other than 0 and 1; replace it, NaN included")
+    if (two := attrs[_HEAD].sum(axis=1).to_numpy() > 1).any():
+        bad(f"row {int(two.argmax())} has more than one of {_HEAD}; keep one")
+    if size != int(size) or size % 8 or not 16 <= size <= 256:
+        bad(f"size is {size} px; choose a multiple of 8 between 16 and 256")
     if seed != int(seed) or seed < 0: bad(f"the seed is {seed}; give a whole number from 0 up")
-    if len(ids) != len(attrs) or min(ids) < 0: bad(f"there are {len(ids)} ids for {len(attrs)} rows, the smallest {min(ids, default=0)}; give one whole number from 0 up per row")
+    if len(ids) != len(attrs) or min(ids) < 0:
+        bad(f"there are {len(ids)} ids for {len(attrs)} rows, the smallest {min(ids, default=0)}; give one whole "
+            "number from 0 up per row")
 
 # %% ../nbs/03_synthetic.ipynb #ea6d4611
 def draw_faces(attrs: pd.DataFrame,  # 0/1 table with the columns `ATTRIBUTES`
@@ -31,10 +37,12 @@ def draw_faces(attrs: pd.DataFrame,  # 0/1 table with the columns `ATTRIBUTES`
                seed: int = 0,
                ids=None,             # whose nuisance draws to use; default 0, 1, 2, …
                chunk: int = 16):     # pictures drawn at a time; does not change them
-    "Pictures float32 (n, 3, size, size) in [-1, 1] and masks uint8 (n, len(REGIONS), size, size) that sum to 255. ValueError on bad input."
+    """Pictures float32 (n, 3, size, size) in [-1, 1] and masks uint8 (n, len(REGIONS), size, size) that sum to 255.
+    ValueError on bad input."""
     ids = np.arange(len(attrs)) if ids is None else np.asarray(ids)
     _check(attrs, size, seed, ids)
-    n = len(attrs); images, masks = np.empty((n, 3, size, size), np.float32), np.empty((n, len(REGIONS), size, size), np.uint8)
+    n = len(attrs)
+    images, masks = np.empty((n, 3, size, size), np.float32), np.empty((n, len(REGIONS), size, size), np.uint8)
     for i in range(0, n, chunk):
         images[i:i+chunk], masks[i:i+chunk] = render(attrs.iloc[i:i+chunk], ids[i:i+chunk], size, seed)
     return images, masks
@@ -47,7 +55,8 @@ def synthetic_faces(n: int = 2000, size: int = 32, seed: int = 0) -> FaceSet:
 # %% ../nbs/03_synthetic.ipynb #03fd10ce
 def switched(attrs: pd.DataFrame, attribute: str, value: float = 1.) -> pd.DataFrame:
     "`attrs` with one attribute set everywhere; a new hair colour or baldness replaces the old one."
-    if attribute not in ATTRIBUTES: raise ValueError(f"There is no attribute {attribute!r}; choose one of {', '.join(ATTRIBUTES)}.")
+    if attribute not in ATTRIBUTES:
+        raise ValueError(f"There is no attribute {attribute!r}; choose one of {', '.join(ATTRIBUTES)}.")
     out = attrs.copy()
     if attribute in _HEAD and value: out[_HEAD] = 0.
     out[attribute] = float(value)
@@ -55,7 +64,8 @@ def switched(attrs: pd.DataFrame, attribute: str, value: float = 1.) -> pd.DataF
 
 # %% ../nbs/03_synthetic.ipynb #79958d76
 def balanced_attributes(n: int, seed: int = 0) -> pd.DataFrame:
-    "`n` people whose attributes are independent and about equally often present and absent; one in six has each hair colour, is bald, or has none named."
+    """`n` people whose attributes are independent and about equally often present and absent; one in six has each hair
+    colour, is bald, or has none named."""
     if n < 1: raise ValueError(f"{n} people were asked for; ask for at least one.")
     u = np.random.default_rng([seed, 1]).random((n, len(ATTRIBUTES) + 1))
     t = pd.DataFrame((u[:, :-1] < .5).astype(float), columns=ATTRIBUTES)

@@ -16,14 +16,16 @@ from .sites import mean, sites, sweep, zero
 
 # %% ../nbs/16_temporal.ipynb #1551f021
 def component_impacts(denoiser, exam: Exam, noise=0) -> pd.DataFrame:
-    "Rows image × timestep × site (every block, skip edge, head): mse without it, clean mse, `impact` (Eq. 5). `noise` ≠ 0 asks the same images with another draw of noise."
+    """Rows image × timestep × site (every block, skip edge, head): mse without it, clean mse, `impact` (Eq. 5). `noise`
+    ≠ 0 asks the same images with another draw of noise."""
     if noise: exam = make_exam(exam.x0, exam.timesteps, seed=noise)
     denoiser.net.to(memory_format=torch.channels_last)  # 15 % faster on CPU
     return sweep(denoiser, exam, list(sites(denoiser.net)))
 
 # %% ../nbs/16_temporal.ipynb #e75101a3
 def effective_share(I) -> float:
-    "exp(entropy of the normalized positive impacts)/number of components: I (C,) → 1/C … 1. NaN when no impact is positive. ValueError for NaN impacts."
+    """exp(entropy of the normalized positive impacts)/number of components: I (C,) → 1/C … 1. NaN when no impact is
+    positive. ValueError for NaN impacts."""
     I = np.asarray(I, float)
     if not np.isfinite(I).all(): raise ValueError('Impacts are NaN or infinite; look for a clean error of zero.')
     p = I.clip(min=0); return float(np.exp(stats.entropy(p))/len(p)) if p.sum() > 0 else np.nan
@@ -35,11 +37,17 @@ def circuit_complexity(imp) -> pd.DataFrame:
 
 # %% ../nbs/16_temporal.ipynb #49aa59a5
 def cooperation(denoiser, exam: Exam, kinds=('block', 'skip')) -> pd.DataFrame:
-    "Rows image × timestep × pair (a, b) × ablation ('zero', 'mean'): `joint` impact, the pair's single impacts as `sum`, and `interaction` = joint − sum."
-    denoiser.net.to(memory_format=torch.channels_last); names = [s.name for s in sites(denoiser.net).values() if s.kind in kinds]; pairs = list(combinations(names, 2)); out = []
+    """Rows image × timestep × pair (a, b) × ablation ('zero', 'mean'): `joint` impact, the pair's single impacts as
+    `sum`, and `interaction` = joint − sum."""
+    denoiser.net.to(memory_format=torch.channels_last)
+    names = [s.name for s in sites(denoiser.net).values() if s.kind in kinds]
+    pairs = list(combinations(names, 2))
+    out = []
     for ablation, edit in (('zero', zero), ('mean', mean)):
-        got = sweep(denoiser, exam, names + pairs, edit).pivot(index=['timestep', 'image'], columns='site', values='impact')
-        out += [pd.DataFrame(dict(a=a, b=b, ablation=ablation, joint=got[f'{a} + {b}'], sum=got[a] + got[b])).reset_index() for a, b in pairs]
+        got = sweep(denoiser, exam, names + pairs, edit).pivot(index=['timestep', 'image'], columns='site',
+                                                               values='impact')
+        out += [pd.DataFrame(dict(a=a, b=b, ablation=ablation, joint=got[f'{a} + {b}'], sum=got[a] + got[b]))
+                .reset_index() for a, b in pairs]
     return pd.concat(out, ignore_index=True).assign(interaction=lambda d: d.joint - d['sum'])
 
 # %% ../nbs/16_temporal.ipynb #57983527
@@ -52,73 +60,108 @@ def sparse(st) -> tuple:
     return tuple(dict.fromkeys(min(st.preset.curve, key=lambda c: abs(c - t)) for t in st.preset.timesteps))
 
 def plan(st) -> list:
-    "All that this chapter measures and no earlier one plans (error, attention and information flow over t), for `models.compute`."
+    """All that this chapter measures and no earlier one plans (error, attention and information flow over t), for
+    `models.compute`."""
     from diffcirc.attention import attention_stats
     from diffcirc.diffusion import answer
     from diffcirc.features import feature_stats
     from diffcirc.models import jobs
     curve, n = st.preset.curve, few(st)
-    return [j for f in (component_impacts, feature_stats) for j in jobs(st, f, curve, n)] + jobs(st, cooperation, (300,), n) + [j for f in (answer, attention_stats, feature_stats, component_impacts) for j in jobs(st, f, sparse(st), 4, trained=False)]
+    return ([j for f in (component_impacts, feature_stats) for j in jobs(st, f, curve, n)] + jobs(st, cooperation,
+                (300,), n) + [j for f in (answer, attention_stats, feature_stats, component_impacts)
+                              for j in jobs(st, f, sparse(st), 4, trained=False)])
 
 # %% ../nbs/16_temporal.ipynb #209a0d80
-METRICS = {'error': 'error, log10 MSE', 'entropy': 'attention entropy, H/H_max', 'circuit': 'circuit complexity', 'feature': 'feature complexity'}
+METRICS = {'error': 'error, log10 MSE', 'entropy': 'attention entropy, H/H_max', 'circuit': 'circuit complexity',
+           'feature': 'feature complexity'}
 
 def metric_curves(err, att, imp, feat) -> pd.DataFrame:
     "One row per dataset × seed × timestep, one column per metric of METRICS: means over images (and heads, blocks)."
     key = ['dataset', 'seed', 'timestep']; m = lambda d, v: d.groupby(key)[v].mean()
-    return pd.DataFrame(dict(error=np.log10(m(err, 'mse')), entropy=m(att, 'share'), circuit=m(circuit_complexity(imp), 'complexity'), feature=m(feat, 'feature'))).reset_index()
+    return pd.DataFrame(dict(error=np.log10(m(err, 'mse')), entropy=m(att, 'share'),
+                             circuit=m(circuit_complexity(imp), 'complexity'),
+                             feature=m(feat, 'feature'))).reset_index()
 
 # %% ../nbs/16_temporal.ipynb #4ab5d79f
 def stretch_costs(t, Y, order=1, shortest=3) -> np.ndarray:
-    "Residual sum of squares of a polynomial of `order` over every stretch t[i:j]: Y (b, T, metrics) → (T, T+1, b), ∞ for stretches shorter than `shortest`."
+    """Residual sum of squares of a polynomial of `order` over every stretch t[i:j]: Y (b, T, metrics) → (T, T+1, b), ∞
+    for stretches shorter than `shortest`."""
     T = len(t); cost = np.full((T, T + 1, len(Y)), np.inf)
     for i in range(T):
         for j in range(i + max(shortest, order + 1), T + 1):
-            Q = np.linalg.qr(np.vander(np.asarray(t[i:j], float) - np.mean(t[i:j]), order + 1))[0]; y = Y[:, i:j]
+            Q = np.linalg.qr(np.vander(np.asarray(t[i:j], float) - np.mean(t[i:j]), order + 1))[0]
+            y = Y[:, i:j]
             cost[i, j] = ((y - Q @ (Q.T @ y))**2).sum((1, 2))
     return cost
 
 def best_splits(cost, most) -> list:
     "For 1 … `most` segments: (least cost (b,), index of the first point of segments 2, 3, … (b, segments − 1))."
-    T, _, b = cost.shape; best, back, out = [cost[0]], [], []; r = np.arange(b)
+    T, _, b = cost.shape
+    best, back, out = [cost[0]], [], []
+    r = np.arange(b)
     for k in range(1, most + 1):
-        if k > 1: a = best[-1][:T, None] + cost; back.append(a.argmin(0)); best.append(a.min(0))
+        if k > 1:
+            a = best[-1][:T, None] + cost
+            back.append(a.argmin(0))
+            best.append(a.min(0))
         j, cuts = np.full(b, T), []
-        for step in reversed(back): j = step[j, r]; cuts.append(j)
+        for step in reversed(back):
+            j = step[j, r]
+            cuts.append(j)
         out.append((best[-1][T], np.array(cuts[::-1], int).reshape(k - 1, b).T))
     return out
 
 # %% ../nbs/16_temporal.ipynb #47569361
-def bic(rss, n, params): return n*np.log(np.maximum(rss, 1e-9*n)/n) + params*np.log(n)  # standardized metrics: n is their total
+# standardized metrics: n is their total
+def bic(rss, n, params): return n*np.log(np.maximum(rss, 1e-9*n)/n) + params*np.log(n)
 
 def phases(t, Y, order=1, most=6, shortest=3) -> dict:
-    "Segmentation of curves Y (b, T, metrics), standardized. `number` (b,) by BIC, `cuts` {segments: boundaries (b, segments − 1)}, `bic` (b, segments)."
-    T, d = Y.shape[1:]; t = np.asarray(t, float); splits = best_splits(stretch_costs(t, Y, order, shortest), max(1, min(most, T//shortest)))
+    """Segmentation of curves Y (b, T, metrics), standardized. `number` (b,) by BIC, `cuts` {segments: boundaries (b,
+    segments − 1)}, `bic` (b, segments)."""
+    T, d = Y.shape[1:]
+    t = np.asarray(t, float)
+    splits = best_splits(stretch_costs(t, Y, order, shortest), max(1, min(most, T//shortest)))
     scores = np.stack([bic(rss, T*d, k*d*(order + 1) + k - 1) for k, (rss, _) in enumerate(splits, 1)], 1)
-    return dict(number=scores.argmin(1) + 1, cuts={k: (t[c] + t[c - 1])/2 for k, (_, c) in enumerate(splits, 1)}, bic=scores)
+    return dict(number=scores.argmin(1) + 1, cuts={k: (t[c] + t[c - 1])/2 for k, (_, c) in enumerate(splits, 1)},
+                bic=scores)
 
 def smooth_bic(t, Y, most=9) -> tuple:
-    "The rival without phases: one polynomial per metric over all t. Y (T, metrics) → (least BIC, its degree); as the degree goes up to `most`, it may bend as often as six lines."
-    T, d = Y.shape; fits = [bic(stretch_costs(t, Y[None], q, T)[0, T, 0], T*d, d*(q + 1)) for q in range(min(most, T - 2) + 1)]
+    """The rival without phases: one polynomial per metric over all t. Y (T, metrics) → (least BIC, its degree); as the
+    degree goes up to `most`, it may bend as often as six lines."""
+    T, d = Y.shape
+    fits = [bic(stretch_costs(t, Y[None], q, T)[0, T, 0], T*d, d*(q + 1)) for q in range(min(most, T - 2) + 1)]
     return float(np.min(fits)), int(np.argmin(fits))
 
 # %% ../nbs/16_temporal.ipynb #fa74aa39
 def phase_boundaries(curves, metrics=tuple(METRICS), draws=1000, order=1, level=.95) -> dict:
-    "Per dataset: `number` of phases, `share` of draws of models for each number, `boundaries` (rows with t, lo, hi), BIC margin of phases over the smooth rival (`gain` > 0: phases win), and the rival's degree."
+    """Per dataset: `number` of phases, `share` of draws of models for each number, `boundaries` (rows with t, lo, hi),
+    BIC margin of phases over the smooth rival (`gain` > 0: phases win), and the rival's degree."""
     out = {}
     for d, g in curves.groupby('dataset'):
-        A = np.stack([g.pivot(index='seed', columns='timestep', values=m).to_numpy() for m in metrics], -1); t = np.sort(g.timestep.unique()); μ = A.mean(0)
-        A = (A - μ.mean(0))/np.maximum(μ.std(0), 1e-12); pick = np.random.default_rng(0).integers(len(A), size=(draws, len(A)))
-        one, many = phases(t, A.mean(0)[None], order), phases(t, A[pick].mean(1), order); k = int(one['number'][0]); q = [(1 - level)/2, (1 + level)/2]
-        lo, hi = np.quantile(many['cuts'][k], q, axis=0) if k > 1 else (np.empty(0),)*2; smooth, degree = smooth_bic(t, A.mean(0))
-        out[d] = dict(number=k, share=pd.Series(many['number']).value_counts(normalize=True).sort_index(), gain=smooth - one['bic'].min(), degree=degree,
+        A = np.stack([g.pivot(index='seed', columns='timestep', values=m).to_numpy() for m in metrics], -1)
+        t = np.sort(g.timestep.unique())
+        μ = A.mean(0)
+        A = (A - μ.mean(0))/np.maximum(μ.std(0), 1e-12)
+        pick = np.random.default_rng(0).integers(len(A), size=(draws, len(A)))
+        one, many = phases(t, A.mean(0)[None], order), phases(t, A[pick].mean(1), order)
+        k = int(one['number'][0])
+        q = [(1 - level)/2, (1 + level)/2]
+        lo, hi = np.quantile(many['cuts'][k], q, axis=0) if k > 1 else (np.empty(0),)*2
+        smooth, degree = smooth_bic(t, A.mean(0))
+        out[d] = dict(number=k, share=pd.Series(many['number']).value_counts(normalize=True).sort_index(),
+                      gain=smooth - one['bic'].min(), degree=degree,
                       boundaries=pd.DataFrame(dict(t=one['cuts'][k][0], lo=lo, hi=hi)))
     return out
 
+# %% ../nbs/16_temporal.ipynb #1ab6f1d6
 def nearness(cuts, targets, t, draws=2000, shortest=3) -> tuple:
-    "Mean distance from each of `targets` to the nearest of `cuts`, and the share of random segmentations with as many cuts that come as near."
+    """Mean distance from each of `targets` to the nearest of `cuts`, and the share of random segmentations with as many
+    cuts that come as near."""
     far = lambda c: np.abs(np.asarray(targets, float)[:, None] - c).min(1).mean() if len(c) else np.inf
-    mid, rng, T = (np.asarray(t[1:], float) + t[:-1])/2, np.random.default_rng(0), len(t); k = len(cuts); room = T - shortest*(k + 1); got = far(np.asarray(cuts, float))
+    mid, rng, T = (np.asarray(t[1:], float) + t[:-1])/2, np.random.default_rng(0), len(t)
+    k = len(cuts)
+    room = T - shortest*(k + 1)
+    got = far(np.asarray(cuts, float))
     if not k: return got, 1.
     random = [far(mid[np.sort(rng.integers(0, room + 1, k)) + shortest*np.arange(1, k + 1) - 1]) for _ in range(draws)]
     return got, float((1 + np.sum(np.array(random) <= got))/(draws + 1))
@@ -126,30 +169,41 @@ def nearness(cuts, targets, t, draws=2000, shortest=3) -> tuple:
 # %% ../nbs/16_temporal.ipynb #1bd47d7b
 def impact_vectors(imp) -> pd.DataFrame:
     "Mean impact over images: rows dataset × seed × timestep, one column per site in the order of the network."
-    order = list(dict.fromkeys(imp.site)); return imp.groupby(['dataset', 'seed', 'timestep', 'site'], observed=True)['impact'].mean().unstack('site')[order]
+    order = list(dict.fromkeys(imp.site))
+    return imp.groupby(['dataset', 'seed', 'timestep', 'site'], observed=True)['impact'].mean().unstack('site')[order]
 
 def rank_agreement(a, b) -> float:
     "Spearman correlation of two impact vectors; NaN when one is constant."
-    a, b = stats.rankdata(a), stats.rankdata(b); return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else np.nan
+    a, b = stats.rankdata(a), stats.rankdata(b)
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else np.nan
 
 def stability(imp) -> pd.DataFrame:
-    "Rows dataset × seed × timestep (midpoint to the next): `adjacent` rank agreement, and `ceiling`, that between two halves of the images at one timestep (each with half as many)."
-    full, one, two = impact_vectors(imp), *(impact_vectors(imp[imp.image % 2 == k]) for k in (0, 1)); rows = []
+    """Rows dataset × seed × timestep (midpoint to the next): `adjacent` rank agreement, and `ceiling`, that between two
+    halves of the images at one timestep (each with half as many)."""
+    full, one, two = impact_vectors(imp), *(impact_vectors(imp[imp.image % 2 == k]) for k in (0, 1))
+    rows = []
     for (d, s), v in full.groupby(level=[0, 1]):
-        t = v.index.get_level_values('timestep'); halves = [rank_agreement(one.loc[(d, s, u)], two.loc[(d, s, u)]) for u in t]; v = v.to_numpy()
-        rows += [dict(dataset=d, seed=s, timestep=(t[i] + t[i+1])/2, adjacent=rank_agreement(v[i], v[i+1]), ceiling=(halves[i] + halves[i+1])/2) for i in range(len(t) - 1)]
+        t = v.index.get_level_values('timestep')
+        halves = [rank_agreement(one.loc[(d, s, u)], two.loc[(d, s, u)]) for u in t]
+        v = v.to_numpy()
+        rows += [dict(dataset=d, seed=s, timestep=(t[i] + t[i+1])/2, adjacent=rank_agreement(v[i], v[i+1]),
+                      ceiling=(halves[i] + halves[i+1])/2) for i in range(len(t) - 1)]
     return pd.DataFrame(rows)
 
 def robustness(imp) -> pd.DataFrame:
-    "Rows dataset × seed × timestep: mean over components of clean error/error without the component, at most 1 (1: no component matters)."
-    return imp.assign(robustness=(imp.clean/imp.mse).clip(upper=1)).groupby(['dataset', 'seed', 'timestep'])['robustness'].mean().reset_index()
+    """Rows dataset × seed × timestep: mean over components of clean error/error without the component, at most 1 (1: no
+    component matters)."""
+    return imp.assign(robustness=(imp.clean/imp.mse).clip(upper=1)).groupby(['dataset', 'seed',
+        'timestep'])['robustness'].mean().reset_index()
 
 # %% ../nbs/16_temporal.ipynb #c7f1c9ce
 def interactions(coop, level=.95) -> pd.DataFrame:
-    "Per dataset × ablation × pair: mean joint impact, sum and interaction over models, with the interval lo, hi of the interaction."
+    """Per dataset × ablation × pair: mean joint impact, sum and interaction over models, with the interval lo, hi of
+    the interaction."""
     from diffcirc.models import over_models
     by = ('dataset', 'ablation', 'a', 'b'); o = over_models(coop, 'interaction', by, level)
-    return o.rename(columns={'mean': 'interaction'}).merge(coop.groupby(list(by))[['joint', 'sum']].mean().reset_index(), on=list(by))
+    return o.rename(columns={'mean': 'interaction'}).merge(coop.groupby(list(by))[['joint', 'sum']].mean()
+                                                           .reset_index(), on=list(by))
 
 def square(pairs, names, value='interaction') -> pd.DataFrame:
     "Symmetric matrix over `names` of a value of pairs (a, b), NaN on the diagonal."

@@ -53,7 +53,8 @@ def batch_at(images, cfg: TrainConfig, k: int, device='cpu'):
     "The global batch of step k: (x0, ε, t). Images come in shuffled epochs; timesteps are stratified over 0 … T−1."
     n, b, g = len(images), cfg.batch, torch.Generator().manual_seed(cfg.seed*1_000_003 + k)
     at = torch.arange(k*b, (k + 1)*b)
-    perm = {e: torch.randperm(n, generator=torch.Generator().manual_seed(cfg.seed*7919 + e)) for e in range(int(at[0])//n, int(at[-1])//n + 1)}
+    perm = {e: torch.randperm(n, generator=torch.Generator().manual_seed(cfg.seed*7919 + e))
+            for e in range(int(at[0])//n, int(at[-1])//n + 1)}
     x0 = images[torch.stack([perm[i//n][i % n] for i in at.tolist()])]
     if cfg.flip: x0 = torch.where((torch.rand(b, generator=g) < .5)[:, None, None, None], x0.flip(-1), x0)
     t = ((torch.arange(b) + torch.rand(b, generator=g))*T/b).long().clamp(max=T - 1)[torch.randperm(b, generator=g)]
@@ -62,7 +63,8 @@ def batch_at(images, cfg: TrainConfig, k: int, device='cpu'):
 # %% ../nbs/08_training.ipynb #48f83dd5
 def mixed_dtype(device) -> torch.dtype|None:
     "The autocast type that pays on `device`, or None for plain float32."
-    if torch.device(device).type == 'cuda': return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
+    if torch.device(device).type == 'cuda':
+        return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
     fast = (getattr(torch.cpu, f'_is_{k}_supported', lambda: False)() for k in ('avx512_bf16', 'amx_tile'))
     return torch.bfloat16 if any(fast) else None
 
@@ -74,7 +76,11 @@ def autocast(device):
 def keep_big_buffers():
     "Tell glibc not to hand large buffers back to the kernel at every step (faster CPU training; no effect elsewhere)."
     import ctypes
-    try: libc = ctypes.CDLL('libc.so.6'); libc.mallopt(-3, 1 << 30); libc.mallopt(-1, (1 << 31) - 1)  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    try:
+        libc = ctypes.CDLL('libc.so.6')
+        libc.mallopt(-3, 1 << 30)
+        libc.mallopt(-1, (1 << 31) - 1)
     except (OSError, AttributeError): pass
 
 # %% ../nbs/08_training.ipynb #e6c07c18
@@ -86,13 +92,16 @@ class Crew:
             from accelerate import Accelerator  # only when launched by it: the package works without
             self.acc = Accelerator(mixed_precision='no', cpu=not torch.cuda.is_available())
         self.rank, self.size = (self.acc.process_index, self.acc.num_processes) if self.acc else (0, 1)
-        self.device = self.acc.device if self.acc else torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.device = (self.acc.device if self.acc
+                       else torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu')))
     def wrap(self, net): return self.acc.prepare_model(net) if self.acc else net
     def mean(self, x): return self.acc.reduce(x, 'mean') if self.acc else x
     def wait(self): self.acc and self.acc.wait_for_everyone()
     def share(self, *xs):
         "This process's equal slice of each tensor of the global batch."
-        if len(xs[0]) % self.size: raise ValueError(f'A global batch of {len(xs[0])} cannot be shared equally by {self.size} processes; change the batch size or the number of processes.')
+        if len(xs[0]) % self.size:
+            raise ValueError(f'A global batch of {len(xs[0])} cannot be shared equally by {self.size} processes; '
+                             'change the batch size or the number of processes.')
         return [x[self.rank::self.size] for x in xs]
 
 # %% ../nbs/08_training.ipynb #6221df05
@@ -104,11 +113,13 @@ def loss_terms(net, x0, ε, t, γ):
 
 def gradient_norms(net) -> dict:
     "Euclidean norm of the gradient of each block's parameters (the paper's gradient-flow monitoring)."
-    return {n: torch.stack([p.grad.norm() for p in b.parameters() if p.grad is not None]).norm().item() for n, b in blocks(net).items()}
+    return {n: torch.stack([p.grad.norm() for p in b.parameters() if p.grad is not None]).norm().item()
+            for n, b in blocks(net).items()}
 
 # %% ../nbs/08_training.ipynb #2744f6bb
 class Trainer:
-    "A network in training on `images` (n, c, h, w) in [−1, 1]. Each `step()` is one optimizer step; `record` has a row per `log_every` steps."
+    """A network in training on `images` (n, c, h, w) in [−1, 1]. Each `step()` is one optimizer step; `record` has a
+    row per `log_every` steps."""
     def __init__(self, images, cfg: TrainConfig, crew: Crew|None = None):
         self.images, self.cfg, self.crew, self.k, self.record = images, cfg, crew or Crew(), 0, []
         with torch.random.fork_rng(devices=[]):
@@ -125,17 +136,21 @@ class Trainer:
         x0, ε, t = self.crew.share(*batch_at(self.images, self.cfg, self.k, self.crew.device))
         loss, mse = loss_terms(self.model, x0.contiguous(memory_format=torch.channels_last), ε, t, self.cfg.γ)
         self.scaler.scale(loss.mean()).backward(); self.scaler.unscale_(self.opt)
-        if self.k % self.cfg.log_every == 0 or self.k == self.cfg.steps - 1: self.record.append(_row(self, loss.detach(), mse, t))
+        if self.k % self.cfg.log_every == 0 or self.k == self.cfg.steps - 1:
+            self.record.append(_row(self, loss.detach(), mse, t))
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.cfg.clip)
         for g in self.opt.param_groups: g['lr'] = self.cfg.rate(self.k)
-        self.scaler.step(self.opt); self.scaler.update(); self.opt.zero_grad()
+        self.scaler.step(self.opt)
+        self.scaler.update()
+        self.opt.zero_grad()
         decay = min(self.cfg.ema, (1 + self.k)/(10 + self.k)); self.k += 1
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.net.parameters()], 1 - decay)
         return loss.mean().item()
 
 # %% ../nbs/08_training.ipynb #8e7df454
 def _row(tr: Trainer, loss, mse, t) -> dict:
-    "A row of the record: loss, error of ε̂ in ten bands of timesteps, gradient norm of each block; averaged over processes."
+    """A row of the record: loss, error of ε̂ in ten bands of timesteps, gradient norm of each block; averaged over
+    processes."""
     band = (t*10//T).to(mse.device); zeros = torch.zeros(10, device=mse.device)
     sums, counts = zeros.index_add(0, band, mse), zeros.index_add(0, band, torch.ones_like(mse))
     m = tr.crew.mean(torch.cat([loss.mean()[None].float(), mse.mean()[None], sums, counts])).tolist()
@@ -146,7 +161,9 @@ def _row(tr: Trainer, loss, mse, t) -> dict:
 def _digest(tensors) -> str:
     import hashlib
     h = hashlib.blake2b(digest_size=16)
-    for k in sorted(tensors): h.update(k.encode()); h.update(tensors[k].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    for k in sorted(tensors):
+        h.update(k.encode())
+        h.update(tensors[k].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return h.hexdigest()
 
 def save_tensors(path, tensors, **meta):
@@ -158,7 +175,9 @@ def save_tensors(path, tensors, **meta):
 def load_tensors(path):
     "(tensors, meta) of a file written by `save_tensors`. ValueError when it is damaged."
     try:
-        with safe_open(path, 'pt') as f: head = f.metadata(); tensors = {k: f.get_tensor(k) for k in f.keys()}
+        with safe_open(path, 'pt') as f:
+            head = f.metadata()
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
         ok = _digest(tensors) == head['digest']
     except FileNotFoundError: raise
     except Exception as e: raise ValueError(f'{path} cannot be read ({e}); delete it and it will be made again.') from e
@@ -181,7 +200,8 @@ def restore_state(tr: Trainer, path) -> float:
         p.copy_(tensors[f'w.{n}']); tr.average[n].copy_(tensors[f'a.{n}'])
         m = {k: tensors[f'{k}.{n}'].to(dev) for k in ('step', 'exp_avg', 'exp_avg_sq')}
         tr.opt.state[p] = {k: torch.empty_like(p).copy_(v) if k != 'step' else v for k, v in m.items()}
-    tr.k, tr.record = meta['k'], meta['record']; tr.scaler.load_state_dict(meta['scaler']) if meta['scaler'] else None
+    tr.k, tr.record = meta['k'], meta['record']
+    tr.scaler.load_state_dict(meta['scaler']) if meta['scaler'] else None
     return meta['seconds']
 
 # %% ../nbs/08_training.ipynb #1ed72db2
@@ -198,14 +218,18 @@ class Run:
     @property
     def hash(self): return self.folder.name
     @property
-    def weights(self): "Checksum of the weights, which a run that had to be made again may not share."; return self.info['weights']
+    def weights(self):
+        "Checksum of the weights, which a run that had to be made again may not share."
+        return self.info['weights']
     @property
-    def net_config(self): return UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.info['config']['net'].items()})
+    def net_config(self):
+        return UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.info['config']['net'].items()})
     @property
     def record(self) -> pd.DataFrame: return pd.read_parquet(self.folder/'record.parquet')
     def denoiser(self, device='cpu') -> Denoiser:
         "The denoiser with the averaged weights, in evaluation mode, gradients off."
-        net = UNet(self.net_config); net.load_state_dict(load_tensors(self.folder/'model.safetensors')[0])
+        net = UNet(self.net_config)
+        net.load_state_dict(load_tensors(self.folder/'model.safetensors')[0])
         return Denoiser(net.to(device).eval().requires_grad_(False))
 
 # %% ../nbs/08_training.ipynb #32d7e559
@@ -219,18 +243,22 @@ def run_folder(faces: FaceSet, cfg: TrainConfig) -> Path:
 
 # %% ../nbs/08_training.ipynb #087732e7
 def open_run(folder, mend=False) -> Run|None:
-    "The finished run in `folder`, or None. A damaged one is reported; with `mend` (under the run's lock) its files are set aside, so that it is trained again."
+    """The finished run in `folder`, or None. A damaged one is reported; with `mend` (under the run's lock) its files
+    are set aside, so that it is trained again."""
     folder = Path(folder)
     if not (folder/'run.json').exists(): return None
     try:
         info = json.loads((folder/'run.json').read_text())
         for name, digest in info['files'].items():
-            if not (folder/name).exists() or _file_hash(folder/name) != digest: raise ValueError(f'{name} does not match its checksum')
+            if not (folder/name).exists() or _file_hash(folder/name) != digest:
+                raise ValueError(f'{name} does not match its checksum')
         return Run(folder, info)
     except (ValueError, KeyError) as e:  # anything else, such as a full disk, says nothing about the files
         log.warning('The run in %s is damaged (%s); it is trained again.', folder, e)
-        for n in ('run.json', 'model.safetensors', 'record.parquet') if mend else (): (folder/n).exists() and (folder/n).replace(folder/f'{n}.damaged')
+        for n in ('run.json', 'model.safetensors', 'record.parquet') if mend else ():
+            (folder/n).exists() and (folder/n).replace(folder/f'{n}.damaged')
 
+# %% ../nbs/08_training.ipynb #86a45ff7
 def _file_hash(path):
     import hashlib
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
@@ -239,9 +267,13 @@ def _finish(tr: Trainer, faces, folder, seconds) -> Run:
     "Write the finished run; `run.json` last, since it marks the run as whole."
     save_tensors(folder/'model.safetensors', tr.average)
     atomic_write(folder/'record.parquet', lambda p: pd.DataFrame(tr.record).to_parquet(p))
-    info = dict(dataset=faces.name, config=asdict(tr.cfg), data=images_hash(faces), n_images=len(faces), n_params=n_params(tr.net), seconds=round(seconds, 1), precision=str(mixed_dtype(tr.crew.device)),
-                device=str(tr.crew.device), processes=tr.crew.size, threads=torch.get_num_threads(), weights=_digest(tr.average), files={n: _file_hash(folder/n) for n in ('model.safetensors', 'record.parquet')}, **environment())
-    atomic_write(folder/'run.json', json.dumps(info, indent=1)); (folder/'checkpoint.safetensors').unlink(missing_ok=True)
+    info = dict(dataset=faces.name, config=asdict(tr.cfg), data=images_hash(faces), n_images=len(faces),
+                n_params=n_params(tr.net), seconds=round(seconds, 1), precision=str(mixed_dtype(tr.crew.device)),
+                device=str(tr.crew.device), processes=tr.crew.size, threads=torch.get_num_threads(),
+                weights=_digest(tr.average),
+                files={n: _file_hash(folder/n) for n in ('model.safetensors', 'record.parquet')}, **environment())
+    atomic_write(folder/'run.json', json.dumps(info, indent=1))
+    (folder/'checkpoint.safetensors').unlink(missing_ok=True)
     return open_run(folder)
 
 # %% ../nbs/08_training.ipynb #da5b3dbf
@@ -251,16 +283,21 @@ def train(faces: FaceSet,            # training images
           report=None,               # called as report(images, loss) after every step
           checkpoint_s=20.) -> Run:  # seconds between checkpoints, at least
     "The run of `cfg` on `faces`: found when it was made before, gone on with when it was begun, else trained."
-    _check_faces(faces, cfg); folder = run_folder(faces, cfg); crew = Crew(device); folder.mkdir(parents=True, exist_ok=True)
+    _check_faces(faces, cfg)
+    folder = run_folder(faces, cfg)
+    crew = Crew(device)
+    folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder/'lock') if crew.rank == 0 else nullcontext(), _threads(cfg.threads, crew.device):
         crew.wait()
         run = open_run(folder, mend=crew.rank == 0)
         if run is None:
-            tr = Trainer(faces.images, cfg, crew); seconds = _go_on(tr, folder, report or (lambda n, loss: None), checkpoint_s)
+            tr = Trainer(faces.images, cfg, crew)
+            seconds = _go_on(tr, folder, report or (lambda n, loss: None), checkpoint_s)
             if crew.rank == 0: run = _finish(tr, faces, folder, seconds)
         crew.wait()
     return run or open_run(folder)
 
+# %% ../nbs/08_training.ipynb #5df000d9
 @contextmanager
 def _threads(n, device):
     "Run with n CPU threads; a GPU training leaves them as they are."
@@ -271,21 +308,37 @@ def _threads(n, device):
 
 def _check_faces(faces, cfg):
     want = (cfg.net.channels, cfg.net.size, cfg.net.size)
-    if tuple(faces.images.shape[1:]) != want: raise ValueError(f'The images are {tuple(faces.images.shape[1:])} and the network takes {want} (channels, height, width); resize them or change UNetConfig.')
+    if tuple(faces.images.shape[1:]) != want:
+        raise ValueError(f'The images are {tuple(faces.images.shape[1:])} and the network takes {want} (channels, '
+                         'height, width); resize them or change UNetConfig.')
 
 # %% ../nbs/08_training.ipynb #0a7c8fb7
 def _go_on(tr: Trainer, folder, report, checkpoint_s) -> float:
     "Train from the last checkpoint, if there is a sound one, to the end; returns the seconds it took in all."
     file, seconds = folder/'checkpoint.safetensors', 0.
     if file.exists():
-        try: seconds = restore_state(tr, file); report(tr.k*tr.cfg.batch, None)
-        except (ValueError, FileNotFoundError) as e: log.warning('%s Training starts over.', e); file.unlink(missing_ok=True)
+        try:
+            seconds = restore_state(tr, file)
+            report(tr.k*tr.cfg.batch, None)
+        except (ValueError, FileNotFoundError) as e:
+            log.warning('%s Training starts over.', e)
+            file.unlink(missing_ok=True)
     steps = tr.crew.mean(torch.tensor([float(tr.k), float(tr.k)**2], device=tr.crew.device)).tolist()
-    if steps[1] != steps[0]**2: raise ValueError('The processes found different checkpoints; put DIFFCIRC_HOME on a file system that all of them see.')
-    keep_big_buffers(); start = last = time.monotonic(); pause = checkpoint_s
+    if steps[1] != steps[0]**2:
+        raise ValueError('The processes found different checkpoints; put DIFFCIRC_HOME on a file system that all of '
+                         'them see.')
+    keep_big_buffers()
+    start = last = time.monotonic()
+    pause = checkpoint_s
     while tr.k < tr.cfg.steps:
-        loss = tr.step(); report(tr.cfg.batch, loss); now = time.monotonic()
-        if not math.isfinite(loss): raise FloatingPointError(f'The loss became {loss} at step {tr.k}; lower the learning rate ({tr.cfg.lr}).')
+        loss = tr.step()
+        report(tr.cfg.batch, loss)
+        now = time.monotonic()
+        if not math.isfinite(loss):
+            raise FloatingPointError(f'The loss became {loss} at step {tr.k}; lower the learning rate ({tr.cfg.lr}).')
         if now - last > pause and tr.crew.rank == 0:
-            save_state(tr, file, seconds + now - start); last = time.monotonic(); pause = max(checkpoint_s, 20*(last - now))  # large models: at most 5 % of the time
+            # large models: at most 5 % of the time
+            save_state(tr, file, seconds + now - start)
+            last = time.monotonic()
+            pause = max(checkpoint_s, 20*(last - now))
     return seconds + time.monotonic() - start

@@ -23,18 +23,22 @@ from .unet import State
 
 # %% ../nbs/18_transfer.ipynb #14f5afbc
 def pixelwise(exam: Exam) -> pd.DataFrame:
-    "Rows image × timestep: mse of the best denoiser that knows only mean and variance of a pixel (over the exam's images)."
+    """Rows image × timestep: mse of the best denoiser that knows only mean and variance of a pixel (over the exam's
+    images)."""
     μ, v = exam.x0.mean(), exam.x0.var(); rows = []
     for t in exam.timesteps:
         a = ᾱ[t].item(); ε = (1 - a)**.5*(exam.at(t)[0] - a**.5*μ)/(a*v + 1 - a)
-        rows.append(pd.DataFrame(dict(timestep=t, image=np.arange(len(exam)), mse=(ε - exam.ε).square().mean((1, 2, 3)).numpy())))
+        rows.append(pd.DataFrame(dict(timestep=t, image=np.arange(len(exam)),
+                                      mse=(ε - exam.ε).square().mean((1, 2, 3)).numpy())))
     return pd.concat(rows, ignore_index=True)
 
 # %% ../nbs/18_transfer.ipynb #6afbd123
 def cross_jobs(st, instrument, timesteps=None, n=None, trained=True, options=None, own=False) -> list:
-    "Jobs of every model on the faces of the *other* dataset (or of both with `own`); `dataset` stays that of the model's training."
+    """Jobs of every model on the faces of the *other* dataset (or of both with `own`); `dataset` stays that of the
+    model's training."""
     from diffcirc.models import DATASETS, Job
-    return [(f, Job(instrument, run if trained else (run.net_config, s), st.exam(f, timesteps, n), options or {}, d, s)) for (d, s), run in st.runs.items() for f in DATASETS if own or f != d]
+    return [(f, Job(instrument, run if trained else (run.net_config, s), st.exam(f, timesteps, n), options or {}, d, s))
+            for (d, s), run in st.runs.items() for f in DATASETS if own or f != d]
 
 def gather(jobs_) -> pd.DataFrame:
     "Tables of (faces, job) pairs with columns dataset, seed, faces; missing ones are measured side by side."
@@ -43,39 +47,64 @@ def gather(jobs_) -> pd.DataFrame:
     return pd.concat([j.table().assign(dataset=j.dataset, seed=j.seed, faces=f) for f, j in jobs_], ignore_index=True)
 
 def transfer_accuracy(own, cross, reference) -> pd.DataFrame:
-    "Rows dataset (trained on) × seed × timestep of a model on the other's faces: accuracy, relative (to the mean model of those faces with the same seed), skill kept, error ratio."
-    key = ['faces', 'seed', 'timestep']; home_ = own.assign(faces=own.dataset).groupby(key).mse.mean().rename('home'); away = cross.groupby(['dataset', *key]).mse.mean().rename('away').reset_index()
-    d = away.merge(home_.reset_index(), on=key).merge(reference.groupby(['faces', 'timestep']).mse.mean().rename('naive').reset_index(), on=['faces', 'timestep'])
-    return d.assign(accuracy=1 - d.away, relative=(1 - d.away)/(1 - d.home), skill=(d.naive - d.away)/(d.naive - d.home), ratio=d.away/d.home)
+    """Rows dataset (trained on) × seed × timestep of a model on the other's faces: accuracy, relative (to the mean
+    model of those faces with the same seed), skill kept, error ratio."""
+    key = ['faces', 'seed', 'timestep']
+    home_ = own.assign(faces=own.dataset).groupby(key).mse.mean().rename('home')
+    away = cross.groupby(['dataset', *key]).mse.mean().rename('away').reset_index()
+    d = away.merge(home_.reset_index(),
+                   on=key).merge(reference.groupby(['faces', 'timestep']).mse.mean().rename('naive').reset_index(),
+                                 on=['faces', 'timestep'])
+    return d.assign(accuracy=1 - d.away, relative=(1 - d.away)/(1 - d.home),
+                    skill=(d.naive - d.away)/(d.naive - d.home), ratio=d.away/d.home)
 
 # %% ../nbs/18_transfer.ipynb #ca2feb13
 def ridge(X, Y, λ=1e-2):
-    "Linear map (d + 1, k) from X (n, d), standardized inside, to Y (n, k), with penalty λ·n on each standardized weight: returns a function of new X."
-    m, s = X.mean(0), X.std(0) + 1e-8; Z = (X - m)/s; W = torch.linalg.solve(Z.T @ Z + λ*len(Z)*torch.eye(Z.shape[1], dtype=Z.dtype), Z.T @ (Y - Y.mean(0)))
+    """Linear map (d + 1, k) from X (n, d), standardized inside, to Y (n, k), with penalty λ·n on each standardized
+    weight: returns a function of new X."""
+    m, s = X.mean(0), X.std(0) + 1e-8
+    Z = (X - m)/s
+    W = torch.linalg.solve(Z.T @ Z + λ*len(Z)*torch.eye(Z.shape[1], dtype=Z.dtype), Z.T @ (Y - Y.mean(0)))
     return lambda x: ((x - m)/s) @ W + Y.mean(0)
 
 def middle_features(denoiser, images, t, seed=2, batch=50) -> Tensor:
     "Stream behind the middle of the network for noisy `images` (n, c, h, w): (n, channels, 8, 8), float64."
-    net, dev = denoiser.net, next(denoiser.parameters()).device; e = make_exam(images, (t,), seed); x, tt = e.at(t)
+    net, dev = denoiser.net, next(denoiser.parameters()).device
+    e = make_exam(images, (t,), seed)
+    x, tt = e.at(t)
     stop = 1 + max(i for i, (op, name) in enumerate(net.plan) if name.startswith('mid'))
-    return torch.cat([net.advance(net.begin(a.to(dev), b.to(dev)), stop).h.cpu().double() for a, b in zip(x.split(batch), tt.split(batch))])
+    return torch.cat([net.advance(net.begin(a.to(dev), b.to(dev)), stop).h.cpu().double()
+                      for a, b in zip(x.split(batch), tt.split(batch))])
 
 # %% ../nbs/18_transfer.ipynb #2a67e294
 def probe_transfer(denoiser, exam: Exam, train: dict, test: dict, labels: dict) -> pd.DataFrame:
-    "Probes fitted on one dataset's faces, read on each: rows fitted × faces × target with kind ('map', 'attribute') and `score` (0 = chance, 1 = perfect). train/test {dataset: images}, labels {attribute: {dataset: (train, test)}}."
-    t = exam.timesteps[0]; F = {k: {d: middle_features(denoiser, x, t) for d, x in s.items()} for k, s in (('train', train), ('test', test))}; rows = []
-    flat = lambda f: f.flatten(2).transpose(1, 2).flatten(0, 1); pool = lambda f: torch.nn.functional.adaptive_avg_pool2d(f, 2).flatten(1)
+    """Probes fitted on one dataset's faces, read on each: rows fitted × faces × target with kind ('map', 'attribute')
+    and `score` (0 = chance, 1 = perfect). train/test {dataset: images}, labels {attribute: {dataset: (train,
+    test)}}."""
+    t = exam.timesteps[0]
+    F = {k: {d: middle_features(denoiser, x, t) for d, x in s.items()} for k, s in (('train', train), ('test', test))}
+    rows = []
+    flat = lambda f: f.flatten(2).transpose(1, 2).flatten(0, 1)
+    pool = lambda f: torch.nn.functional.adaptive_avg_pool2d(f, 2).flatten(1)
     maps = lambda x: {k: v.double().flatten() for k, v in reference_maps(x, side=8).items()}
     for d in train:
-        targets = maps(train[d]); spot = ridge(flat(F['train'][d]), torch.stack(list(targets.values()), 1))
-        whole = ridge(pool(F['train'][d]), torch.stack([torch.as_tensor(l[d][0]).double() for l in labels.values()], 1), 1.) if labels else None
+        targets = maps(train[d])
+        spot = ridge(flat(F['train'][d]), torch.stack(list(targets.values()), 1))
+        whole = (ridge(pool(F['train'][d]), torch.stack([torch.as_tensor(l[d][0]).double() for l in labels.values()],
+                                                        1), 1.) if labels else None)
         for e in test:
-            got = spot(flat(F['test'][e])).T; rows += [dict(fitted=d, faces=e, target=k, kind='map', score=np.corrcoef(g, v)[0, 1]) for g, (k, v) in zip(got, maps(test[e]).items())]
-            if labels: rows += [dict(fitted=d, faces=e, target=k, kind='attribute', score=2*auc(g, l[e][1]) - 1) for g, (k, l) in zip(whole(pool(F['test'][e])).T, labels.items())]
+            got = spot(flat(F['test'][e])).T
+            rows += [dict(fitted=d, faces=e, target=k, kind='map', score=np.corrcoef(g, v)[0, 1])
+                     for g, (k, v) in zip(got, maps(test[e]).items())]
+            if labels:
+                rows += [dict(fitted=d, faces=e, target=k, kind='attribute', score=2*auc(g, l[e][1]) - 1)
+                         for g, (k, l) in zip(whole(pool(F['test'][e])).T, labels.items())]
     return pd.DataFrame(rows)
 
+# %% ../nbs/18_transfer.ipynb #4672cfca
 def probe_options(st, n=400) -> dict:
-    "Faces and labels for `probe_transfer`: attributes that both datasets know, with at least 8 faces of either kind in each test set."
+    """Faces and labels for `probe_transfer`: attributes that both datasets know, with at least 8 faces of either kind
+    in each test set."""
     train, test = ({d: st.faces[d][k][:n] for d in st.faces} for k in (0, 1)); L = {}
     for a in train['natural'].attrs:
         col = {d: (train[d].attrs[a].to_numpy(), test[d].attrs[a].to_numpy()) for d in train}
@@ -84,27 +113,34 @@ def probe_options(st, n=400) -> dict:
 
 # %% ../nbs/18_transfer.ipynb #6b8eaa36
 def transferability(probes) -> pd.DataFrame:
-    "Per dataset × seed × kind: mean `own` score (probe fitted on the faces it is read on), `cross` score (fitted on the others), and their ratio `kept`."
+    """Per dataset × seed × kind: mean `own` score (probe fitted on the faces it is read on), `cross` score (fitted on
+    the others), and their ratio `kept`."""
     p = probes.assign(where=np.where(probes.fitted == probes.faces, 'own', 'cross'))
     m = p.groupby(['dataset', 'seed', 'kind', 'where']).score.mean().unstack('where').reset_index()
     return m.assign(kept=m.cross/m.own)
 
 # %% ../nbs/18_transfer.ipynb #14227daf
 def gram(denoiser, exam: Exam) -> pd.DataFrame:
-    "Inner products between images of the stream behind each block: rows timestep × block × image, one column per image."
+    """Inner products between images of the stream behind each block: rows timestep × block × image, one column per
+    image."""
     net, dev = denoiser.net, next(denoiser.parameters()).device; rows = []
     for t in exam.timesteps:
         x, tt = exam.at(t); s = net.begin(x.to(dev), tt.to(dev))
         for step, (op, name) in enumerate(net.plan, 1):
             s = net.advance(s, step)
             if op != 'block': continue
-            F = s.h.flatten(1).double(); F = F - F.mean(0); K = (F @ F.T/F.shape[1]).cpu().numpy()
-            rows.append(pd.DataFrame(K, columns=[str(i) for i in range(len(K))]).assign(timestep=t, block=name, image=np.arange(len(K))))
+            F = s.h.flatten(1).double()
+            F = F - F.mean(0)
+            K = (F @ F.T/F.shape[1]).cpu().numpy()
+            rows.append(pd.DataFrame(K, columns=[str(i) for i in range(len(K))]).assign(timestep=t, block=name,
+                            image=np.arange(len(K))))
     return pd.concat(rows, ignore_index=True)
 
 def hsic(K, L) -> float:
     "Unbiased HSIC of two Gram matrices (n, n), n > 3 (Song et al., 2012)."
-    n = len(K); K, L = K - np.diag(np.diag(K)), L - np.diag(np.diag(L)); k, l = K.sum(0), L.sum(0)
+    n = len(K)
+    K, L = K - np.diag(np.diag(K)), L - np.diag(np.diag(L))
+    k, l = K.sum(0), L.sum(0)
     return ((K*L).sum() + k.sum()*l.sum()/((n - 1)*(n - 2)) - 2*k @ l/(n - 2))/(n*(n - 3))
 
 def cka(K, L) -> float:
@@ -114,11 +150,13 @@ def cka(K, L) -> float:
 
 # %% ../nbs/18_transfer.ipynb #f6b638a3
 def similarity(grams) -> pd.DataFrame:
-    "Rows pair of models × faces × block: `cka`. From rows of `gram` with dataset, seed, faces; each unordered pair once."
+    """Rows pair of models × faces × block: `cka`. From rows of `gram` with dataset, seed, faces; each unordered pair
+    once."""
     cols = [c for c in grams if c.isdigit()]; rows = []
     for (f, b), g in grams.groupby(['faces', 'block'], sort=False):
         K = {m: v[cols].to_numpy() for m, v in g.groupby(['dataset', 'seed'], sort=False)}
-        rows += [dict(faces=f, block=b, dataset_a=m[0], seed_a=m[1], dataset_b=n[0], seed_b=n[1], cka=cka(K[m], K[n])) for m, n in combinations(K, 2)]
+        rows += [dict(faces=f, block=b, dataset_a=m[0], seed_a=m[1], dataset_b=n[0], seed_b=n[1], cka=cka(K[m], K[n]))
+                 for m, n in combinations(K, 2)]
     return pd.DataFrame(rows)
 
 def pair_kind(d) -> pd.Series:
@@ -126,38 +164,54 @@ def pair_kind(d) -> pd.Series:
     return pd.Series(np.select([d.seed_a == d.seed_b, d.dataset_a == d.dataset_b], ['faces', 'seed'], 'both'), d.index)
 
 def over_pairs(d, value, level=.95) -> tuple:
-    "Mean over pairs of models with a t interval from leaving out one seed at a time (pairs that share a model are not independent). NaN bounds when too few seeds remain."
-    d = d.dropna(subset=[value]); m, seeds = d[value].mean(), sorted({*d.seed_a, *d.seed_b}); n = len(seeds)
+    """Mean over pairs of models with a t interval from leaving out one seed at a time (pairs that share a model are not
+    independent). NaN bounds when too few seeds remain."""
+    d = d.dropna(subset=[value])
+    m, seeds = d[value].mean(), sorted({*d.seed_a, *d.seed_b})
+    n = len(seeds)
     left = np.array([d[(d.seed_a != s) & (d.seed_b != s)][value].mean() for s in seeds])
     if n < 2 or np.isnan(left).any(): return m, np.nan, np.nan
-    half = stats.t.ppf(.5 + level/2, n - 1)*np.sqrt((n - 1)/n*((left - left.mean())**2).sum()); return m, m - half, m + half
+    half = stats.t.ppf(.5 + level/2, n - 1)*np.sqrt((n - 1)/n*((left - left.mean())**2).sum())
+    return m, m - half, m + half
 
 # %% ../nbs/18_transfer.ipynb #7d45c0cc
 def agreements(imp, redrawn) -> pd.DataFrame:
-    "Rank agreement of impact vectors (blocks and skip edges): rows pair × timestep × kind ('images', 'noise', 'seed', 'faces', 'both'). `imp`, `redrawn`: component impacts under two draws of noise."
-    imp = imp[imp.timestep.isin(redrawn.timestep.unique())]; vec = lambda d: d[~d.site.str.contains(r'\.h\d+$')].groupby(['timestep', 'dataset', 'seed', 'site'])['impact'].mean().unstack('site')
-    V, N, A, B = vec(imp), vec(redrawn), *(vec(imp[imp.image % 2 == k]) for k in (0, 1)); rows = []
+    """Rank agreement of impact vectors (blocks and skip edges): rows pair × timestep × kind ('images', 'noise', 'seed',
+    'faces', 'both'). `imp`, `redrawn`: component impacts under two draws of noise."""
+    imp = imp[imp.timestep.isin(redrawn.timestep.unique())]
+    vec = lambda d: d[~d.site.str.contains(r'\.h\d+$')].groupby(['timestep', 'dataset', 'seed',
+        'site'])['impact'].mean().unstack('site')
+    V, N, A, B = vec(imp), vec(redrawn), *(vec(imp[imp.image % 2 == k]) for k in (0, 1))
+    rows = []
     for t in V.index.levels[0]:
-        models = list(V.loc[t].index); name = lambda m, n: dict(timestep=t, dataset_a=m[0], seed_a=m[1], dataset_b=n[0], seed_b=n[1])
-        rows += [dict(name(m, m), kind=k, agreement=rank_agreement(X.loc[(t, *m)], Y.loc[(t, *m)])) for m in models for k, X, Y in (('images', A, B), ('noise', V, N))]
-        rows += [dict(name(m, n), agreement=rank_agreement(V.loc[(t, *m)], V.loc[(t, *n)])) for m, n in combinations(models, 2)]
+        models = list(V.loc[t].index)
+        name = lambda m, n: dict(timestep=t, dataset_a=m[0], seed_a=m[1], dataset_b=n[0], seed_b=n[1])
+        rows += [dict(name(m, m), kind=k, agreement=rank_agreement(X.loc[(t, *m)], Y.loc[(t, *m)])) for m in models
+                 for k, X, Y in (('images', A, B), ('noise', V, N))]
+        rows += [dict(name(m, n), agreement=rank_agreement(V.loc[(t, *m)], V.loc[(t, *n)]))
+                 for m, n in combinations(models, 2)]
     d = pd.DataFrame(rows); return d.assign(kind=d.kind.fillna(pair_kind(d)))
 
 # %% ../nbs/18_transfer.ipynb #ee8244b0
 def parts(net) -> dict:
-    "{part: (first step, step after the last)} of the plan: enc1 … mid … dec1 …; a join belongs to the decoder level it feeds, a save to its encoder level."
-    label = [name.split('.')[0] if op in ('block', 'apply') else None for op, name in net.plan]; out = {}
+    """{part: (first step, step after the last)} of the plan: enc1 … mid … dec1 …; a join belongs to the decoder level
+    it feeds, a save to its encoder level."""
+    label = [name.split('.')[0] if op in ('block', 'apply') else None for op, name in net.plan]
+    out = {}
     for i, (op, name) in enumerate(net.plan):
         l = label[i] or (label[i-1] if op == 'save' else label[i+1]); label[i] = label[i] or l
         if l[:3] in ('enc', 'mid', 'dec'): out[l] = (out.get(l, (i,))[0], i + 1)
     return out
 
 def exchanged(net, donor, x, t, part, maps=None) -> Tensor:
-    "Output of `net` with one part from `donor`. maps: {(place, 'to' | 'from'): function}, places are steps and skip names; without it everything is handed over as it is."
+    """Output of `net` with one part from `donor`. maps: {(place, 'to' | 'from'): function}, places are steps and skip
+    names; without it everything is handed over as it is."""
     a, b = parts(net)[part]; f = lambda place, way, h: maps[place, way](h) if maps else h
     s = net.advance(net.begin(x, t), a); joined = {n for op, n in net.plan[a:b] if op == 'join'}
-    d = donor.advance(State(f(a, 'to', s.h), donor.time(t), {k: f(k, 'to', v) for k, v in s.saved.items() if k in joined}, a), b)
-    return net.advance(State(f(b, 'from', d.h), s.emb, s.saved | {k: f(k, 'from', v) for k, v in d.saved.items() if k not in joined}, b)).h
+    d = donor.advance(State(f(a, 'to', s.h), donor.time(t),
+                            {k: f(k, 'to', v) for k, v in s.saved.items() if k in joined}, a), b)
+    return net.advance(State(f(b, 'from', d.h), s.emb,
+                             s.saved | {k: f(k, 'from', v) for k, v in d.saved.items() if k not in joined}, b)).h
 
 # %% ../nbs/18_transfer.ipynb #16062ba4
 def affine(X, Y, λ=1e-4):
@@ -168,7 +222,9 @@ def affine(X, Y, λ=1e-4):
 def landmarks(net, x, t) -> dict:
     "The stream at every boundary between parts {step: h} and on every skip edge {name: h}."
     s, out = net.begin(x, t), {}
-    for step in sorted({b for ab in parts(net).values() for b in ab}): s = net.advance(s, step); out[step] = s.h
+    for step in sorted({b for ab in parts(net).values() for b in ab}):
+        s = net.advance(s, step)
+        out[step] = s.h
     return out | s.saved
 
 def stitch_maps(net, donor, x, t) -> dict:
@@ -178,42 +234,70 @@ def stitch_maps(net, donor, x, t) -> dict:
 
 # %% ../nbs/18_transfer.ipynb #90d289d3
 def stitch(denoiser, exam: Exam, donors: dict, fit: Tensor) -> pd.DataFrame:
-    "Rows image × timestep × part × donor × how ('direct', 'map', 'removed'): mse, clean, `impact` (Eq. 5). donors {label: hash of a run, or None for an untrained network}; `fit`: training faces for the maps."
+    """Rows image × timestep × part × donor × how ('direct', 'map', 'removed'): mse, clean, `impact` (Eq. 5). donors
+    {label: hash of a run, or None for an untrained network}; `fit`: training faces for the maps."""
     from diffcirc.training import open_run
-    net, dev = denoiser.net, next(denoiser.parameters()).device; out = []; put = lambda **k: out.append(pd.DataFrame(dict(timestep=t_, image=np.arange(len(exam)), **k)))
-    nets = {k: (open_run(home()/'runs'/h).denoiser(dev) if h else untrained(net.cfg, 10_007).to(dev)).net for k, h in donors.items()}
+    net, dev = denoiser.net, next(denoiser.parameters()).device
+    out = []
+    put = lambda **k: out.append(pd.DataFrame(dict(timestep=t_, image=np.arange(len(exam)), **k)))
+    nets = {k: (open_run(home()/'runs'/h).denoiser(dev) if h else untrained(net.cfg, 10_007).to(dev)).net
+            for k, h in donors.items()}
     for t_ in exam.timesteps:
-        x, t, ε = (a.to(dev) for a in (*exam.at(t_), exam.ε)); xf, tf = (a.to(dev) for a in make_exam(fit, (t_,), seed=3).at(t_))
-        mse = lambda o: (denoiser.read(o, x, t) - ε).square().mean((1, 2, 3)).cpu().numpy(); clean = mse(net(x, t)); blocks = [n for op, n in net.plan if op == 'block']
+        x, t, ε = (a.to(dev) for a in (*exam.at(t_), exam.ε))
+        xf, tf = (a.to(dev) for a in make_exam(fit, (t_,), seed=3).at(t_))
+        mse = lambda o: (denoiser.read(o, x, t) - ε).square().mean((1, 2, 3)).cpu().numpy()
+        clean = mse(net(x, t))
+        blocks = [n for op, n in net.plan if op == 'block']
         for k, d in nets.items():
             for how, m in (('direct', None), ('map', stitch_maps(net, d, xf, tf))):
                 for p in parts(net): put(part=p, donor=k, how=how, mse=mse(exchanged(net, d, x, t, p, m)), clean=clean)
-    gone = sweep(denoiser, exam, [tuple(n for n in blocks if n.split('.')[0] == p) for p in parts(net)]); gone['part'] = gone.site.str.split('.').str[0]
-    return pd.concat([*out, gone.assign(donor='none', how='removed').drop(columns=['site', 'impact'])], ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
+    gone = sweep(denoiser, exam, [tuple(n for n in blocks if n.split('.')[0] == p) for p in parts(net)])
+    gone['part'] = gone.site.str.split('.').str[0]
+    return pd.concat([*out, gone.assign(donor='none', how='removed').drop(columns=['site', 'impact'])],
+                     ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
 
+# %% ../nbs/18_transfer.ipynb #4a2265d4
 def stitch_jobs(st) -> list:
     "One job per model: donors that differ in faces (same seed), in seed, in both; and an untrained one."
     from diffcirc.models import DATASETS, Job
-    other, seeds, n = dict(zip(DATASETS, DATASETS[::-1])), st.seeds, min(16, len(st.exam('natural'))); out = []
+    other, seeds, n = dict(zip(DATASETS, DATASETS[::-1])), st.seeds, min(16, len(st.exam('natural')))
+    out = []
     for (d, s), run in st.runs.items():
-        u = seeds[(seeds.index(s) + 1) % len(seeds)]; who = dict(faces=(other[d], s), seed=(d, u), both=(other[d], u))
-        out.append((d, Job(stitch, run, st.exam(d, (300,), n), dict(donors={k: st.runs[m].hash for k, m in who.items()} | {'untrained': None}, fit=st.faces[d][0].images[:48]), d, s)))
+        u = seeds[(seeds.index(s) + 1) % len(seeds)]
+        who = dict(faces=(other[d], s), seed=(d, u), both=(other[d], u))
+        out.append((d, Job(stitch, run, st.exam(d, (300,), n),
+                           dict(donors={k: st.runs[m].hash for k, m in who.items()} | {'untrained': None},
+                                fit=st.faces[d][0].images[:48]), d, s)))
     return out
 
 # %% ../nbs/18_transfer.ipynb #5026ba6a
 def plan(st) -> list:
     "All that this chapter measures and no earlier one plans, for `models.compute`."
     from diffcirc.models import jobs
-    n = min(50, len(st.exam('natural'))); probe = probe_options(st); o = lambda d: probe
-    pairs = cross_jobs(st, answer, n=n) + cross_jobs(st, gram, (300,), n, own=True) + cross_jobs(st, gram, (300,), n, trained=False, own=True) + stitch_jobs(st)
-    return [j for _, j in pairs] + jobs(st, component_impacts, sparse(st), few(st), options=lambda d: dict(noise=1)) + jobs(st, probe_transfer, (300,), 4, options=o) + jobs(st, probe_transfer, (300,), 4, trained=False, options=o)
+    n = min(50, len(st.exam('natural')))
+    probe = probe_options(st)
+    o = lambda d: probe
+    pairs = (cross_jobs(st, answer, n=n) + cross_jobs(st, gram, (300,), n, own=True) + cross_jobs(st, gram, (300,), n,
+                 trained=False, own=True) + stitch_jobs(st))
+    return ([j for _, j in pairs] + jobs(st, component_impacts, sparse(st), few(st), options=lambda d: dict(noise=1))
+            + jobs(st, probe_transfer, (300,), 4, options=o) + jobs(st, probe_transfer, (300,), 4, trained=False,
+                options=o))
 
 # %% ../nbs/18_transfer.ipynb #ee13fb90
 def structure_and_function(per, sim) -> pd.DataFrame:
-    "Rows host × part × donor: `cka` of host and donor behind the part, on the host's faces, and log10 error after the exchange (`loss`). `per`: dataset, seed, part, donor, how, impact; donors as in `stitch_jobs`."
-    blocks_ = list(dict.fromkeys(sim.block)); last = {b.split('.')[0]: b for b in blocks_}; n = int(max(sim.seed_a.max(), sim.seed_b.max())) + 1; other = dict(synthetic='natural', natural='synthetic')
-    look = {(r.faces, r.block, *sorted([(r.dataset_a, r.seed_a), (r.dataset_b, r.seed_b)])): r.cka for r in sim.itertuples()}; rows = []
+    """Rows host × part × donor: `cka` of host and donor behind the part, on the host's faces, and log10 error after the
+    exchange (`loss`). `per`: dataset, seed, part, donor, how, impact; donors as in `stitch_jobs`."""
+    blocks_ = list(dict.fromkeys(sim.block))
+    last = {b.split('.')[0]: b for b in blocks_}
+    n = int(max(sim.seed_a.max(), sim.seed_b.max())) + 1
+    other = dict(synthetic='natural', natural='synthetic')
+    look = {(r.faces, r.block, *sorted([(r.dataset_a, r.seed_a), (r.dataset_b, r.seed_b)])): r.cka
+            for r in sim.itertuples()}
+    rows = []
     for r in per[(per.how == 'map') & per.donor.isin(['faces', 'seed', 'both'])].itertuples():
-        donor = (r.dataset if r.donor == 'seed' else other[r.dataset], r.seed if r.donor == 'faces' else (r.seed + 1) % n)
-        rows.append(dict(dataset=r.dataset, seed=r.seed, part=r.part, donor=r.donor, cka=look[r.dataset, last[r.part], *sorted([(r.dataset, r.seed), donor])], loss=np.log10(max(1 + r.impact, 1e-3))))
+        donor = (r.dataset if r.donor == 'seed' else other[r.dataset], r.seed if r.donor == 'faces'
+                 else (r.seed + 1) % n)
+        rows.append(dict(dataset=r.dataset, seed=r.seed, part=r.part, donor=r.donor,
+                         cka=look[r.dataset, last[r.part], *sorted([(r.dataset, r.seed), donor])],
+                         loss=np.log10(max(1 + r.impact, 1e-3))))
     return pd.DataFrame(rows)

@@ -28,7 +28,8 @@ def by_ablation(edit, denoiser, exam: Exam, names) -> pd.DataFrame:
 
 @torch.no_grad()
 def by_patching(denoiser, exam: Exam, names) -> pd.DataFrame:
-    "Score: how far the output moves when the site's value is taken from a run on another image (interchange; Geiger et al., 2021): squared distance, as a share of that between the two clean outputs."
+    """Score: how far the output moves when the site's value is taken from a run on another image (interchange; Geiger
+    et al., 2021): squared distance, as a share of that between the two clean outputs."""
     net, rows = denoiser.net, []
     for t in exam.timesteps:
         x, tt = exam.at(t); other = x.roll(1, 0)
@@ -52,28 +53,36 @@ def by_norm(denoiser, exam: Exam, names) -> pd.DataFrame:
 def by_specialization(denoiser, exam: Exam, names) -> pd.DataFrame:
     "Score of a head: Eq. 2's specialization."
     if not any(sites(denoiser.net)[n].kind == 'head' for n in names): return _nothing()
-    with torch.no_grad(): return _only(attention_stats(denoiser, exam).groupby(['timestep', 'head']).specialization.mean(), names)
+    with torch.no_grad():
+        return _only(attention_stats(denoiser, exam).groupby(['timestep', 'head']).specialization.mean(), names)
 
 def by_information(denoiser, exam: Exam, names) -> pd.DataFrame:
     "Score of a block, and of a skip edge that feeds one: Eq. 4's information flow efficiency into it, or along it."
     if not any(sites(denoiser.net)[n].kind != 'head' for n in names): return _nothing()
-    f = information_flow(denoiser, exam, METHOD, 0); return _only(f.assign(site=np.where(f.via == 'stream', f.target, f.via)).groupby(['timestep', 'site']).ife.mean(), names)
+    f = information_flow(denoiser, exam, METHOD, 0)
+    return _only(f.assign(site=np.where(f.via == 'stream', f.target, f.via)).groupby(['timestep', 'site']).ife.mean(),
+                 names)
 
 def by_complexity(denoiser, exam: Exam, names) -> pd.DataFrame:
     "Score of a block: Eq. 3's feature complexity of its update."
     if not any(sites(denoiser.net)[n].kind == 'block' for n in names): return _nothing()
     with torch.no_grad(): f = feature_stats(denoiser, exam)
-    return _only(f[f.of == 'update'].assign(score=lambda d: complexity(d)).groupby(['timestep', 'layer']).score.mean(), names)
+    return _only(f[f.of == 'update'].assign(score=lambda d: complexity(d)).groupby(['timestep', 'layer']).score.mean(),
+                 names)
 
-def _only(scores, names): return scores.rename_axis(['timestep', 'site']).rename('score').reset_index().query('site in @names')
+def _only(scores, names):
+    return scores.rename_axis(['timestep', 'site']).rename('score').reset_index().query('site in @names')
 def _nothing(): return pd.DataFrame(columns=['timestep', 'site', 'score'])
 
-INSTRUMENTS = {'zero-ablation': partial(by_ablation, zero), 'mean-ablation': partial(by_ablation, mean), 'resample-ablation': partial(by_ablation, resample(0)), 'patching': by_patching,
-               'attention specialization': by_specialization, 'information flow': by_information, 'feature complexity': by_complexity, 'norm (baseline)': by_norm}
+INSTRUMENTS = {'zero-ablation': partial(by_ablation, zero), 'mean-ablation': partial(by_ablation, mean),
+               'resample-ablation': partial(by_ablation, resample(0)), 'patching': by_patching,
+               'attention specialization': by_specialization, 'information flow': by_information,
+               'feature complexity': by_complexity, 'norm (baseline)': by_norm}
 
 # %% ../nbs/21b_trials.ipynb #4014dd8c
 def precision_at_k(scores, true) -> float:
-    "Share of true sites among the k with the highest scores, k = number of true sites; ties are shared out as by chance."
+    """Share of true sites among the k with the highest scores, k = number of true sites; ties are shared out as by
+    chance."""
     s, true = np.asarray(scores, float), np.asarray(true, bool); k = int(true.sum())
     if not 0 < k < len(true): return math.nan
     cut = np.sort(s)[-k]; above, tied = s > cut, s == cut
@@ -81,52 +90,82 @@ def precision_at_k(scores, true) -> float:
 
 def rounded(scores, digits=6) -> np.ndarray:
     "Scores to six digits of the largest one: what differs by rounding errors is a tie."
-    s = np.asarray(scores, float); top = np.abs(s).max() if len(s) else 0; return np.round(s/top, digits) if top else s
+    s = np.asarray(scores, float)
+    top = np.abs(s).max() if len(s) else 0
+    return np.round(s/top, digits) if top else s
 
 # %% ../nbs/21b_trials.ipynb #56032716
-KINDS = {'closed form': planted.closed_form, 'closed form, learned': planted.learned_gaussian, 'wired': planted.wired, 'copy, one head able': planted.copy_task, 'copy, free': partial(planted.copy_task, free=True), 'interchange-trained': planted.interchanged}
-TRAINED = {'closed form, learned': 1., 'copy, one head able': 1.4, 'copy, free': 1., 'interchange-trained': .75}  # steps, in units of the preset's
+KINDS = {'closed form': planted.closed_form, 'closed form, learned': planted.learned_gaussian, 'wired': planted.wired,
+         'copy, one head able': planted.copy_task, 'copy, free': partial(planted.copy_task, free=True),
+         'interchange-trained': planted.interchanged}
+# steps, in units of the preset's
+TRAINED = {'closed form, learned': 1., 'copy, one head able': 1.4, 'copy, free': 1., 'interchange-trained': .75}
 
 def trial(kind, seed, steps, n, timesteps, noises) -> pd.DataFrame:
-    "Rows noise × timestep × instrument × site: score, true. And one row per check of the planting (instrument 'check') and, for the learned closed form, per band ('band')."
-    torch.set_grad_enabled(True); p = KINDS[kind](seed, **(dict(steps=int(steps*TRAINED[kind])) if kind in TRAINED else {})); rows = []
-    if kind == 'closed form, learned': rows, noises = [pd.DataFrame(planted.band_impacts(p, timesteps)).assign(instrument='band')], 0
+    """Rows noise × timestep × instrument × site: score, true. And one row per check of the planting (instrument
+    'check') and, for the learned closed form, per band ('band')."""
+    torch.set_grad_enabled(True)
+    p = KINDS[kind](seed, **(dict(steps=int(steps*TRAINED[kind])) if kind in TRAINED else {}))
+    rows = []
+    if kind == 'closed form, learned':
+        rows, noises = [pd.DataFrame(planted.band_impacts(p, timesteps)).assign(instrument='band')], 0
     for noise in range(noises):
-        exam = make_exam(p.draw(n, 1000 + noise), timesteps, seed=100 + noise); names = list(p.truth(timesteps[0]))
+        exam = make_exam(p.draw(n, 1000 + noise), timesteps, seed=100 + noise)
+        names = list(p.truth(timesteps[0]))
         for k, f in INSTRUMENTS.items():
             d = f(p.denoiser, exam, names).assign(noise=noise, instrument=k)
-            rows.append(d.assign(true=[float(p.truth(t)[s]) for t, s in zip(d.timestep, d.site)], part=[sites(p.denoiser.net)[s].kind for s in d.site]))
-    checks = [dict(instrument='check', site=k, score=float(v)) for k, v in p.checks.items() if isinstance(v, (int, float))]
-    return pd.concat([*[r for r in rows if len(r)], pd.DataFrame(checks)], ignore_index=True).astype({'score': float}).assign(kind=kind, seed=seed)
+            rows.append(d.assign(true=[float(p.truth(t)[s]) for t, s in zip(d.timestep, d.site)],
+                                 part=[sites(p.denoiser.net)[s].kind for s in d.site]))
+    checks = [dict(instrument='check', site=k, score=float(v)) for k, v in p.checks.items()
+              if isinstance(v, (int, float))]
+    return pd.concat([*[r for r in rows if len(r)], pd.DataFrame(checks)],
+                     ignore_index=True).astype({'score': float}).assign(kind=kind, seed=seed)
 
 # %% ../nbs/21b_trials.ipynb #6941e909
 def trials(p: Preset|None = None) -> list[Computation]:
     "The trials of a preset: all kinds × seeds, smaller at `smoke`."
-    p = p or preset(); small = p.name == 'smoke'; seeds, steps = (2, 20) if small else (5, 400) if p.name == 'cpu' else (10, 1500)
-    same = dict(steps=steps, n=16 if small else 48, timesteps=tuple(p.timesteps), noises=1 if small else 2); code = ('planted', 'trials', 'sites', 'unet', 'diffusion', 'attention', 'features', 'information')
-    return [Computation(trial, dict(kind=k, seed=s, **same), code, dict(kind=k, seed=s, n_images=same['n'], timesteps=list(p.timesteps))) for k in KINDS for s in range(seeds)]
+    p = p or preset()
+    small = p.name == 'smoke'
+    seeds, steps = (2, 20) if small else (5, 400) if p.name == 'cpu' else (10, 1500)
+    same = dict(steps=steps, n=16 if small else 48, timesteps=tuple(p.timesteps), noises=1 if small else 2)
+    code = ('planted', 'trials', 'sites', 'unet', 'diffusion', 'attention', 'features', 'information')
+    return [Computation(trial, dict(kind=k, seed=s, **same), code,
+                        dict(kind=k, seed=s, n_images=same['n'], timesteps=list(p.timesteps))) for k in KINDS
+            for s in range(seeds)]
 
 def plan(st=None) -> list: return trials(None if st is None else st.preset)
 
 # %% ../nbs/21b_trials.ipynb #228d9824
 def results(p: Preset|None = None) -> pd.DataFrame:
     "All trials' tables, one below the other; measured now where they are not in the cache."
-    todo = trials(p); compute(todo); return pd.concat([t.table() for t in todo], ignore_index=True)
+    todo = trials(p)
+    compute(todo)
+    return pd.concat([t.table() for t in todo], ignore_index=True)
 
 def marks(res) -> pd.DataFrame:
-    "One row per instrument × kind × seed × noise × timestep: auc, precision_at_k, number of sites and of true ones; NaN where there was nothing to tell apart."
+    """One row per instrument × kind × seed × noise × timestep: auc, precision_at_k, number of sites and of true ones;
+    NaN where there was nothing to tell apart."""
     rows = []
-    for key, g in res[res.instrument.isin(list(INSTRUMENTS))].groupby(['instrument', 'kind', 'seed', 'noise', 'timestep'], sort=False):
-        s = rounded(g.score); rows.append(dict(zip(('instrument', 'kind', 'seed', 'noise', 'timestep'), key), auc=auc(s, g.true > 0), precision_at_k=precision_at_k(s, g.true > 0), n=len(g), k=int(g.true.sum())))
+    for key, g in res[res.instrument.isin(list(INSTRUMENTS))].groupby(['instrument', 'kind', 'seed', 'noise',
+        'timestep'], sort=False):
+        s = rounded(g.score)
+        rows.append(dict(zip(('instrument', 'kind', 'seed', 'noise', 'timestep'), key), auc=auc(s, g.true > 0),
+                         precision_at_k=precision_at_k(s, g.true > 0), n=len(g), k=int(g.true.sum())))
     return pd.DataFrame(rows).astype({'seed': int, 'noise': int, 'timestep': int})
 
+# %% ../nbs/21b_trials.ipynb #01d67ddd
 def write_csv(path, p: Preset|None = None):
-    "Write the marks as a CSV file: instrument, circuit_kind, seed, noise, timestep, auc, precision_at_k, n_sites, n_true."
-    atomic_write(path, marks(results(p)).dropna(subset='auc').rename(columns=dict(kind='circuit_kind', n='n_sites', k='n_true')).to_csv(index=False))
+    """Write the marks as a CSV file: instrument, circuit_kind, seed, noise, timestep, auc, precision_at_k, n_sites,
+    n_true."""
+    atomic_write(path, marks(results(p)).dropna(subset='auc').rename(columns=dict(kind='circuit_kind', n='n_sites',
+        k='n_true')).to_csv(index=False))
 
 def over_seeds(m, value='auc', by=('instrument', 'kind'), level=.95) -> pd.DataFrame:
-    "Mean over seeds (each averaged over noise and timesteps) with a t interval over seeds, clipped to [0, 1]; n = seeds with a circuit to find."
-    by = list(by); g = m.dropna(subset=value).groupby([*by, 'seed'], sort=False)[value].mean().groupby(by, sort=False).agg(['mean', 'std', 'size']).rename(columns={'size': 'n'}).reset_index()
+    """Mean over seeds (each averaged over noise and timesteps) with a t interval over seeds, clipped to [0, 1]; n =
+    seeds with a circuit to find."""
+    by = list(by)
+    g = m.dropna(subset=value).groupby([*by, 'seed'], sort=False)[value].mean().groupby(by,
+        sort=False).agg(['mean', 'std', 'size']).rename(columns={'size': 'n'}).reset_index()
     half = stats.t.ppf(.5 + level/2, (g.n - 1).clip(lower=1))*g['std']/np.sqrt(g.n)
     return g.assign(lo=(g['mean'] - half).clip(0, 1), hi=(g['mean'] + half).clip(0, 1))
 
@@ -134,18 +173,29 @@ def over_seeds(m, value='auc', by=('instrument', 'kind'), level=.95) -> pd.DataF
 GOOD = .9  # an instrument that is right in nine of ten comparisons
 
 def judged(m) -> pd.DataFrame:
-    "`over_seeds` with `verdict`: 'finds it' (the interval's lower end is at least GOOD), 'better than chance' (above .5), 'misleads' (upper end below .5), else 'fails'."
+    """`over_seeds` with `verdict`: 'finds it' (the interval's lower end is at least GOOD), 'better than chance' (above
+    .5), 'misleads' (upper end below .5), else 'fails'."""
     d = over_seeds(m)
-    word = lambda r: 'not testable' if not np.isfinite(r.lo) else 'finds it' if r.lo >= GOOD else 'better than chance' if r.lo > .5 else 'misleads' if r.hi < .5 else 'fails'
+    word = (lambda r: 'not testable' if not np.isfinite(r.lo) else 'finds it' if r.lo >= GOOD else 'better than chance'
+            if r.lo > .5 else 'misleads' if r.hi < .5 else 'fails')
     return d.assign(verdict=[word(r) for r in d.itertuples()])
 
 def try_out(instrument, kind='wired', seeds=5, n=48, timesteps=(100, 300, 600)) -> float:
-    "Mean AUC of an instrument of your own, (denoiser, exam, names) → rows timestep × site with `score`, on planted circuits that need no training. ValueError when it leaves a site without a score or names one that does not exist."
-    if kind in TRAINED: raise ValueError(f"{kind!r} has to be trained; try_out takes one of {', '.join(k for k in KINDS if k not in TRAINED)}.")
+    """Mean AUC of an instrument of your own, (denoiser, exam, names) → rows timestep × site with `score`, on planted
+    circuits that need no training. ValueError when it leaves a site without a score or names one that does not
+    exist."""
+    if kind in TRAINED:
+        raise ValueError(f"{kind!r} has to be trained; try_out takes one of "
+                         f"{', '.join(k for k in KINDS if k not in TRAINED)}.")
     out = []
     for seed in range(seeds):
-        p = KINDS[kind](seed); names = list(p.truth(timesteps[0])); d = instrument(p.denoiser, make_exam(p.draw(n, 1000), timesteps, seed=100), names); wrong = set(d.site) ^ set(names)
-        if wrong or len(d) != len(names)*len(timesteps): raise ValueError(f"The instrument must give every site of {len(names)} one score per timestep; wrong for {', '.join(sorted(wrong)) or 'some timestep'}.")
+        p = KINDS[kind](seed)
+        names = list(p.truth(timesteps[0]))
+        d = instrument(p.denoiser, make_exam(p.draw(n, 1000), timesteps, seed=100), names)
+        wrong = set(d.site) ^ set(names)
+        if wrong or len(d) != len(names)*len(timesteps):
+            raise ValueError(f"The instrument must give every site of {len(names)} one score per timestep; wrong for "
+                             f"{', '.join(sorted(wrong)) or 'some timestep'}.")
         out += [auc(rounded(g.score), [p.truth(t)[s] for s in g.site]) for t, g in d.groupby('timestep')]
     return float(np.mean(out))
 
@@ -154,8 +204,16 @@ def try_out(instrument, kind='wired', seeds=5, n=48, timesteps=(100, 300, 600)) 
 def _judged(p, where): return judged(marks(results(p)))
 
 def sentence(instrument, p: Preset|None = None) -> str:
-    "One sentence for the chapter that uses the instrument: on which planted circuits it finds the parts, and on which it fails."
-    d = _judged(p or preset(), str(home())); d = d[d.instrument == instrument]; part = lambda v: [f"{r.kind} (AUC {getattr(r, 'mean'):.2f} [{r.lo:.2f}, {r.hi:.2f}])" for r in d[d.verdict.isin(v)].itertuples()]
-    good, some, bad = part(['finds it']), part(['better than chance']), part(['fails', 'misleads']); n = int(d.n.max()) if len(d) else 0
-    text = '; '.join(t for t in (good and 'it finds the parts of ' + ', '.join(good), some and 'it does better than chance on ' + ', '.join(some), bad and '**it fails on** ' + ', '.join(bad)) if t)
-    return f"On planted circuits, whose parts are known ({n} networks of each kind), {instrument}: {text or 'too few networks to tell'}."
+    """One sentence for the chapter that uses the instrument: on which planted circuits it finds the parts, and on which
+    it fails."""
+    d = _judged(p or preset(), str(home()))
+    d = d[d.instrument == instrument]
+    part = lambda v: [f"{r.kind} (AUC {getattr(r, 'mean'):.2f} [{r.lo:.2f}, {r.hi:.2f}])"
+                      for r in d[d.verdict.isin(v)].itertuples()]
+    good, some, bad = part(['finds it']), part(['better than chance']), part(['fails', 'misleads'])
+    n = int(d.n.max()) if len(d) else 0
+    text = '; '.join(t for t in (good and 'it finds the parts of ' + ', '.join(good),
+                                 some and 'it does better than chance on ' + ', '.join(some),
+                                 bad and '**it fails on** ' + ', '.join(bad)) if t)
+    return (f"On planted circuits, whose parts are known ({n} networks of each kind), {instrument}: "
+            f"{text or 'too few networks to tell'}.")

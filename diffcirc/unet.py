@@ -26,7 +26,8 @@ class TimeEmbedding(nn.Module):
     "Timesteps (b,) → (b, width)."
     def __init__(self, width):
         super().__init__()
-        self.width = width; self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.width = width
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
     def forward(self, t):
         freq = torch.exp(torch.arange(self.width//2, device=t.device) * (-math.log(10_000.) / (self.width//2)))
         angle = t.float()[:, None] * freq
@@ -44,7 +45,10 @@ class _FastBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy):
-        x, w, mean, rstd = ctx.saved_tensors; n, c, h, k = x.shape; g = mean.shape[1]; size = h*k*c//g
+        x, w, mean, rstd = ctx.saved_tensors
+        n, c, h, k = x.shape
+        g = mean.shape[1]
+        size = h*k*c//g
         flat = lambda a: a.permute(0, 2, 3, 1).reshape(n, h*k, c)
         spread = lambda a: a.float().repeat_interleave(c//g, 1)  # (n, groups) → (n, c)
         pool = lambda a: a.view(n, g, -1).sum(-1) / size
@@ -56,9 +60,11 @@ class _FastBackward(torch.autograd.Function):
         dx = torch.addcmul(torch.addcmul(k0, D, k1), X, k2)  # r (w dy − A − x̂ B)
         return dx.view(n, h, k, c).permute(0, 3, 1, 2), dw.sum(0).to(w.dtype), db.sum(0).to(w.dtype), None, None
 
+# %% ../nbs/05_unet.ipynb #ff94a81c
 class GroupNorm(nn.GroupNorm):
     "`nn.GroupNorm` over groups of at least 4 channels (at most 32 groups), with a fast backward pass on CPU."
-    def __init__(self, ch): super().__init__(next(g for g in (32, 16, 8, 4, 2, 1) if g == 1 or ch % g == 0 and ch//g >= 4), ch)
+    def __init__(self, ch):
+        super().__init__(next(g for g in (32, 16, 8, 4, 2, 1) if g == 1 or ch % g == 0 and ch//g >= 4), ch)
     def forward(self, x):
         fast = x.device.type == 'cpu' and x.requires_grad and x.is_contiguous(memory_format=torch.channels_last)
         return _FastBackward.apply(x, self.weight, self.bias, self.num_groups, self.eps) if fast else super().forward(x)
@@ -83,10 +89,12 @@ class Residual(nn.Module):
 
 # %% ../nbs/05_unet.ipynb #814b94e7
 class Attention(nn.Module):
-    "Multi-head self-attention on tokens (b, n, width). Points: `q`, `k`, `v`, `z` (b, heads, n, d) and `pattern` (b, heads, n, n)."
+    """Multi-head self-attention on tokens (b, n, width). Points: `q`, `k`, `v`, `z` (b, heads, n, d) and `pattern` (b,
+    heads, n, n)."""
     def __init__(self, width, heads):
         super().__init__()
-        if width % heads: raise ValueError(f'Attention width {width} cannot be divided into {heads} heads; choose a multiple.')
+        if width % heads:
+            raise ValueError(f'Attention width {width} cannot be divided into {heads} heads; choose a multiple.')
         self.heads, self.qkv, self.out = heads, nn.Linear(width, 3*width), nn.Linear(width, width)
         self.q, self.k, self.v, self.z, self.pattern = (Point() for _ in range(5))
 
@@ -107,7 +115,8 @@ def attention_map(q, k) -> Tensor:
 
 # %% ../nbs/05_unet.ipynb #8ef8ee86
 class Transformer(nn.Module):
-    "Feature map (b, c, h, w) → same shape: project in, attention and perceptron as residual updates, project out, add. A learned vector per position tells the positions apart."
+    """Feature map (b, c, h, w) → same shape: project in, attention and perceptron as residual updates, project out,
+    add. A learned vector per position tells the positions apart."""
     def __init__(self, ch, width, heads, tokens=64):
         super().__init__()
         self.place = nn.Parameter(.02*torch.randn(tokens, width))  # what tells one position from another
@@ -148,10 +157,17 @@ class UNetConfig:
 
     def check(self):
         "Raise ValueError when no network can be built."
-        if self.size % 2**(len(self.mults) - 1): raise ValueError(f'Image size {self.size} cannot be halved {len(self.mults) - 1} times; choose a multiple of {2**(len(self.mults) - 1)} or fewer levels.')
-        if self.temb % 2: raise ValueError(f'temb is {self.temb}; the time embedding is sines and cosines in pairs, so choose an even width.')
-        if min(self.heads) < 1: raise ValueError(f'heads is {self.heads}; every transformer layer needs at least one head.')
-        if len(self.heads) != 3: raise ValueError(f'heads is {self.heads}; give three numbers, for the encoder, middle and decoder transformer layers.')
+        if self.size % 2**(len(self.mults) - 1):
+            raise ValueError(f'Image size {self.size} cannot be halved {len(self.mults) - 1} times; choose a multiple '
+                             f'of {2**(len(self.mults) - 1)} or fewer levels.')
+        if self.temb % 2:
+            raise ValueError(f'temb is {self.temb}; the time embedding is sines and cosines in pairs, so choose an '
+                             'even width.')
+        if min(self.heads) < 1:
+            raise ValueError(f'heads is {self.heads}; every transformer layer needs at least one head.')
+        if len(self.heads) != 3:
+            raise ValueError(f'heads is {self.heads}; give three numbers, for the encoder, middle and decoder '
+                             'transformer layers.')
         return self
 
 # %% ../nbs/05_unet.ipynb #fa892fa1
@@ -165,7 +181,8 @@ class State:
 
 # %% ../nbs/05_unet.ipynb #8c62f30f
 class UNet(nn.Module):
-    "x (b, channels, size, size), timesteps t (b,) → (b, channels, size, size). `plan` is the forward pass, step by step."
+    """x (b, channels, size, size), timesteps t (b,) → (b, channels, size, size). `plan` is the forward pass, step by
+    step."""
     def __init__(self, cfg: UNetConfig):
         super().__init__()
         self.cfg, self.plan = cfg.check(), []
@@ -178,14 +195,18 @@ class UNet(nn.Module):
         "Run the plan from step `s.at` up to, not including, step `stop`. `s` itself is left as it was."
         h, saved = s.h, dict(s.saved); stop = len(self.plan) if stop is None else stop
         for op, name in self.plan[s.at:stop]:
-            if op == 'join': h = torch.cat([h, saved[name]], 1); continue
+            if op == 'join':
+                h = torch.cat([h, saved[name]], 1)
+                continue
             m = self.get_submodule(name)
             if op == 'save': saved[name] = m(h)
             else: h = m(h, s.emb) if op == 'block' else m(h)
         return State(h, s.emb, saved, stop)
 
     def forward(self, x, t):
-        if x.shape[1:] != (self.cfg.channels, self.cfg.size, self.cfg.size): raise ValueError(f'The network takes images of {self.cfg.channels}×{self.cfg.size}×{self.cfg.size}, not {"×".join(map(str, x.shape[1:]))}.')
+        if x.shape[1:] != (self.cfg.channels, self.cfg.size, self.cfg.size):
+            raise ValueError(f'The network takes images of {self.cfg.channels}×{self.cfg.size}×{self.cfg.size}, not '
+                             f'{"×".join(map(str, x.shape[1:]))}.')
         return self.advance(self.begin(x, t)).h
 
 # %% ../nbs/05_unet.ipynb #6e196178
@@ -200,7 +221,8 @@ def _step(net, op, name, module):
 
 def _level(net, name, c_in, c_out, heads=None):
     "The residual blocks of one level and, where `heads` is given, its transformer layer."
-    for i in range(net.cfg.n_res): _step(net, 'block', f'{name}.res{i}', Residual(c_in if i == 0 else c_out, c_out, net.cfg.temb))
+    for i in range(net.cfg.n_res):
+        _step(net, 'block', f'{name}.res{i}', Residual(c_in if i == 0 else c_out, c_out, net.cfg.temb))
     if heads: _step(net, 'block', f'{name}.attn', Transformer(c_out, net.cfg.width, heads, net.cfg.tokens))
 
 def _middle(net, ch):
@@ -212,7 +234,9 @@ def _middle(net, ch):
 # %% ../nbs/05_unet.ipynb #eb1b4094
 def _lay_out(net, cfg):
     "Build every module in the order in which it runs."
-    chs = [cfg.base*m for m in cfg.mults]; L = len(chs); c = chs[0]
+    chs = [cfg.base*m for m in cfg.mults]
+    L = len(chs)
+    c = chs[0]
     _step(net, 'apply', 'stem', nn.Conv2d(cfg.channels, c, 3, padding=1))
     for l, ch in enumerate(chs, 1):
         _level(net, f'enc{l}', c, ch, cfg.heads[0] if l == L else None); c = ch
@@ -222,7 +246,8 @@ def _lay_out(net, cfg):
     for l, ch in enumerate(chs[::-1], 1):
         net.plan.append(('join', f'skip{L + 1 - l}'))
         _level(net, f'dec{l}', c + ch, ch, cfg.heads[2] if l == 1 else None); c = ch
-        if l < L: _step(net, 'apply', f'dec{l}.up', nn.Sequential(nn.Conv2d(c, c, 3, padding=1), nn.Upsample(scale_factor=2)))
+        if l < L:
+            _step(net, 'apply', f'dec{l}.up', nn.Sequential(nn.Conv2d(c, c, 3, padding=1), nn.Upsample(scale_factor=2)))
     _step(net, 'apply', 'head', nn.Sequential(GroupNorm(c), nn.SiLU(), nn.Conv2d(c, cfg.channels, 3, padding=1)))
 
 # %% ../nbs/05_unet.ipynb #709b12fc
@@ -270,7 +295,8 @@ def meta_unet(cfg: UNetConfig) -> UNet:
 def summary(net) -> pd.DataFrame:
     "One row per step of the plan: step, module, group, output shape (c, h, w) and parameters."
     meta, cfg = meta_unet(net.cfg), net.cfg
-    s = meta.begin(torch.empty(1, cfg.channels, cfg.size, cfg.size, device='meta'), torch.empty(1, device='meta')); rows = []
+    s = meta.begin(torch.empty(1, cfg.channels, cfg.size, cfg.size, device='meta'), torch.empty(1, device='meta'))
+    rows = []
     for i, (op, name) in enumerate(meta.plan, 1):
         s = meta.advance(s, i)
         n = n_params(meta.get_submodule(name)) if op in ('apply', 'block') else 0

@@ -16,17 +16,29 @@ from .style import Html, COLOR, HEAD_COLORS, INK, PAPER, THEME, hash_text, in_bo
 # %% ../nbs/11_viewer.ipynb #0525dc76
 def _check_shapes(label, f):
     "Shapes of one dataset's frames; returns (T, heads, positions)."
-    if missing := {'timesteps', 'images', 'clean', 'maps', 'heads', 'entropy'} - set(f): raise ValueError(f'Frames {label!r} lack {", ".join(sorted(missing))}.')
+    if missing := {'timesteps', 'images', 'clean', 'maps', 'heads', 'entropy'} - set(f):
+        raise ValueError(f'Frames {label!r} lack {", ".join(sorted(missing))}.')
     T, H, n = len(f['timesteps']), len(f['heads']), np.shape(f['maps'])[-1] if np.ndim(f['maps']) else 0
-    if not T or any(a <= b for a, b in zip(f['timesteps'], f['timesteps'][1:])): raise ValueError(f'The timesteps of frames {label!r} must decrease, from noise to image; they are {list(f["timesteps"])[:6]}.')
-    if not 1 <= n == math.isqrt(n)**2 or n % 2: raise ValueError(f'The maps of frames {label!r} have {n} positions; give an even square number such as 64 (8×8).')
+    if not T or any(a <= b for a, b in zip(f['timesteps'], f['timesteps'][1:])):
+        raise ValueError(f'The timesteps of frames {label!r} must decrease, from noise to image; they are '
+                         f'{list(f["timesteps"])[:6]}.')
+    if not 1 <= n == math.isqrt(n)**2 or n % 2:
+        raise ValueError(f'The maps of frames {label!r} have {n} positions; give an even square number such as 64 '
+                         '(8×8).')
     for key, want in dict(maps=(T, H, n, n), entropy=(T, H)).items():
-        if np.shape(f[key]) != want: raise ValueError(f'{key} of frames {label!r} has shape {np.shape(f[key])}; {T} timesteps, {H} heads and {n} positions need {want}.')
+        if np.shape(f[key]) != want:
+            raise ValueError(f'{key} of frames {label!r} has shape {np.shape(f[key])}; {T} timesteps, {H} heads and '
+                             f'{n} positions need {want}.')
     for key in ('images', 'clean'):
         a = f[key]
-        if np.ndim(a) != 4 or a.shape[0] != T or a.shape[3] != 3 or a.dtype != np.uint8: raise ValueError(f'{key} of frames {label!r} is {getattr(a, "dtype", type(a).__name__)} {np.shape(a)}; give uint8 ({T}, h, w, 3).')
-        if a.shape != f['images'].shape: raise ValueError(f'clean of frames {label!r} has shape {a.shape}, images has {f["images"].shape}; give the same size.')
+        if np.ndim(a) != 4 or a.shape[0] != T or a.shape[3] != 3 or a.dtype != np.uint8:
+            raise ValueError(f'{key} of frames {label!r} is {getattr(a, "dtype", type(a).__name__)} {np.shape(a)}; '
+                             f'give uint8 ({T}, h, w, 3).')
+        if a.shape != f['images'].shape:
+            raise ValueError(f'clean of frames {label!r} has shape {a.shape}, images has {f["images"].shape}; give '
+                             'the same size.')
 
+# %% ../nbs/11_viewer.ipynb #70e2f389
 def check_frames(frames):
     "Raise ValueError, in one sentence, when the viewer cannot show `frames`."
     if not frames: raise ValueError('There are no frames to show; give {dataset: frames}.')
@@ -34,15 +46,23 @@ def check_frames(frames):
     for label, f in frames.items():
         _check_shapes(label, f)
         for key in ('timesteps', 'heads'):
-            if list(f[key]) != list(f0[key]): raise ValueError(f'The {key} of frames {label!r} differ from those of {first!r}; one slider and one set of heads serve all datasets.')
-        if f['maps'].shape != f0['maps'].shape: raise ValueError(f'Frames {label!r} have {f["maps"].shape[-1]} positions, {first!r} has {f0["maps"].shape[-1]}; give the same number.')
+            if list(f[key]) != list(f0[key]):
+                raise ValueError(f'The {key} of frames {label!r} differ from those of {first!r}; one slider and one '
+                                 'set of heads serve all datasets.')
+        if f['maps'].shape != f0['maps'].shape:
+            raise ValueError(f'Frames {label!r} have {f["maps"].shape[-1]} positions, {first!r} has '
+                             f'{f0["maps"].shape[-1]}; give the same number.')
         m = np.asarray(f['maps'], np.float64)
-        if not (np.isfinite(m).all() and m.min() >= 0 and np.abs(m.sum(-1) - 1).max() < 1e-2): raise ValueError(f'The rows of the maps of frames {label!r} must be shares that sum to 1; the sums lie between {m.sum(-1).min():.3g} and {m.sum(-1).max():.3g}.')
-        if not np.isfinite(f['entropy']).all(): raise ValueError(f'The entropy of frames {label!r} holds values that are not finite.')
+        if not (np.isfinite(m).all() and m.min() >= 0 and np.abs(m.sum(-1) - 1).max() < 1e-2):
+            raise ValueError(f'The rows of the maps of frames {label!r} must be shares that sum to 1; the sums lie '
+                             f'between {m.sum(-1).min():.3g} and {m.sum(-1).max():.3g}.')
+        if not np.isfinite(f['entropy']).all():
+            raise ValueError(f'The entropy of frames {label!r} holds values that are not finite.')
 
 # %% ../nbs/11_viewer.ipynb #ae020c5e
 def pack(maps) -> tuple[np.ndarray, np.ndarray]:
-    "Attention rows (…, n) → 4-bit codes of √(share / largest share of its row), two per byte (…, n/2), and the largest shares as uint16 (…,)."
+    """Attention rows (…, n) → 4-bit codes of √(share / largest share of its row), two per byte (…, n/2), and the
+    largest shares as uint16 (…,)."""
     top = np.maximum(np.ceil(maps.max(-1)*65535), 1).clip(max=65535).astype(np.uint16)
     code = np.rint(15*np.sqrt(maps / (top[..., None]/65535))).clip(0, 15).astype(np.uint8)
     return code[..., 0::2] << 4 | code[..., 1::2], top
@@ -57,7 +77,8 @@ def _b64(a) -> str: return base64.b64encode(a if isinstance(a, bytes) else np.as
 
 def _strip(images) -> str:
     "Images (T, h, w, 3) below each other as a JPEG data URL."
-    buf = io.BytesIO(); Image.fromarray(np.concatenate(list(images))).save(buf, 'JPEG', quality=88, subsampling=0, optimize=True)
+    buf = io.BytesIO()
+    Image.fromarray(np.concatenate(list(images))).save(buf, 'JPEG', quality=88, subsampling=0, optimize=True)
     return 'data:image/jpeg;base64,' + _b64(buf.getvalue())
 
 def received(maps) -> np.ndarray:
@@ -66,8 +87,10 @@ def received(maps) -> np.ndarray:
 
 def _thin(f, keep):
     "At most `keep` timesteps, evenly spread, first and last included."
-    T = len(f['timesteps']); i = np.unique(np.linspace(0, T - 1, min(T, keep)).round().astype(int))
-    return {k: [f[k][j] for j in i] if k == 'timesteps' else v if k == 'heads' else np.asarray(v)[i] for k, v in f.items()}
+    T = len(f['timesteps'])
+    i = np.unique(np.linspace(0, T - 1, min(T, keep)).round().astype(int))
+    return {k: [f[k][j] for j in i] if k == 'timesteps' else v if k == 'heads' else np.asarray(v)[i]
+            for k, v in f.items()}
 
 # %% ../nbs/11_viewer.ipynb #aefd1435
 def _color(label) -> str:
@@ -77,17 +100,25 @@ def _color(label) -> str:
 
 def _one(label, f) -> dict:
     r = received(f['maps']); top = r.max(-1)
-    return dict(label=str(label), color=_color(str(label)), size=list(f['images'].shape[1:3]), images=_strip(f['images']), clean=_strip(f['clean']),
-                received=_b64(np.rint(r / top[..., None]*255).astype(np.uint8)), receivedMax=top.round(5).tolist(), entropy=np.round(f['entropy'], 3).tolist())
+    return dict(label=str(label), color=_color(str(label)), size=list(f['images'].shape[1:3]),
+                images=_strip(f['images']), clean=_strip(f['clean']),
+                received=_b64(np.rint(r / top[..., None]*255).astype(np.uint8)), receivedMax=top.round(5).tolist(),
+                entropy=np.round(f['entropy'], 3).tolist())
 
+# %% ../nbs/11_viewer.ipynb #0016eb3e
 def payload(frames, cmap='viridis') -> dict:
     "What the page carries: names, colours, strips of images, received attention (8 bits), maps (4 bits, deflated)."
-    f0 = next(iter(frames.values())); n = f0['maps'].shape[-1]; stack = np.stack([f['maps'] for f in frames.values()]); code, top = pack(stack)
-    squeeze = zlib.compressobj(9, wbits=-15); octave = lambda x: int(max(2, math.ceil(math.log2(x*n) - .1)))
+    f0 = next(iter(frames.values()))
+    n = f0['maps'].shape[-1]
+    stack = np.stack([f['maps'] for f in frames.values()])
+    code, top = pack(stack)
+    squeeze = zlib.compressobj(9, wbits=-15)
+    octave = lambda x: int(max(2, math.ceil(math.log2(x*n) - .1)))
     lut = (mpl.colormaps[cmap](np.arange(256))[:, :3]*255).round().astype(np.uint8)
     return dict(n=n, timesteps=[int(t) for t in f0['timesteps']], heads=[str(h) for h in f0['heads']],
                 colors=[HEAD_COLORS[i % len(HEAD_COLORS)] for i in range(len(f0['heads']))], lut=_b64(lut),
-                highReceived=octave(np.quantile(received(stack), .995)), highQuery=octave(np.quantile(stack.max(-1), .9)), sets=[_one(k, f) for k, f in frames.items()],
+                highReceived=octave(np.quantile(received(stack), .995)),
+                highQuery=octave(np.quantile(stack.max(-1), .9)), sets=[_one(k, f) for k, f in frames.items()],
                 maps=_b64(squeeze.compress(code.tobytes() + top.astype('<u2').tobytes()) + squeeze.flush()))
 
 def json_in_html(x) -> str:
@@ -96,43 +127,65 @@ def json_in_html(x) -> str:
 
 # %% ../nbs/11_viewer.ipynb #3550aea6
 def _mosaic(maps, high, cmap='viridis', per=4, zoom=6):
-    "Received attention of all heads, (H, n, n) → RGBA picture, `per` heads a row, each under a bar in its colour. Log scale from 1/4 to 2**high times an even share."
-    H, n = maps.shape[:2]; s = math.isqrt(n)*zoom; bar, gap = 5, 6; rows = math.ceil(H/per)
+    """Received attention of all heads, (H, n, n) → RGBA picture, `per` heads a row, each under a bar in its colour. Log
+    scale from 1/4 to 2**high times an even share."""
+    H, n = maps.shape[:2]
+    s = math.isqrt(n)*zoom
+    bar, gap = 5, 6
+    rows = math.ceil(H/per)
     out = np.zeros((rows*(s + bar + gap) - gap, min(H, per)*(s + gap) - gap, 4), np.uint8)
     for h, r in enumerate(received(maps)):
-        y, x = h//per*(s + bar + gap), h % per*(s + gap); v = (np.log2(np.maximum(r*n, 1e-9)) + 2) / (high + 2)
+        y, x = h//per*(s + bar + gap), h % per*(s + gap)
+        v = (np.log2(np.maximum(r*n, 1e-9)) + 2) / (high + 2)
         out[y:y+bar, x:x+s] = np.array(mpl.colors.to_rgba(HEAD_COLORS[h % len(HEAD_COLORS)]))*255
-        out[y+bar:y+bar+s, x:x+s] = np.kron(mpl.colormaps[cmap](v.clip(0, 1), bytes=True).reshape(math.isqrt(n), -1, 4), np.ones((zoom, zoom, 1), np.uint8))
+        out[y+bar:y+bar+s, x:x+s] = np.kron(mpl.colormaps[cmap](v.clip(0, 1), bytes=True).reshape(math.isqrt(n), -1, 4),
+                                            np.ones((zoom, zoom, 1), np.uint8))
     return out
 
+# %% ../nbs/11_viewer.ipynb #95c6904a
 def small_multiples(frames,
                     timesteps=5,  # how many columns, or the timesteps themselves
                     cmap='viridis', width=7.5):
     "Figure after the paper's Figure 9. Per dataset one row of noisy images and one of attention patterns, all heads."
-    check_frames(frames); f0 = next(iter(frames.values())); have = [int(t) for t in f0['timesteps']]
+    check_frames(frames)
+    f0 = next(iter(frames.values()))
+    have = [int(t) for t in f0['timesteps']]
     ts = _thin(f0, timesteps)['timesteps'] if isinstance(timesteps, int) else [int(t) for t in timesteps]
-    if lost := [t for t in ts if t not in have]: raise ValueError(f'There are no frames at t = {lost[0]}; the timesteps are {have}.')
-    n = f0['maps'].shape[-1]; high = max(2, math.ceil(math.log2(max(np.quantile(received(f['maps']), .995) for f in frames.values())*n) - .1))
+    if lost := [t for t in ts if t not in have]:
+        raise ValueError(f'There are no frames at t = {lost[0]}; the timesteps are {have}.')
+    n = f0['maps'].shape[-1]
+    high = max(2, math.ceil(math.log2(max(np.quantile(received(f['maps']), .995) for f in frames.values())*n) - .1))
     pics = {(2*k + j, c): f['images'][have.index(t)] if j == 0 else _mosaic(f['maps'][have.index(t)], high, cmap)
             for k, f in enumerate(frames.values()) for c, t in enumerate(ts) for j in (0, 1)}
     return _lay(frames, ts, pics, width)
 
 # %% ../nbs/11_viewer.ipynb #71729c10
 def _lay(frames, ts, pics, width):
-    "Place pictures {(row, column): array} in a grid with timesteps above, dataset names at the left and the heads below."
-    ratio = [pics[r, 0].shape[0]/pics[r, 0].shape[1]*(.7 if r % 2 == 0 else 1) for r in range(2*len(frames))]; cell = (width - .9)/len(ts)
-    fig, axs = plt.subplots(len(ratio), len(ts), figsize=(width, sum(ratio)*cell*.97 + .75), squeeze=False, gridspec_kw=dict(height_ratios=ratio))
+    """Place pictures {(row, column): array} in a grid with timesteps above, dataset names at the left and the heads
+    below."""
+    ratio = [pics[r, 0].shape[0]/pics[r, 0].shape[1]*(.7 if r % 2 == 0 else 1) for r in range(2*len(frames))]
+    cell = (width - .9)/len(ts)
+    fig, axs = plt.subplots(len(ratio), len(ts), figsize=(width, sum(ratio)*cell*.97 + .75), squeeze=False,
+                            gridspec_kw=dict(height_ratios=ratio))
     for (r, c), pic in pics.items():
-        ax = axs[r, c]; ax.imshow(pic, interpolation='none'); ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
+        ax = axs[r, c]
+        ax.imshow(pic, interpolation='none')
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
         if r == 0: ax.set_title(f't = {ts[c]}', loc='center', fontweight='normal')
     for k, label in enumerate(frames):
         key = next((w for w in ('synthetic', 'natural', 'untrained') if w in str(label).lower()), 'paper')
         for r, text in ((2*k, str(label).replace(' ', '\n', 1)), (2*k + 1, 'attention')):
-            axs[r, 0].set_ylabel(text.replace('$', r'\$'), rotation=0, ha='right', va='center', color=COLOR[key] if r % 2 == 0 else INK, labelpad=6, fontweight='bold' if r % 2 == 0 else 'normal')
-    heads = next(iter(frames.values()))['heads']; fig.get_layout_engine().set(rect=(0, .05, 1, .95))
+            axs[r, 0].set_ylabel(text.replace('$', r'\$'), rotation=0, ha='right', va='center',
+                                 color=COLOR[key] if r % 2 == 0 else INK, labelpad=6, fontweight='bold' if r % 2 == 0
+                                 else 'normal')
+    heads = next(iter(frames.values()))['heads']
+    fig.get_layout_engine().set(rect=(0, .05, 1, .95))
     for i, h in enumerate(heads):
-        fig.text(.13 + .87*(i + .5)/len(heads), .008, str(h).replace('$', r'\$'), ha='center', va='bottom', fontsize=6.8)
-        fig.add_artist(plt.Rectangle((.13 + .87*(i + .2)/len(heads), .036), .87*.6/len(heads), .006, transform=fig.transFigure, color=HEAD_COLORS[i % len(HEAD_COLORS)]))
+        fig.text(.13 + .87*(i + .5)/len(heads), .008, str(h).replace('$', r'\$'), ha='center', va='bottom',
+                 fontsize=6.8)
+        fig.add_artist(plt.Rectangle((.13 + .87*(i + .2)/len(heads), .036), .87*.6/len(heads), .006,
+                                     transform=fig.transFigure, color=HEAD_COLORS[i % len(HEAD_COLORS)]))
     return fig
 
 # %% ../nbs/11_viewer.ipynb #7b4676bd
@@ -140,7 +193,8 @@ class Interactive(Html):
     "Html that holds controls: a group for screen readers, not one picture."
     def _repr_html_(self):
         paper = '' if in_book() else f' style="background:{PAPER};padding:8px"'
-        return f'<div class="dc-fig" role="group" aria-label="{html.escape(self.alt, quote=True)}"{paper}>{self.body}</div>'
+        return ('<div class="dc-fig" role="group" '
+                f'aria-label="{html.escape(self.alt, quote=True)}"{paper}>{self.body}</div>')
 
 def _asset(name): return (files('diffcirc')/name).read_text(encoding='utf-8')
 
@@ -148,17 +202,25 @@ def _still(frames, cmap) -> str:
     "The static figure as SVG text, without the metadata that matplotlib adds."
     return re.sub(r'<metadata>.*?</metadata>', '', show(small_multiples(frames, 5, cmap)).body, flags=re.S)
 
+# %% ../nbs/11_viewer.ipynb #5a009702
 def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, maps, heads, entropy)}, see `check_frames`
                      keep=13,     # at most so many timesteps go into the page
                      max_kb=500,  # fewer timesteps where the figure would be larger than this
                      cmap='viridis', alt='Attention of each head over timesteps, both datasets') -> Interactive:
-    "The interactive figure: a slider over timesteps, a tile per head, attention of a position on pointing at it. Self-contained HTML."
-    check_frames(frames); body, k = _body(frames, keep, cmap), min(keep, len(next(iter(frames.values()))['timesteps']))
-    while len(body) > 1000*max_kb and k > 3: k -= 1; body = _body(frames, k, cmap)
+    """The interactive figure: a slider over timesteps, a tile per head, attention of a position on pointing at it.
+    Self-contained HTML."""
+    check_frames(frames)
+    body, k = _body(frames, keep, cmap), min(keep, len(next(iter(frames.values()))['timesteps']))
+    while len(body) > 1000*max_kb and k > 3:
+        k -= 1
+        body = _body(frames, k, cmap)
     return Interactive(body, alt)
 
 def _body(frames, keep, cmap):
     frames = {k: _thin(f, keep) for k, f in frames.items()}
     data = json_in_html(payload(frames, cmap)); uid = f'v{hash_text(data):08x}'
-    return (f'<div class="dcv tex2jax_ignore mathjax_ignore" data-dcv="{uid}"><style>{_asset("viewer.css")}</style><div class="dcv-static">{_still(frames, cmap)}</div>'
-            f'<script type="application/json" class="dcv-data">{data}</script><script>{_asset("viewer.js").rstrip()}("{uid}");</script></div>')
+    return ('<div class="dcv tex2jax_ignore mathjax_ignore" '
+            f'data-dcv="{uid}"><style>{_asset("viewer.css")}</style><div '
+            f'class="dcv-static">{_still(frames, cmap)}</div>'
+            '<script type="application/json" '
+            f'class="dcv-data">{data}</script><script>{_asset("viewer.js").rstrip()}("{uid}");</script></div>')

@@ -7,22 +7,35 @@ ROOT = Path(__file__).parent.parent
 pytest.importorskip('jupyter_book')
 
 def build(folder, cells, strict=True):
-    v4 = nbformat.v4; cells = [v4.new_markdown_cell(c[3:]) if c.startswith('md:') else v4.new_code_cell(c) for c in cells]
-    nb = v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')))
-    (folder/'page.ipynb').write_text(nbformat.writes(nb)); (folder/'_toc.yml').write_text('format: jb-book\nroot: page\n')
-    cfg = yaml.safe_load((ROOT/'_config.yml').read_text()); cfg.pop('logo'); cfg['execute']['cache'] = str(folder/'cache')
-    (folder/'_config.yml').write_text(yaml.safe_dump(cfg, allow_unicode=True)); shutil.copytree(ROOT/'_static', folder/'_static', dirs_exist_ok=True); shutil.copy(ROOT/'references.bib', folder)
+    v4 = nbformat.v4
+    cells = [v4.new_markdown_cell(c[3:]) if c.startswith('md:') else v4.new_code_cell(c) for c in cells]
+    nb = v4.new_notebook(cells=cells,
+                         metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')))
+    (folder/'page.ipynb').write_text(nbformat.writes(nb))
+    (folder/'_toc.yml').write_text('format: jb-book\nroot: page\n')
+    cfg = yaml.safe_load((ROOT/'_config.yml').read_text())
+    cfg.pop('logo')
+    cfg['execute']['cache'] = str(folder/'cache')
+    (folder/'_config.yml').write_text(yaml.safe_dump(cfg, allow_unicode=True))
+    shutil.copytree(ROOT/'_static', folder/'_static', dirs_exist_ok=True)
+    shutil.copy(ROOT/'references.bib', folder)
     flags = ['-W', '-n', '--keep-going'] if strict else []
-    r = subprocess.run([Path(sys.executable).parent/'jupyter-book', 'build', str(folder), *flags], capture_output=True, text=True, timeout=300)
+    r = subprocess.run([Path(sys.executable).parent/'jupyter-book', 'build', str(folder), *flags], capture_output=True,
+                       text=True, timeout=300)
     page = folder/'_build'/'html'/'page.html'
     return r, page.read_text() if page.exists() else ''
 
-GOOD = ['md:# Title\n\nSee {numref}`paper-table-9` and {numref}`fig-a`, {eq}`eq-x`.\n\n```{math}\n:label: eq-x\nx=1\n```',
-    '#| default_exp page', '#| export\ndef exported(): return 1', "#| hide\nHIDDEN = 'hidden-source'", "#| eval: false\nraise RuntimeError('must not run')",
+GOOD = ['md:# Title\n\nSee {numref}`paper-table-9` and {numref}`fig-a`, {eq}`eq-x`.\n\n```{math}\n:label: '
+        'eq-x\nx=1\n```',
+    '#| default_exp page', '#| export\ndef exported(): return 1', "#| hide\nHIDDEN = 'hidden-source'",
+    "#| eval: false\nraise RuntimeError('must not run')",
     "#| gpu\nraise RuntimeError('no GPU here')", 'import nbdev\nnbdev.nbdev_export()',
-    "#| echo: false\nimport pandas as pd\nfrom diffcirc.style import Table, Prose, show, use_style\nTable(pd.DataFrame({'a': [1.5], 'b': ['<script>alert(1)</script>']}), label='paper-table-9', caption='Recomputed.')",
+    "#| echo: false\nimport pandas as pd\nfrom diffcirc.style import Table, Prose, show, "
+    "use_style\nTable(pd.DataFrame({'a': [1.5], 'b': ['<script>alert(1)</script>']}), label='paper-table-9', "
+    "caption='Recomputed.')",
     "#| echo: false\nProse(f'The answer is **{6*7}**.')",
-    "#| echo: false\n#| label: fig-a\n#| fig-cap: A line: straight.\nimport matplotlib.pyplot as plt\nuse_style(); fig, ax = plt.subplots(figsize=(2, 1)); ax.plot([0, 1]); show(fig, alt='line')"]
+    "#| echo: false\n#| label: fig-a\n#| fig-cap: A line: straight.\nimport matplotlib.pyplot as plt\nuse_style(); "
+    "fig, ax = plt.subplots(figsize=(2, 1)); ax.plot([0, 1]); show(fig, alt='line')"]
 
 @pytest.fixture(scope='module')
 def good(tmp_path_factory): return build(tmp_path_factory.mktemp('book'), GOOD)
@@ -44,7 +57,9 @@ def test_text_from_data_is_escaped(good): assert '<script>alert(1)' not in good[
 def test_theme_style_sheet_is_written(good):
     assert 'diffcirc-theme.css' in good[1]
 
-@pytest.mark.parametrize('cell', ['md:See {numref}`no-such-figure`.', 'md:{cite:t}`nobody1900`', "raise ValueError('broken cell')"])
+@pytest.mark.parametrize('cell',
+                         ['md:See {numref}`no-such-figure`.', 'md:{cite:t}`nobody1900`',
+                          "raise ValueError('broken cell')"])
 def test_a_broken_page_fails_the_build(tmp_path, cell):
     r, _ = build(tmp_path, ['md:# Title', '1 + 1', cell])
     assert r.returncode != 0

@@ -13,7 +13,8 @@ CFG = UNetConfig(32, 1, 16, (1, 2, 2), 1, 0, 16, 32)
 def tables(seed=0):
     rng = np.random.default_rng(seed); names = list(sites(meta_unet(CFG)))
     def one():
-        d = pd.DataFrame([dict(timestep=t, site=n) for t in (100, 300, 900) for n in names]); m = 10**rng.uniform(-5, 1, len(d))*rng.choice([1, 1, 1, -.1], len(d))
+        d = pd.DataFrame([dict(timestep=t, site=n) for t in (100, 300, 900) for n in names])
+        m = 10**rng.uniform(-5, 1, len(d))*rng.choice([1, 1, 1, -.1], len(d))
         return d.assign(mean=m, lo=m - .01, hi=m + .01)
     return {'synthetic faces': one(), 'natural faces': one()}
 
@@ -26,12 +27,16 @@ def painted(body):
     out = []
     for svg in re.findall(r'<svg xmlns.*?</svg>', body, re.S):
         places = re.findall(r'<g data-site="([^"]+)">(.*?)</g>(?=<g data-site|</svg>|<defs)', svg, re.S)
-        out.append({n: (re.search(r'fill:(#\w{6})', g)[1], [html.unescape(x) for x in re.findall(r'<text[^>]*>([^<]*)', g)]) for n, g in places if 'fill:#' in g})
+        out.append({n: (re.search(r'fill:(#\w{6})', g)[1],
+                        [html.unescape(x) for x in re.findall(r'<text[^>]*>([^<]*)', g)]) for n, g in places
+                    if 'fill:#' in g})
     return out
 
 def test_the_page_is_whole_without_javascript():
-    body = build(); assert 't = 300' in body and 'http' not in body.replace('http://www.w3.org/2000/svg', '')
-    still = painted(body); assert len(still) == 2 and set(still[0]) == set(sites(meta_unet(CFG))) == set(still[1])
+    body = build()
+    assert 't = 300' in body and 'http' not in body.replace('http://www.w3.org/2000/svg', '')
+    still = painted(body)
+    assert len(still) == 2 and set(still[0]) == set(sites(meta_unet(CFG))) == set(still[1])
 
 DRIVE = """<script>
 const log = []; window.addEventListener('error', e => log.push(e.message)); document.addEventListener('securitypolicyviolation', e => log.push('request ' + e.blockedURI));
@@ -52,10 +57,15 @@ window.addEventListener('load', () => setTimeout(() => {
 @pytest.mark.parametrize('width', (900, 500))
 def test_the_slider_paints_what_the_drawing_shows(tmp_path, width):
     policy = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
-    (tmp_path/'page.html').write_text(f'<!doctype html><html><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><style>{css()}</style></head><body>{build()}{DRIVE}</body></html>')
-    dom = subprocess.run([CHROMIUM, *FLAGS, f'--window-size={width},900', f'--user-data-dir={tmp_path/"profile"}', '--virtual-time-budget=5000', '--dump-dom', (tmp_path/'page.html').as_uri()], capture_output=True, text=True, timeout=120).stdout
+    (tmp_path/'page.html').write_text('<!doctype html><html><head><meta charset="utf-8"><meta '
+                                      'http-equiv="Content-Security-Policy" '
+                                      f'content="{policy}"><style>{css()}</style></head><body>{build()}{DRIVE}</body></html>')
+    dom = subprocess.run([CHROMIUM, *FLAGS, f'--window-size={width},900', f'--user-data-dir={tmp_path/"profile"}',
+                          '--virtual-time-budget=5000', '--dump-dom', (tmp_path/'page.html').as_uri()],
+                         capture_output=True, text=True, timeout=120).stdout
     r = json.loads(html.unescape(re.search(r'data-result="(.*?)"', dom, re.S)[1]))
-    assert not r['log'] and r['start'] == 't = 300' and r['clock'] == 't = 100' and r['key'] == 't = 300' and r['on'] == 2 and r['lines'] == 2 and r['wide'] <= 0
+    assert (not r['log'] and r['start'] == 't = 300' and r['clock'] == 't = 100' and r['key'] == 't = 300'
+            and r['on'] == 2 and r['lines'] == 2 and r['wide'] <= 0)
     assert 'mid.attn.h1 removed at t = 100' in r['say'] and 'natural faces' in r['say']
     rgb = lambda c: f'rgb({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)})'
     for shown, at in ((r['at0'], 900), (r['at2'], 100)):

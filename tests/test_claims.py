@@ -13,9 +13,12 @@ FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --d
 
 def sample():
     words = ('reproduced', 'not reproduced', 'not testable')
-    return pd.DataFrame([dict(c, chapter='models', ours='1.0 [0.9, 1.1]', lo=.9, hi=1.1, n_models=12, verdict=words[i % 3], cell='tbl-x', source='nbs/09_models.html#tbl-x') for i, c in enumerate(claims().values())]).reindex(columns=COLUMNS)
+    return pd.DataFrame([dict(c, chapter='models', ours='1.0 [0.9, 1.1]', lo=.9, hi=1.1, n_models=12,
+                              verdict=words[i % 3], cell='tbl-x', source='nbs/09_models.html#tbl-x')
+                         for i, c in enumerate(claims().values())]).reindex(columns=COLUMNS)
 
-@pytest.mark.parametrize('module', ['models', 'attention', 'features', 'information', 'ablation', 'temporal', 'transfer', 'comparison', 'audit'])
+@pytest.mark.parametrize('module', ['models', 'attention', 'features', 'information', 'ablation', 'temporal',
+                                    'transfer', 'comparison', 'audit'])
 def test_a_chapter_names_its_page(module): assert (ROOT/f'{page(module)}.ipynb').exists()
 
 def test_every_recording_chapter_is_a_module():
@@ -25,14 +28,21 @@ def test_every_recording_chapter_is_a_module():
         for m in re.findall(r"^record\(S, '(\w+)'", text, re.M): assert page(m) == f'nbs/{f.stem}'
 
 def test_a_hole_in_the_ledger_is_named():
-    L = sample(); L.loc[3, 'verdict'] = None; L.loc[5, 'cell'] = ''
+    L = sample()
+    L.loc[3, 'verdict'] = None
+    L.loc[5, 'cell'] = ''
     with pytest.raises(ValueError, match=f'{L.id[3]}.*no cell: {L.id[5]}'): complete(L)
     assert len(complete(sample())) == len(claims())
 
 def test_data_in_a_page_comes_back(tmp_path):
-    L = as_json(sample().head(2).assign(ours='</script><b>&')); p = provenance() | dict(natural='</script>')
-    (tmp_path/'nbs').mkdir(); (tmp_path/'nbs'/'09_models.html').write_text('<table id="tbl-x"></table>' + footer_html(p)); (tmp_path/'nbs'/'20_claims.html').write_text(embedded(L, 'dc-claims') + footer_html(p))
-    got, made = collect(tmp_path); assert got == L and made['where'] == {'tbl-x': 'nbs/09_models'} and made['pages']['nbs/09_models']['natural'] == '</script>'
+    L = as_json(sample().head(2).assign(ours='</script><b>&'))
+    p = provenance() | dict(natural='</script>')
+    (tmp_path/'nbs').mkdir()
+    (tmp_path/'nbs'/'09_models.html').write_text('<table id="tbl-x"></table>' + footer_html(p))
+    (tmp_path/'nbs'/'20_claims.html').write_text(embedded(L, 'dc-claims') + footer_html(p))
+    got, made = collect(tmp_path)
+    assert (got == L and made['where'] == {'tbl-x': 'nbs/09_models'}
+            and made['pages']['nbs/09_models']['natural'] == '</script>')
 
 DRIVE = """<script>addEventListener('load', () => { const out = {}, rows = [...document.querySelectorAll('tbody tr')], seen = () => rows.filter(r => !r.hidden && getComputedStyle(r).display !== 'none');
  const bar = document.querySelector('.dcl-bar'), [verdict, place] = bar.querySelectorAll('select'), words = bar.querySelector('input'), fire = () => bar.dispatchEvent(new Event('input', {bubbles: true}));
@@ -43,12 +53,23 @@ DRIVE = """<script>addEventListener('load', () => { const out = {}, rows = [...d
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium')
 @pytest.mark.parametrize('width', (1000, 500))
 def test_the_filters_filter(tmp_path, width, monkeypatch):
-    monkeypatch.setenv('DIFFCIRC_BOOK', 'x'); L = sample(); cells = lambda r: ''.join(f'<td>{html.escape(str(v))}</td>' for v in (r.statement, r.place, r.paper, r.ours, r.n_models, r.verdict, r.cell))
-    table = '<table class="table" id="tbl-ledger"><thead><tr>' + ''.join(f'<th>{c}</th>' for c in ledger_table(L).df.columns) + '</tr></thead><tbody>' + ''.join(f'<tr>{cells(r)}</tr>' for r in L.itertuples()) + '</tbody></table>'
+    monkeypatch.setenv('DIFFCIRC_BOOK', 'x')
+    L = sample()
+    cells = lambda r: ''.join(f'<td>{html.escape(str(v))}</td>' for v in (r.statement, r.place, r.paper, r.ours,
+                                  r.n_models, r.verdict, r.cell))
+    table = ('<table class="table" id="tbl-ledger"><thead><tr>'
+             + ''.join(f'<th>{c}</th>' for c in ledger_table(L).df.columns) + '</tr></thead><tbody>'
+             + ''.join(f'<tr>{cells(r)}</tr>' for r in L.itertuples()) + '</tbody></table>')
     policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
-    (tmp_path/'p.html').write_text(f'<!doctype html><html><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"></head><body><div class="bd-content">{table}{ledger_script(L)._repr_html_()}</div>{DRIVE}</body></html>')
-    dom = subprocess.run([CHROMIUM, *FLAGS, f'--window-size={width},900', f'--user-data-dir={tmp_path/"profile"}', '--virtual-time-budget=5000', '--dump-dom', (tmp_path/'p.html').as_uri()], capture_output=True, text=True, timeout=120).stdout
+    (tmp_path/'p.html').write_text('<!doctype html><html><head><meta charset="utf-8"><meta '
+                                   f'http-equiv="Content-Security-Policy" content="{policy}"></head><body><div '
+                                   f'class="bd-content">{table}{ledger_script(L)._repr_html_()}</div>{DRIVE}</body></html>')
+    dom = subprocess.run([CHROMIUM, *FLAGS, f'--window-size={width},900', f'--user-data-dir={tmp_path/"profile"}',
+                          '--virtual-time-budget=5000', '--dump-dom', (tmp_path/'p.html').as_uri()],
+                         capture_output=True, text=True, timeout=120).stdout
     r = json.loads(html.unescape(re.search(r'data-result="(.*?)"', dom, re.S)[1]))
-    assert r['all'] == len(L) and set(r['not']) == {'not reproduced'} and len(r['not']) == (L.verdict == 'not reproduced').sum()
-    assert 0 < len(r['table3']) < r['all'] and all('Table 3' in p for p in r['table3']) and all('entropy' in w.lower() and '300' in w for w in r['words']) and r['words']
+    assert (r['all'] == len(L) and set(r['not']) == {'not reproduced'}
+            and len(r['not']) == (L.verdict == 'not reproduced').sum())
+    assert (0 < len(r['table3']) < r['all'] and all('Table 3' in p for p in r['table3'])
+            and all('entropy' in w.lower() and '300' in w for w in r['words']) and r['words'])
     assert r['none'] == 0 and r['said'].startswith('0 of') and r['focus'] and r['wide'] <= 0

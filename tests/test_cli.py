@@ -4,21 +4,27 @@ import psutil, pytest
 
 def env(tmp_path, **kw):
     e = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'DIFFCIRC_BOOK', 'DIFFCIRC_CELEBA')}
-    return e | dict(DIFFCIRC_HOME=str(tmp_path/'home'), DIFFCIRC_PRESET='smoke', DIFFCIRC_NATURAL='orl', OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', CUDA_VISIBLE_DEVICES='') | kw
+    return (e | dict(DIFFCIRC_HOME=str(tmp_path/'home'), DIFFCIRC_PRESET='smoke', DIFFCIRC_NATURAL='orl',
+                     OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', CUDA_VISIBLE_DEVICES='') | kw)
 
 CLI = [sys.executable, '-m', 'diffcirc.cli']
 
 def test_a_wrong_setting_is_one_sentence(tmp_path):
     r = subprocess.run([*CLI, 'prepare'], env=env(tmp_path, DIFFCIRC_PRESET='huge'), capture_output=True, text=True)
     assert r.returncode == 1 and 'DIFFCIRC_PRESET' in r.stderr and 'Traceback' not in r.stderr
-    r = subprocess.run([*CLI, 'prepare'], env=env(tmp_path, DIFFCIRC_NATURAL='celeba', DIFFCIRC_CELEBA=str(tmp_path/'nowhere')), capture_output=True, text=True)
+    r = subprocess.run([*CLI, 'prepare'],
+                       env=env(tmp_path, DIFFCIRC_NATURAL='celeba', DIFFCIRC_CELEBA=str(tmp_path/'nowhere')),
+                       capture_output=True, text=True)
     assert r.returncode == 1 and 'nowhere' in r.stderr and 'Traceback' not in r.stderr
 
 def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path):
-    p = subprocess.Popen([*CLI, 'prepare'], env=env(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([*CLI, 'prepare'], env=env(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True)
     runs, deadline = tmp_path/'home'/'runs', time.time() + 120
     while not (runs.exists() and any(runs.iterdir())) and time.time() < deadline: time.sleep(.05)
-    children = psutil.Process(p.pid).children(recursive=True); p.send_signal(signal.SIGKILL); p.communicate()
+    children = psutil.Process(p.pid).children(recursive=True)
+    p.send_signal(signal.SIGKILL)
+    p.communicate()
     gone, alive = psutil.wait_procs(children, timeout=60); assert not alive, alive
     r = subprocess.run([*CLI, 'prepare'], env=env(tmp_path), capture_output=True, text=True, timeout=300)
     assert r.returncode == 0 and '4 trained models' in r.stdout, r.stderr[-2000:]
@@ -27,11 +33,16 @@ def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path):
     assert len(lines) == 4 and all('parameters' in l for l in lines)
 
 def test_in_a_terminal_there_is_one_bar_with_rate_and_loss(tmp_path):
-    main, sub = pty.openpty(); fcntl.ioctl(sub, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 110, 0, 0)); p = subprocess.Popen([*CLI, 'train'], env=env(tmp_path), stdout=subprocess.DEVNULL, stderr=sub); os.close(sub); out = b''
+    main, sub = pty.openpty()
+    fcntl.ioctl(sub, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 110, 0, 0))
+    p = subprocess.Popen([*CLI, 'train'], env=env(tmp_path), stdout=subprocess.DEVNULL, stderr=sub)
+    os.close(sub)
+    out = b''
     while True:
         try: chunk = os.read(main, 4096)
         except OSError: break
         if not chunk: break
         out += chunk
     assert p.wait(60) == 0
-    text = out.decode(errors='replace'); assert '100%' in text and 'images/s' in text and 'loss=' in text and text.count('100%') <= 3
+    text = out.decode(errors='replace')
+    assert '100%' in text and 'images/s' in text and 'loss=' in text and text.count('100%') <= 3

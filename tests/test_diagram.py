@@ -16,8 +16,11 @@ def test_each_site_once(name):
     assert sorted(sites) == sorted(site_names(net))
 
 def test_same_in_another_process():
-    code = "from diffcirc.diagram import diagram; from diffcirc.unet import UNetConfig; print(diagram(UNetConfig(), {'stem': 1., 'skip1': -2.}, 'x').body)"
-    run = lambda seed: subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={'PYTHONHASHSEED': seed, 'PATH': '', 'HOME': '/tmp'}, cwd=__file__.rsplit('/', 2)[0]).stdout
+    code = ("from diffcirc.diagram import diagram; from diffcirc.unet import UNetConfig; print(diagram(UNetConfig(), "
+            "{'stem': 1., 'skip1': -2.}, 'x').body)")
+    run = lambda seed: subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True,
+                                      env={'PYTHONHASHSEED': seed, 'PATH': '', 'HOME': '/tmp'},
+                                      cwd=__file__.rsplit('/', 2)[0]).stdout
     assert run('1') == run('2')
 
 def test_unknown_site():
@@ -32,7 +35,9 @@ def test_text_stays_inside_its_box(tmp_path):
     t.forEach(b=>{if(b.x<s.x-.5||b.x+b.width>s.x+s.width+.5)bad.push(g.dataset.site+' text leaves its box')});
     if(t.length==2&&Math.abs(t[0].y-t[1].y)<4&&t[0].x+t[0].width>t[1].x)bad.push(g.dataset.site+' texts touch')});
     document.body.dataset.result=JSON.stringify(bad)</script>"""
-    (tmp_path/'p.html').write_text(f'<!doctype html><meta charset="utf-8"><style>{css()}</style><body>{body}{js}</body>')
-    dom = subprocess.run([CHROMIUM, *FLAGS, f'--user-data-dir={tmp_path/"profile"}', '--virtual-time-budget=3000', '--dump-dom', (tmp_path/'p.html').as_uri()],
+    (tmp_path/'p.html').write_text(
+        f'<!doctype html><meta charset="utf-8"><style>{css()}</style><body>{body}{js}</body>')
+    dom = subprocess.run([CHROMIUM, *FLAGS, f'--user-data-dir={tmp_path/"profile"}', '--virtual-time-budget=3000',
+                          '--dump-dom', (tmp_path/'p.html').as_uri()],
                          capture_output=True, text=True, timeout=120).stdout
     assert 'data-result="[]"' in dom, dom[dom.find('data-result'):][:500]

@@ -8,12 +8,15 @@ from diffcirc.information import METHODS, coordinates, features, ife, informatio
 from diffcirc.unet import UNetConfig, blocks, group
 
 SMALL = UNetConfig(16, 1, 8, (1, 2), temb=16, width=32)
-numbers = lambda n: st.integers(1, 6).flatmap(lambda d: arrays(np.float64, (n, d), elements=st.floats(-100, 100, width=32)))
+numbers = lambda n: st.integers(1,
+                                6).flatmap(lambda d: arrays(np.float64, (n, d),
+                                               elements=st.floats(-100, 100, width=32)))
 pairs = st.integers(6, 30).flatmap(lambda n: st.tuples(numbers(n), numbers(n)))
 any_method = pytest.mark.parametrize('method', list(METHODS))
 
 def usable(*arrays):
-    "Features that every estimator accepts: no column so close to constant that its scale is rounding, no equidistant images."
+    """Features that every estimator accepts: no column so close to constant that its scale is rounding, no equidistant
+    images."""
     for X in arrays:
         assume(X.std(0).max() > 1e-3*max(1, np.abs(X).max()))
         A = inf.kernel(X); assume(inf.renyi(A, A) > 1e-6)
@@ -24,19 +27,28 @@ def usable(*arrays):
 def test_bounded_and_symmetric(method, xy):
     usable(*xy); X, Y = xy
     try: e = ife(X, Y, method)
-    except ValueError as err: assert 'equally far' in str(err); return
+    except ValueError as err:
+        assert 'equally far' in str(err)
+        return
     assert 0 <= e <= 1 and np.isfinite(mutual_information(X, Y, method))
-    assert abs(e - ife(Y, X, method)) < 1e-6 and abs(mutual_information(X, Y, method) - mutual_information(Y, X, method)) < 1e-6
+    assert (abs(e - ife(Y, X, method)) < 1e-6
+            and abs(mutual_information(X, Y, method) - mutual_information(Y, X, method)) < 1e-6)
 
 @any_method
 @settings(max_examples=25, deadline=None)
 @given(st.integers(8, 60), st.integers(1, 12), st.floats(0, 1), st.integers(0, 10_000))
 def test_order_of_images_scale_and_rotation_do_not_matter(method, n, d, noise, seed):
-    rng = np.random.default_rng(seed); X = rng.normal(size=(n, d))*2.**-np.arange(d); Y = X + noise*rng.normal(size=X.shape); π = rng.permutation(n)
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d))*2.**-np.arange(d)
+    Y = X + noise*rng.normal(size=X.shape)
+    π = rng.permutation(n)
     Q = np.linalg.qr(rng.normal(size=(d, d)))[0]
     try: e = ife(X, Y, method)
-    except ValueError as err: assert 'equally far' in str(err); return
-    for other in (ife(X[π], Y[π], method), ife(7*X @ Q - 3, Y, method), ife(X, coordinates(Y), method)): assert abs(other - e) < 1e-5
+    except ValueError as err:
+        assert 'equally far' in str(err)
+        return
+    for other in (ife(X[π], Y[π], method), ife(7*X @ Q - 3, Y, method), ife(X, coordinates(Y), method)):
+        assert abs(other - e) < 1e-5
 
 @any_method
 @settings(max_examples=25, deadline=None)
@@ -44,7 +56,9 @@ def test_order_of_images_scale_and_rotation_do_not_matter(method, n, d, noise, s
 def test_identity_is_one_and_more_than_anything_else(method, n, d, seed):
     rng = np.random.default_rng(seed); X, Y = rng.normal(size=(2, n, d))
     try: own, other = ife(X, X, method), ife(X, Y, method)
-    except ValueError as err: assert 'equally far' in str(err); return
+    except ValueError as err:
+        assert 'equally far' in str(err)
+        return
     if method != 'renyi-plain': assert own == pytest.approx(1, abs=1e-9)
     assert own >= other - 1e-9
 
@@ -55,8 +69,10 @@ def test_independent_features_share_little_and_noise_costs(method):
     assert e[0] < .07 and (np.diff(e) > 0).all()
 
 @any_method
-@pytest.mark.parametrize('X, says', [(np.ones((20, 3)), 'same for all 20'), (np.full((20, 3), np.nan), 'NaN'), (np.zeros((1, 3)), 'at least 5'), (np.zeros((4, 3)), 'at least 5'),
-                                     (np.zeros((20, 0)), 'same for all'), (np.float64(3), 'at least 5'), (np.r_[np.zeros(19), np.inf], 'infinite')])
+@pytest.mark.parametrize('X, says', [(np.ones((20, 3)), 'same for all 20'), (np.full((20, 3), np.nan), 'NaN'),
+                                     (np.zeros((1, 3)), 'at least 5'), (np.zeros((4, 3)), 'at least 5'),
+                                     (np.zeros((20, 0)), 'same for all'), (np.float64(3), 'at least 5'),
+                                     (np.r_[np.zeros(19), np.inf], 'infinite')])
 def test_what_cannot_be_measured_is_refused(method, X, says):
     for f in (ife, mutual_information):
         with pytest.raises(ValueError, match=says): f(X, X, method)
@@ -72,47 +88,67 @@ def test_lengths_and_names():
 def test_closed_form_for_normal_variables(ρ):
     got = {m: [] for m in ('ksg', 'gaussian', 'gaussian-noise')}
     for seed in range(8):
-        rng = np.random.default_rng(seed); x, e = rng.normal(size=(2, 2000, 1)); y = ρ*x + np.sqrt(1 - ρ**2)*e
+        rng = np.random.default_rng(seed)
+        x, e = rng.normal(size=(2, 2000, 1))
+        y = ρ*x + np.sqrt(1 - ρ**2)*e
         for m in got: got[m].append(mutual_information(x, y, m))
-    for m, tol in (('ksg', .05), ('gaussian', .05), ('gaussian-noise', .1)): assert abs(np.mean(got[m]) + .5*np.log2(1 - ρ**2)) < tol, m
+    for m, tol in (('ksg', .05), ('gaussian', .05), ('gaussian-noise', .1)):
+        assert abs(np.mean(got[m]) + .5*np.log2(1 - ρ**2)) < tol, m
 
 def test_neighbours_and_shrinkage_agree_with_scikit_learn():
     fs, cov = pytest.importorskip('sklearn.feature_selection'), pytest.importorskip('sklearn.covariance')
-    rng = np.random.default_rng(3); x = rng.normal(size=(600, 1)); y = x + rng.normal(size=x.shape)
-    assert mutual_information(x, y, 'ksg') == pytest.approx(fs.mutual_info_regression(x, y[:, 0], n_neighbors=3)[0]/np.log(2), abs=1e-4)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(600, 1))
+    y = x + rng.normal(size=x.shape)
+    assert (mutual_information(x, y,
+                               'ksg') == pytest.approx(fs.mutual_info_regression(x, y[:, 0],
+                                                           n_neighbors=3)[0]/np.log(2), abs=1e-4))
     for shape in ((30, 5), (30, 100), (1000, 4)):
         Z = rng.normal(size=shape)*np.arange(1, shape[1] + 1); Z -= Z.mean(0)
         assert inf.shrinkage(Z) == pytest.approx(cov.ledoit_wolf_shrinkage(Z, assume_centered=True), abs=1e-9)
 
 def test_chance_term_is_the_mean_over_pairings():
-    rng = np.random.default_rng(4); X, Y = rng.normal(size=(2, 30, 3)); A, B = inf.kernel(X), inf.kernel(Y)
+    rng = np.random.default_rng(4)
+    X, Y = rng.normal(size=(2, 30, 3))
+    A, B = inf.kernel(X), inf.kernel(Y)
     got = [2**inf.renyi(A, B[np.ix_(p, p)]) for p in (rng.permutation(30) for _ in range(4000))]
     assert np.mean(got) == pytest.approx(1, abs=.003)
 
 def test_coordinates_keep_distances_and_take_no_memory():
-    H = torch.randn(20, 3, 64, 64, generator=torch.Generator().manual_seed(0)); Z = coordinates(H)
-    assert Z.shape == (20, 19) and np.allclose(np.linalg.norm(Z[0] - Z[1:], axis=1), (H[0] - H[1:]).flatten(1).norm(dim=1).numpy(), rtol=1e-5)
+    H = torch.randn(20, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    Z = coordinates(H)
+    assert (Z.shape == (20, 19) and np.allclose(np.linalg.norm(Z[0] - Z[1:], axis=1),
+                                                (H[0] - H[1:]).flatten(1).norm(dim=1).numpy(), rtol=1e-5))
     assert np.allclose(features(Z).mean(0), 0)
 
-# --- the instrument --------------------------------------------------------------------------------------------------
+# --- the instrument -------------------------------------------------------------------------------
 
 def exam(n=24, channels=1, t=(100, 900)):
     return make_exam(torch.rand(n, channels, 16, 16, generator=torch.Generator().manual_seed(0))*2 - 1, t)
 
 @pytest.mark.parametrize('channels', [1, 3])
 def test_one_row_per_edge_and_kind(channels):
-    den = untrained(UNetConfig(16, channels, 8, (1, 2), temb=16, width=32)); f = information_flow(den, exam(channels=channels), shuffles=2)
-    names = list(blocks(den.net)); first = f[(f.via == 'stream') & (f.method == 'ksg') & (f.kind == 'real') & (f.timestep == 900)].sort_values('place')
-    assert list(first.target) == names and list(first.source) == ['x_t', *names[:-1]] and (first.group == [group(den.net, n) for n in names]).all()
-    assert len(f) == 2*2*(len(names) + 2)*len(METHODS) and set(f.via) == {'stream', 'skip1', 'skip2'} and f.ife.between(0, 1).all()
-    real, floor = (f[(f.kind == k) & (f.method == 'renyi')].ife.mean() for k in ('real', 'shuffled')); assert floor < .15 < real
+    den = untrained(UNetConfig(16, channels, 8, (1, 2), temb=16, width=32))
+    f = information_flow(den, exam(channels=channels), shuffles=2)
+    names = list(blocks(den.net))
+    first = f[(f.via == 'stream') & (f.method == 'ksg') & (f.kind == 'real') & (f.timestep == 900)].sort_values('place')
+    assert (list(first.target) == names and list(first.source) == ['x_t', *names[:-1]]
+            and (first.group == [group(den.net, n) for n in names]).all())
+    assert (len(f) == 2*2*(len(names) + 2)*len(METHODS) and set(f.via) == {'stream', 'skip1', 'skip2'}
+            and f.ife.between(0, 1).all())
+    real, floor = (f[(f.kind == k) & (f.method == 'renyi')].ife.mean() for k in ('real', 'shuffled'))
+    assert floor < .15 < real
 
 def test_images_are_a_set_and_batches_do_not_matter():
-    den, ex = untrained(SMALL), exam(); flip = type(ex)(ex.x0.flip(0), ex.ε.flip(0), ex.timesteps)
-    a, b = (information_flow(den, e, 'renyi', 0) for e in (ex, flip)); assert np.allclose(a.ife, b.ife, atol=1e-4) and (a.kind == 'real').all()
-    for (n, x), (m, y) in zip(inf.streams(den, ex, 100, batch=7), inf.streams(den, ex, 100)): assert n == m and np.allclose(x @ x.T, y @ y.T, atol=1e-3*np.abs(y @ y.T).max())
+    den, ex = untrained(SMALL), exam()
+    flip = type(ex)(ex.x0.flip(0), ex.ε.flip(0), ex.timesteps)
+    a, b = (information_flow(den, e, 'renyi', 0) for e in (ex, flip))
+    assert np.allclose(a.ife, b.ife, atol=1e-4) and (a.kind == 'real').all()
+    for (n, x), (m, y) in zip(inf.streams(den, ex, 100, batch=7), inf.streams(den, ex, 100)):
+        assert n == m and np.allclose(x @ x.T, y @ y.T, atol=1e-3*np.abs(y @ y.T).max())
 
 def test_a_broken_block_is_named():
-    den = untrained(SMALL); den.net.get_submodule('mid.attn').proj_out.bias.data.fill_(float('nan'))
+    den = untrained(SMALL)
+    den.net.get_submodule('mid.attn').proj_out.bias.data.fill_(float('nan'))
     with pytest.raises(ValueError, match=r'Stream after mid\.attn at t = 100.*NaN'): information_flow(den, exam())
     with pytest.raises(ValueError, match='at least 5'): information_flow(untrained(SMALL), exam(1))

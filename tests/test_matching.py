@@ -6,7 +6,8 @@ from hypothesis.extra.numpy import arrays
 from diffcirc import data, matching
 from diffcirc.core import preset
 from diffcirc.data import ATTRIBUTES, FaceSet
-from diffcirc.matching import COMPLEXITY, balance, complexity, covariates, love_plot, match_faces, match_pairs, most_alike, smd, study_faces
+from diffcirc.matching import (COMPLEXITY, balance, complexity, covariates, love_plot, match_faces, match_pairs,
+                               most_alike, smd, study_faces)
 
 def drawings(n, size=16, seed=0, c=3, name='synthetic', ids=None, unknown=False):
     "Smooth random pictures: noise, blurred by a random amount."
@@ -18,22 +19,25 @@ def drawings(n, size=16, seed=0, c=3, name='synthetic', ids=None, unknown=False)
     a = pd.DataFrame(np.nan if unknown else (g.random((n, 13)) < .3).astype(float), range(n), ATTRIBUTES)
     return FaceSet(name, torch.from_numpy(x.astype('float32')), a, np.arange(n) if ids is None else ids)
 
-tables = st.integers(2, 25).flatmap(lambda n: arrays(float, (n, 5), elements=st.floats(-5, 5, width=16)).map(lambda a: pd.DataFrame(a, columns=COMPLEXITY)))
+tables = st.integers(2, 25).flatmap(lambda n: arrays(float, (n, 5), elements=st.floats(-5, 5, width=16))
+                                    .map(lambda a: pd.DataFrame(a, columns=COMPLEXITY)))
 
-# --- complexity ------------------------------------------------------------------------------------------------------
+# --- complexity -----------------------------------------------------------------------------------
 
 def test_complexity_orders_pictures():
     x = drawings(1, 32).images[0, :1]
     smooth = torch.nn.functional.avg_pool2d(x[None], 5, 1, 2, count_include_pad=False)
     noise = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     s, n = complexity(smooth).iloc[0], complexity(noise).iloc[0]
-    assert (s[['contrast', 'entropy', 'edges', 'bits']] < n[['contrast', 'entropy', 'edges', 'bits']]).all() and s['slope'] < n['slope'] - 1
+    assert ((s[['contrast', 'entropy', 'edges', 'bits']] < n[['contrast', 'entropy', 'edges', 'bits']]).all()
+            and s['slope'] < n['slope'] - 1)
 
 @settings(max_examples=25, deadline=None)
 @given(arrays(np.float32, (2, 3, 16, 16), elements=st.floats(-1, 1, width=32)))
 def test_complexity_is_finite_and_bounded(x):
     c = complexity(torch.from_numpy(x))
-    assert np.isfinite(c.to_numpy()).all() and c['edges'].between(0, 1).all() and c['entropy'].between(0, 6).all() and c['contrast'].between(0, 1).all()
+    assert (np.isfinite(c.to_numpy()).all() and c['edges'].between(0, 1).all() and c['entropy'].between(0, 6).all()
+            and c['contrast'].between(0, 1).all())
 
 def test_complexity_of_a_face_does_not_depend_on_its_company():
     f = drawings(7)
@@ -42,10 +46,11 @@ def test_complexity_of_a_face_does_not_depend_on_its_company():
 
 def test_grey_and_colour_versions_are_equally_complicated():
     f = drawings(5, 32)
-    np.testing.assert_allclose(complexity(f.images)[['contrast', 'slope']], complexity(f.grey().images)[['contrast', 'slope']], rtol=1e-4)
+    np.testing.assert_allclose(complexity(f.images)[['contrast', 'slope']],
+                               complexity(f.grey().images)[['contrast', 'slope']], rtol=1e-4)
     with pytest.raises(ValueError, match='n, 1 or 3, h, w'): complexity(torch.zeros(3, 16, 16))
 
-# --- matching --------------------------------------------------------------------------------------------------------
+# --- matching -------------------------------------------------------------------------------------
 
 @settings(max_examples=60, deadline=None)
 @given(tables, tables, st.data())
@@ -65,7 +70,8 @@ def test_pairs_find_a_noisy_copy_and_keep_the_closest():
     assert (j >= 10).all()
 
 def test_attributes_are_matched_before_complexity():
-    f = covariates(drawings(300)); t = covariates(drawings(60, seed=1)).assign(contrast=99., bits=99.)
+    f = covariates(drawings(300))
+    t = covariates(drawings(60, seed=1)).assign(contrast=99., bits=99.)
     m = f.iloc[match_faces(f, t)]
     assert smd(m, t)[list(ATTRIBUTES)].abs().max() < smd(f, t)[list(ATTRIBUTES)].abs().max()
 
@@ -92,7 +98,7 @@ def test_matching_refuses():
     with pytest.raises(ValueError, match='6 pairs asked of sets with 5 and 5'): match_pairs(a, a, 6)
     with pytest.raises(ValueError, match='No covariate'): match_pairs(a, a * np.nan)
 
-# --- balance ---------------------------------------------------------------------------------------------------------
+# --- balance --------------------------------------------------------------------------------------
 
 @settings(max_examples=60, deadline=None)
 @given(tables, tables)
@@ -114,7 +120,7 @@ def test_love_plot_draws_every_known_covariate():
     ax = love_plot(t).axes[0]
     assert [x.get_text() for x in ax.get_yticklabels()][::-1] == list(COMPLEXITY)
 
-# --- the study's faces -----------------------------------------------------------------------------------------------
+# --- the study's faces ----------------------------------------------------------------------------
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
@@ -122,7 +128,8 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setenv('DIFFCIRC_HOME', str(tmp_path))
     data._say_once.cache_clear()
     p = dataclasses.replace(preset('smoke'), n_train=20, n_heldout=6, size=16)
-    monkeypatch.setattr(matching, 'draw_faces', lambda attrs, size, seed, ids: (drawings(len(ids), size, int(ids[0])).images.numpy(), None))
+    monkeypatch.setattr(matching, 'draw_faces',
+                        lambda attrs, size, seed, ids: (drawings(len(ids), size, int(ids[0])).images.numpy(), None))
     matching._drawn.cache_clear()
     def run(pool):
         monkeypatch.setattr(matching, 'natural_faces', lambda n, size, seed=0: pool[:n])
@@ -143,7 +150,8 @@ def test_study_with_photographs_to_spare(study):
     assert all(s[w][k].fingerprint == again[w][k].fingerprint for w in s for k in (0, 1))
 
 def test_study_with_few_grey_portraits(study, caplog):
-    s = study(drawings(24, c=1, name='orl', seed=5, ids=np.arange(24) // 3, unknown=True)); check(s, (18, 6), 1)
+    s = study(drawings(24, c=1, name='orl', seed=5, ids=np.arange(24) // 3, unknown=True))
+    check(s, (18, 6), 1)
     assert caplog.text.count('asks for 20 + 6 faces a side') == 1
     assert s['natural'][0].attrs.isna().all(axis=None) and s['synthetic'][0].attrs.notna().all(axis=None)
 
@@ -153,7 +161,8 @@ def test_study_with_hardly_any_faces(study):
 def test_study_draws_nothing_twice(study, monkeypatch):
     pool = drawings(104, name='celeba', seed=5); s = study(pool)
     def never(*a): raise AssertionError('drawn again')
-    monkeypatch.setattr(matching, 'draw_faces', never); monkeypatch.setattr(matching, '_pairs', never)
+    monkeypatch.setattr(matching, 'draw_faces', never)
+    monkeypatch.setattr(matching, '_pairs', never)
     monkeypatch.setattr(matching, 'natural_faces', lambda n, size, seed=0: pool[:n])
     again = study_faces(dataclasses.replace(preset('smoke'), n_train=20, n_heldout=6, size=16))
     assert again['natural'][1].fingerprint == s['natural'][1].fingerprint

@@ -66,8 +66,11 @@ def test_refitting_finds_the_shipped_model():
 
 
 @pytest.mark.parametrize('call, says', [
-    (lambda: synthetic_faces(0), 'at least one'), (lambda: synthetic_faces(2, 33), 'multiple of 8'), (lambda: synthetic_faces(2, 512), 'multiple of 8'),
-    (lambda: synthetic_faces(2, 32, -1), 'from 0 up'), (lambda: draw_faces(sample_attributes(2).drop(columns=['male'])), "lacks the columns ['male']"),
-    (lambda: draw_faces(sample_attributes(0 + 2)[:0]), 'empty'), (lambda: switched(sample_attributes(2), 'hairy'), 'There is no attribute')])
+    (lambda: synthetic_faces(0), 'at least one'), (lambda: synthetic_faces(2, 33), 'multiple of 8'),
+    (lambda: synthetic_faces(2, 512), 'multiple of 8'),
+    (lambda: synthetic_faces(2, 32, -1), 'from 0 up'),
+    (lambda: draw_faces(sample_attributes(2).drop(columns=['male'])), "lacks the columns ['male']"),
+    (lambda: draw_faces(sample_attributes(0 + 2)[:0]), 'empty'),
+    (lambda: switched(sample_attributes(2), 'hairy'), 'There is no attribute')])
 def test_bad_input_is_named(call, says):
     with pytest.raises(ValueError, match=says.replace('[', r'\[').replace(']', r'\]')): call()

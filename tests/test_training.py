@@ -28,11 +28,14 @@ def job(tmp_path):
     (tmp_path/'job.py').write_text(JOB)
     def start(home, steps=60, launcher=(), **kw):
         env = {**os.environ, 'DIFFCIRC_HOME': str(tmp_path/home), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-        return subprocess.Popen([sys.executable, *launcher, str(tmp_path/'job.py'), str(steps)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
+        return subprocess.Popen([sys.executable, *launcher, str(tmp_path/'job.py'), str(steps)], env=env,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kw)
     return start
 
 def free_port():
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
 
 def folder(proc, timeout=200):
     out, err = proc.communicate(timeout=timeout)
@@ -53,14 +56,18 @@ def test_killed_and_resumed_ends_with_the_same_weights(job):
 def test_a_damaged_checkpoint_is_reported_and_training_starts_over(job, tmp_path):
     victim = job('broken'); assert victim.stdout.readline().strip() == 'fifteen'
     victim.send_signal(signal.SIGKILL); victim.communicate()
-    file = next((tmp_path/'broken').rglob('checkpoint.safetensors')); raw = bytearray(file.read_bytes()); raw[-100] ^= 255; file.write_bytes(raw)
+    file = next((tmp_path/'broken').rglob('checkpoint.safetensors'))
+    raw = bytearray(file.read_bytes())
+    raw[-100] ^= 255
+    file.write_bytes(raw)
     proc = job('broken'); out, err = proc.communicate(timeout=200)
     assert proc.returncode == 0 and 'checksum' in err and 'starts over' in err
     a, b = (load_file(f/'model.safetensors') for f in (folder(job('fresh')), Path(out.strip().splitlines()[-1])))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 def test_two_callers_of_one_run_train_once(job):
-    both = [job('shared', 40), job('shared', 40)]; outs = [p.communicate(timeout=200)[0] for p in both]
+    both = [job('shared', 40), job('shared', 40)]
+    outs = [p.communicate(timeout=200)[0] for p in both]
     assert sorted('fifteen' in o for o in outs) == [False, True]  # the second found the first one's run
     assert len({o.strip().splitlines()[-1] for o in outs}) == 1
 
@@ -68,7 +75,8 @@ def test_two_accelerate_processes_give_the_losses_of_one(job):
     pytest.importorskip('accelerate')
     import pandas as pd
     # --multi_gpu is Accelerate's word for one process per rank on this machine; without a GPU the ranks use the CPU
-    launcher = ('-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', str(free_port()))
+    launcher = ('-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes', '2', '--num_machines', '1',
+                '--mixed_precision', 'no', '--dynamo_backend', 'no', '--main_process_port', str(free_port()))
     one, two = folder(job('one', 30)), folder(job('two', 30, launcher))
     assert json.loads((two/'run.json').read_text())['processes'] == 2
     a, b = (pd.read_parquet(f/'record.parquet') for f in (one, two))

@@ -12,8 +12,10 @@ def frames(T=4, H=3, n=16, seed=0):
     rng = np.random.default_rng(seed)
     def one():
         m = rng.dirichlet(np.ones(n), (T, H, n)).astype(np.float32)
-        return dict(timesteps=[900, 600, 300, 100][:T], images=rng.integers(0, 256, (T, 16, 16, 3), np.uint8), clean=rng.integers(0, 256, (T, 16, 16, 3), np.uint8),
-                    maps=m, heads=['mid.attn.h0', EVIL, 'dec1.attn.h0'], entropy=-(m*np.log2(m + 1e-12)).sum(-1).mean(-1))
+        return dict(timesteps=[900, 600, 300, 100][:T], images=rng.integers(0, 256, (T, 16, 16, 3), np.uint8),
+                    clean=rng.integers(0, 256, (T, 16, 16, 3), np.uint8),
+                    maps=m, heads=['mid.attn.h0', EVIL, 'dec1.attn.h0'],
+                    entropy=-(m*np.log2(m + 1e-12)).sum(-1).mean(-1))
     return {'synthetic faces': one(), 'natural faces': one()}
 
 @pytest.fixture(scope='module')
@@ -22,7 +24,9 @@ def page():
     return f, attention_viewer(f).body
 
 def test_round_trip():
-    m = np.random.default_rng(1).dirichlet(np.full(64, .2), (3, 2, 64)); b = unpack(*pack(m)); top = m.max(-1, keepdims=True)
+    m = np.random.default_rng(1).dirichlet(np.full(64, .2), (3, 2, 64))
+    b = unpack(*pack(m))
+    top = m.max(-1, keepdims=True)
     assert np.abs(np.sqrt(b/top) - np.sqrt(m/top)).max() < 1/30 + 1e-3
 
 def test_nothing_foreign_in_the_page(page):
@@ -56,23 +60,33 @@ window.addEventListener('load', () => setTimeout(() => {
 
 def dump(tmp_path, body, *flags):
     policy = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
-    (tmp_path/'page.html').write_text(f'<!doctype html><html><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>quiet</title><style>{css()}</style></head><body>{body}</body></html>')
-    run = subprocess.run([CHROMIUM, *FLAGS, *flags, f'--user-data-dir={tmp_path/"profile"}', '--virtual-time-budget=8000', '--dump-dom', (tmp_path/'page.html').as_uri()], capture_output=True, text=True, timeout=120)
+    (tmp_path/'page.html').write_text('<!doctype html><html><head><meta charset="utf-8"><meta '
+                                      'http-equiv="Content-Security-Policy" '
+                                      f'content="{policy}"><title>quiet</title><style>{css()}</style></head><body>{body}</body></html>')
+    run = subprocess.run([CHROMIUM, *FLAGS, *flags, f'--user-data-dir={tmp_path/"profile"}',
+                          '--virtual-time-budget=8000', '--dump-dom', (tmp_path/'page.html').as_uri()],
+                         capture_output=True, text=True, timeout=120)
     return run.stdout
 
 @pytest.mark.skipif(not CHROMIUM, reason='chromium is not installed: the viewer cannot be driven')
 @pytest.mark.parametrize('window', ['390,900', '1200,900'])
 def test_drives(page, tmp_path, window):
     f, body = page; m = [x['maps'] for x in f.values()]
-    found = re.search(r'data-result="([^"]*)"', dump(tmp_path, DRIVE + body + attention_viewer(frames(seed=5)).body, f'--window-size={window}'))
+    found = re.search(r'data-result="([^"]*)"', dump(tmp_path, DRIVE + body + attention_viewer(frames(seed=5)).body,
+                                                     f'--window-size={window}'))
     assert found, 'the page did not report'
     o = json.loads(html.unescape(found[1]))
-    assert o['log'] == [] and o['title'] == 'quiet' and o['live'] == [True, True] and o['still'] == 'none' and o['maps'] == 'ready' and o['wide'] <= 0
-    assert (o['first']['clock'], o['last']['clock'], o['left']['clock'], o['other']) == ('t = 900', 't = 100', 't = 300', 't = 300')
+    assert (o['log'] == [] and o['title'] == 'quiet' and o['live'] == [True, True] and o['still'] == 'none'
+            and o['maps'] == 'ready' and o['wide'] <= 0)
+    assert ((o['first']['clock'], o['last']['clock'], o['left']['clock'], o['other']) == ('t = 900', 't = 100',
+                't = 300', 't = 300'))
     assert all(o['first'][k] != o['last'][k] for k in ('image', 'clean', 'tile', 'bits', 'say'))
-    assert o['last']['bits'] == f"{f['synthetic faces']['entropy'][3, 0]:.2f} bits" and o['head']['pressed'] == 2 and o['head']['clean'] != o['last']['clean']
-    assert 'row 1, column 3' in o['query']['say'] and 'row 2, column 3' in o['down']['say'] and o['query']['clean'] != o['head']['clean'] and o['away']['clean'] == o['head']['clean']
-    share = [float(x) for x in re.findall(r'([\d.]+)\u00a0%', o['query']['say'])]  # the browser inflated and decoded the row that was stored
+    assert (o['last']['bits'] == f"{f['synthetic faces']['entropy'][3, 0]:.2f} bits" and o['head']['pressed'] == 2
+            and o['head']['clean'] != o['last']['clean'])
+    assert ('row 1, column 3' in o['query']['say'] and 'row 2, column 3' in o['down']['say']
+            and o['query']['clean'] != o['head']['clean'] and o['away']['clean'] == o['head']['clean'])
+    # the browser inflated and decoded the row that was stored
+    share = [float(x) for x in re.findall(r'([\d.]+)\u00a0%', o['query']['say'])]
     np.testing.assert_allclose(share[:2], [100*x[3, 2, 2].max() for x in m], atol=.6)
 
 @pytest.mark.skipif(not CHROMIUM, reason='chromium is not installed: the viewer cannot be loaded')
