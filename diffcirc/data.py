@@ -230,7 +230,7 @@ def _celeba_names(folder, table, partition):
     if len(lacking := [n for n in names if n not in there]):
         raise ValueError(f"{_find(folder, 'list_attr_celeba.txt')}: {len(lacking):,} of {len(names):,} rows have no "
                          f"image in {images}, the first {lacking[0]}; add the images, or remove the rows and "
-                         "correct the count " "in line 1.")
+                         "correct the count in line 1.")
     if partition is None: return names
     path = _find(folder, 'list_eval_partition.txt')
     if path is None:
