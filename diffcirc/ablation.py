@@ -186,20 +186,20 @@ def _run(denoiser, x, t, ε, edits, names):
 
 # %% ../nbs/15_ablation.ipynb #529d2976
 def edited_samples(denoiser, exam: Exam, n=5, steps=50) -> pd.DataFrame:
-    """Samples drawn by DDIM from the same noise, clean and with each layer group zero-ablated: rows edit × image,
-    columns site, image and one per pixel."""
+    """Samples drawn by DDPM with the same noise at every step, clean and with each layer group zero-ablated: rows edit ×
+    image, columns site, image and one per pixel."""
     dev = next(denoiser.parameters()).device
     shape = exam.x0.shape[1:]
     net = denoiser.net.to(memory_format=torch.channels_last)
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)]).to(
-        dev)
+    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)])
     out = []
     for name, sites_ in {'clean': (), **targets(net, 'group')}.items():
-        with editing(net, dict.fromkeys(sites_, zero)): x = sample(denoiser, noise, steps)
+        with editing(net, dict.fromkeys(sites_, zero)):
+            x = sample(denoiser, noise.to(dev), steps, 1., torch.Generator(dev).manual_seed(0))
         out.append(pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str).assign(site=name, image=range(n)))
     return pd.concat(out, ignore_index=True)
 
 def sample_jobs(st: Study) -> list:
     "`edited_samples` of the first model of each dataset."
-    opts = dict(n=min(5, st.preset.n_samples), steps=max(5, st.preset.ddim_steps//2))
+    opts = dict(n=min(5, st.preset.n_samples), steps=max(5, st.preset.draw_steps//2))
     return [j for j in jobs(st, edited_samples, (300,), 2, options=lambda d: opts) if j.seed == 0]

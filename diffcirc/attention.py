@@ -223,12 +223,13 @@ def divergence(stat, value='entropy') -> pd.DataFrame:
 
 # %% ../nbs/12_attention.ipynb #fad5717c
 def denoising_frames(denoiser, noise, timesteps, steps=50) -> dict:
-    """One image drawn by DDIM from `noise` (1, c, h, w): noisy and implied clean images (T, h, w, 3) as bytes, maps (T,
+    """One image drawn by DDPM from `noise` (1, c, h, w): noisy and implied clean images (T, h, w, 3) as bytes, maps (T,
     heads, n, n) and entropies (T, heads) at the kept timesteps, noisiest first."""
     from diffcirc.diffusion import sample
     from diffcirc.style import to_uint8
     ts = sorted(timesteps, reverse=True)
-    _, kept = sample(denoiser, noise, steps, keep=tuple(ts))
+    same = torch.Generator(noise.device).manual_seed(0)  # the same fresh noise for every model
+    _, kept = sample(denoiser, noise, steps, 1., same, tuple(ts))
     maps = []
     for t in ts:
         with attention_maps(denoiser.net) as m: denoiser(kept[t][0], torch.full((1,), t, device=noise.device))

@@ -43,12 +43,12 @@ class Preset:
     timesteps: tuple = (100, 300, 600, 900)  # the paper's four
     curve: tuple = tuple(range(25, 1000, 50))  # timesteps of the curves over time
     n_samples: int = 32     # images drawn from each model
-    ddim_steps: int = 50
+    draw_steps: int = 50    # denoising steps of a drawing
 
 # %% ../nbs/00_core.ipynb #d2134e94
 PRESETS = {p.name: p for p in (
     Preset('smoke', 32, 64, 16, 2, 30, 16, 2e-3, 16, (1, 2, 2), temb=32, width=64,
-           curve=(50, 250, 450, 650, 850), n_samples=4, ddim_steps=5),
+           curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5),
     Preset('cpu', 32, 2000, 100, 6, 1200, 8, 1e-3, 32, (1, 2, 4), n_samples=16),
     Preset('gpu', 32, 2000, 100, 6, 4000, 64, 1e-3, 64, (1, 2, 4), temb=256),
     Preset('paper', 64, 2000, 100, 6, 20000, 64, 2e-4, 256, (1, 2, 2, 4), n_res=3, mid_res=1, temb=256))}

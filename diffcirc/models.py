@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'Study', 'train_all', 'configs', 'study', 'Job', 'jobs', 'measure', 'compute', 'Computation', 'plan',
-           'per_model', 'over_models', 'paired_flip', 'drawn', 'draw_options', 'draw', 'nearest', 'memorization']
+           'per_model', 'over_models', 'paired_flip', 'drawn', 'draw_jobs', 'draw', 'nearest', 'memorization']
 
 # %% ../nbs/09_models.ipynb #ae1aa6e8
 import os
@@ -174,7 +174,7 @@ def plan(st: Study) -> list[Job]:
     "All that this chapter measures."
     some = min(16, len(st.exam('natural')))
     return (jobs(st, answer) + jobs(st, answer, trained=False) + jobs(st, answer, st.preset.curve, some)
-            + jobs(st, drawn, options=draw_options(st)))
+            + draw_jobs(st) + [j for j in draw_jobs(st, 0.) if j.seed == 0])
 
 # %% ../nbs/09_models.ipynb #715dc6d6
 def per_model(frame, value, by=()) -> pd.DataFrame:
@@ -198,22 +198,21 @@ def paired_flip(a, b) -> float:
                                   else 9999, rng=0).pvalue
 
 # %% ../nbs/09_models.ipynb #06708b3e
-def drawn(denoiser, exam: Exam, n, steps, η=0.) -> pd.DataFrame:
-    """An instrument like the others: one row of pixels per sample. The starting noise depends on the image number only;
-    the exam gives the image shape."""
+def drawn(denoiser, exam: Exam, n, steps, η=1.) -> pd.DataFrame:
+    """An instrument like the others: one row of pixels per sample, by DDPM or (η = 0) DDIM. The starting noise depends
+    on the image number only; the exam gives the image shape."""
     shape, dev = exam.x0.shape[1:], next(denoiser.parameters()).device
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)]).to(
-        dev)
-    x = sample(denoiser, noise, steps, η, torch.Generator(dev).manual_seed(0))
+    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)])
+    x = sample(denoiser, noise.to(dev), steps, η, torch.Generator(dev).manual_seed(0))
     return pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str)
 
-def draw_options(st: Study, η=0., n=None):
-    "Options of `drawn` at a study's preset; DDPM takes four times the steps."
-    return lambda dataset: dict(n=n or st.preset.n_samples, steps=st.preset.ddim_steps*(4 if η else 1), η=η)
+def draw_jobs(st: Study, η=1.) -> list[Job]:
+    "`drawn` for every model, at the size of the study's preset."
+    return jobs(st, drawn, options=lambda dataset: dict(n=st.preset.n_samples, steps=st.preset.draw_steps, η=η))
 
-def draw(st: Study, dataset, seed=0, n=None, η=0.) -> torch.Tensor:
+def draw(st: Study, dataset, seed=0, η=1.) -> torch.Tensor:
     "Samples (n, c, h, w) of one model of the study. Cached."
-    job = next(j for j in jobs(st, drawn, options=draw_options(st, η, n)) if (j.dataset, j.seed) == (dataset, seed))
+    job = next(j for j in draw_jobs(st, η) if (j.dataset, j.seed) == (dataset, seed))
     return torch.from_numpy(job.table().to_numpy('float32')).view(-1, st.channels, st.preset.size, st.preset.size)
 
 # %% ../nbs/09_models.ipynb #82b98e6e
