@@ -9,7 +9,7 @@ __all__ = ['Site', 'parts', 'sites', 'find', 'capturing', 'attention_maps', 'on_
 # %% ../nbs/10_sites.ipynb #9e951a30
 import difflib
 from contextlib import contextmanager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np, pandas as pd, torch
 from torch import Tensor
 from .diffusion import Denoiser, Exam
@@ -176,9 +176,9 @@ def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> 
     """One site edited at a time, or several together where `names` holds a tuple (named `a + b`). Rows image × timestep
     × site with `mse` (edited), `clean` and Eq. 5's `impact` = (mse − clean)/clean."""
     if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')
-    net, dev = denoiser.net, next(denoiser.parameters()).device; rows = []
-    where = {n if isinstance(n, tuple) else (n,): min(find(net, m).step for m in (n if isinstance(n, tuple) else (n,)))
-             for n in names}
+    net, dev = denoiser.net, next(denoiser.parameters()).device
+    rows = []
+    where = {n: _entry(net, n) for n in (n if isinstance(n, tuple) else (n,) for n in names)}
     for t in timesteps or exam.timesteps:
         x_t, tt = exam.at(t)
         for i in range(0, len(exam), batch):
@@ -189,6 +189,11 @@ def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> 
     return pd.concat(rows, ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
 
 # %% ../nbs/10_sites.ipynb #cd242b47
+def _entry(net, names) -> int:
+    "First plan step that an edit of the sites `names` changes; for a skip edge, the one that joins it."
+    joins = {n: i for i, (op, n) in enumerate(net.plan) if op == 'join'}
+    return min(joins[n] if n in joins else find(net, n).step for n in names)
+
 def _edited_errors(denoiser, x, t, ε, where: dict, edit):
     "Per-image error of the clean network (b,) and of each edited one, going on from the clean state before the edit."
     net, out = denoiser.net, {}
@@ -197,7 +202,10 @@ def _edited_errors(denoiser, x, t, ε, where: dict, edit):
     error = lambda s: (denoiser.read(net.advance(s).h, x, t) - ε).square().mean((1, 2, 3))
     for step in sorted(set(where.values())): states[step] = state = net.advance(state, step)
     for n, step in where.items():
-        with editing(net, dict.fromkeys(n, edit)): out[n] = error(states[step])
+        s = states[step]
+        with editing(net, dict.fromkeys(n, edit)):  # skip edges saved before that step pass their point once more
+            late = {k: parts(net)[1][k](v) for k, v in s.saved.items() if k in n}
+            out[n] = error(replace(s, saved=s.saved | late))
     return error(state), out
 
 def _whole_errors(denoiser, x, t, ε, where, edit):

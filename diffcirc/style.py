@@ -142,7 +142,7 @@ class Table:
         if v is None or (isinstance(v, (float, np.floating)) and math.isnan(v)): return '–'
         if isinstance(v, (bool, np.bool_)): return 'yes' if v else 'no'
         if isinstance(v, (int, np.integer)): return f'{v:,}'
-        return f'{v:.{self.digits}f}' if isinstance(v, (float, np.floating)) else escape(v)
+        return f'{v:.{self.digits}f}'.replace('-', '−') if isinstance(v, (float, np.floating)) else escape(v)
     def markdown(self):
         cols = list(self.df.columns)
         right = [pd.api.types.is_numeric_dtype(self.df[c]) for c in cols]
