@@ -227,7 +227,7 @@ def denoising_frames(denoiser, noise, timesteps, steps=50) -> dict:
     heads, n, n) and entropies (T, heads) at the kept timesteps, noisiest first."""
     from diffcirc.diffusion import sample
     from diffcirc.style import to_uint8
-    ts = sorted(timesteps, reverse=True)
+    ts, noise = sorted(timesteps, reverse=True), noise.to(next(denoiser.parameters()).device)
     same = torch.Generator(noise.device).manual_seed(0)  # the same fresh noise for every model
     _, kept = sample(denoiser, noise, steps, 1., same, tuple(ts))
     maps = []

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'METRICS', 'HEADS', 'GROUPS', 'NAMED', 'AUDITS', 'Span', 'printed', 'over', 'd_span', 'p_of', 'n_of',
-           'n_span', 'Finding', 'claims', 'values', 'found', 'stated_n', 'audit_p', 'pair_correlation', 'audit_table1',
-           'table4_row', 'audit_table4', 'audit_tests', 'ceiling', 'audit_eq2', 'audit_table3', 'audit_repeats',
-           'audit_over_time', 'audit']
+           'n_span', 'Finding', 'claims', 'values', 'found', 'stated_n', 'whole', 'audit_p', 'pair_correlation',
+           'audit_table1', 'table4_row', 'audit_table4', 'audit_tests', 'ceiling', 'audit_eq2', 'audit_table3',
+           'audit_repeats', 'audit_over_time', 'audit']
 
 # %% ../nbs/23_audit.ipynb #8ffc5b0c
 import itertools, json, math
@@ -88,6 +88,12 @@ def found(id, ok, ours, text) -> Finding:
 def stated_n(C): return [C['n-per-condition']['values'][0], C['images-synthetic']['values'][0]]
 
 # %% ../nbs/23_audit.ipynb #83c2434a
+def whole(n: Span) -> str:
+    "A span of N in whole images."
+    lo, hi = math.ceil(n.lo), math.floor(n.hi) if n.hi < math.inf else math.inf
+    if lo > hi: return 'no whole number'
+    return f'{lo:,} or more' if hi == math.inf else f'{lo:,} to {hi:,}' if lo < hi else f'{lo:,}'
+
 def audit_p(C, id, d) -> tuple[Finding, Span]:
     "A printed p against the span of d: the finding, and the span of N that would give it."
     p, stated = values(C[id])[0], stated_n(C)
@@ -95,10 +101,11 @@ def audit_p(C, id, d) -> tuple[Finding, Span]:
     fits = [k for k in stated if n.lo <= k <= n.hi]
     at = '; '.join(f'N = {k:,.0f} gives p from {p_of(d.size().hi, k):.2g} to {p_of(d.size().lo, k):.2g}'
                    for k in stated)
-    return found(id, bool(fits), f'needs N of {n}', f"The printed means and SDs give d from {d}. The printed p "
-                 f"({C[id]['paper']}) needs N of {n} in each group; the paper states "
+    return found(id, bool(fits), f'needs N of {whole(n)}', f"The printed means and SDs give d from {d}. The printed p "
+                 f"({C[id]['paper']}) needs N of {whole(n)} in each group; the paper states "
                  f"{' and '.join(f'{k:,.0f}' for k in stated)}. {at}."), n
 
+# %% ../nbs/23_audit.ipynb #46e4dc53
 def pair_correlation(difference, sd1, sd2, d) -> float:
     "Correlation of pairs at which their mean difference over the SD of differences is d; NaN for d = 0."
     return math.nan if d == 0 else (sd1**2 + sd2**2 - (difference/d)**2)/(2*sd1*sd2)

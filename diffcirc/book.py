@@ -131,9 +131,9 @@ def run_page(job) -> float|None:
 def run_pages(toc='_toc.yml', cache='_build/.jupyter_cache', workers=None) -> dict:
     "Seconds by page of all that had to be executed; `workers` at a time (default: the cores, at most four)."
     from jupyter_cache import get_cache
-    # makes the data base before two processes ask for it
     todo, out = pages(toc), {}
-    get_cache(cache).list_cache_records()
+    home_id()
+    get_cache(cache).list_cache_records()  # both make their files before two processes ask for them
     workers = workers or min(4, len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
     with bar(len(todo), 'executing', 'pages') as b:
         for wave in ([p for p in todo if p.stem not in LAST], [p for p in todo if p.stem in LAST]):

@@ -12,7 +12,6 @@ __all__ = ['MODELS', 'IMAGES', 'NONE', 'STRONG', 'TOLERANCE', 'TABLE', 'SIZES', 
 
 # %% ../nbs/22_calibration.ipynb #9c6ae527
 import itertools, math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 import numpy as np, pandas as pd
@@ -88,7 +87,7 @@ def measured(st) -> dict:
     return {k: components(f, v) for k, (f, v) in frames.items()}
 
 # %% ../nbs/22_calibration.ipynb #74ebc3c5
-NONE, STRONG = World('none', 0., .8, .2), World('strong', .7, .2, .1, 'skewed')
+NONE, STRONG = World('models alike', 0., .8, .2), World('strong', .7, .2, .1, 'skewed')
 
 def worlds(found: dict) -> list:
     """The worlds of this chapter: no variance between models, those measured (median shares over datasets and
@@ -331,9 +330,9 @@ def calibration_of_world(world, n, few, rare, d, seed=0) -> pd.DataFrame:
 # %% ../nbs/22_calibration.ipynb #a8d28dfd
 def simulation(f, **options) -> Computation:
     "The cached table of simulated studies that f makes from its options."
-    others = (('calibration_others', 'ablation', 'attention', 'features', 'temporal', 'transfer')
+    others = (('calibration_others', 'attention', 'features', 'temporal', 'transfer')
               if f.__name__.endswith('others') else ())
-    return Computation(f, options, ('calibration', 'statistics', *others),
+    return Computation(f, options, ('calibration', 'statistics', 'models', 'ablation', *others),
                        dict(dataset='simulated', seed=options.get('seed', 0), run=None,
                             n_images=options.get('images', IMAGES)))
 
@@ -405,10 +404,11 @@ def summary(errors, kinds=('test', 'interval')) -> dict:
         out[v][kind, name, unit] = f'{name}, {UNIT_NAMES[unit]}{note}'
     return out
 
-def sentences(errors, kinds=('test', 'interval')) -> str:
-    "What `summary` says, as Markdown: one list item per judgement."
-    words = dict(keeps='keep their promise in every world', fails='fail in some world (the worst in brackets)',
-                 open='are left open by the number of studies')
+def sentences(errors, kinds=('test', 'interval'), place='world') -> str:
+    "What `summary` says, as Markdown: one list item per judgement. `place`: what the worlds are called."
+    words = dict(keeps=('keeps its', 'keep their', f' promise in every {place}'),
+                 fails=('fails', 'fail', f' in some {place} (the worst in brackets)'),
+                 open=('is', 'are', ' left open by the number of studies'))
     s = summary(errors, kinds)
-    return '\n'.join(f"- **{len(s[k])}** {words[k]}" + (': ' + '; '.join(s[k].values()) if s[k] else '') + '.'
-                     for k in words)
+    return '\n'.join(f"- **{len(s[k]) or 'None'}** {words[k][len(s[k]) > 1]}{words[k][2]}"
+                     + (': ' + '; '.join(s[k].values()) if s[k] else '') + '.' for k in words)

@@ -101,7 +101,7 @@ def main(argv=None):
     try:
         {'prepare': prepare, 'execute': execute, 'status': status, 'train': lambda: train_one(a.dataset, a.seed),
          'snapshot': lambda: snapshot(a.file)}[a.command]()
-    except (ValueError, OSError, RuntimeError) as e: sys.exit(f'diffcirc: {e}')
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as e: sys.exit(f'diffcirc: {e}')
     except KeyboardInterrupt: sys.exit('\ndiffcirc: stopped; the same command goes on from here.')
 
 if __name__ == '__main__' and '__file__' in globals(): main()  # a notebook has no __file__

@@ -79,14 +79,15 @@ class Exam:
         return add_noise(self.x0, self.ε, tt), tt
 
 def make_exam(images, timesteps, seed=0) -> Exam:
-    "The exam over `images` (n, c, h, w). Noise i depends on `seed`, i and the image shape only, so datasets share it."
+    """The exam over `images` (n, c, h, w). Noise i depends on `seed`, i and the image shape only, so datasets share it.
+    Lies on the CPU."""
     if not len(images): raise ValueError('An exam needs at least one image.')
     shape = images.shape[1:]
     noise = [torch.randn(shape, generator=torch.Generator().manual_seed(1_000_003*seed + i))
              for i in range(len(images))]
     bad = [t for t in timesteps if not 0 <= t < T]
     if bad: raise ValueError(f'Timesteps {bad} are outside 0 … {T - 1}.')
-    return Exam(images.float(), torch.stack(noise), tuple(int(t) for t in timesteps))
+    return Exam(images.float().cpu(), torch.stack(noise), tuple(int(t) for t in timesteps))
 
 # %% ../nbs/07_diffusion.ipynb #eb5713c1
 @torch.no_grad()

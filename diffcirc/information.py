@@ -257,7 +257,8 @@ def calibration(preset_name='cpu') -> pd.DataFrame:
     cells = [(c, n, d, l, s) for c in LEVELS for n in g['ns'] for d in g['ds'] for l in LEVELS[c]
              for s in range(g['reps']) if c != 'part' or d > 1]
     run = lambda: pd.concat([one_calibration(*cell) for cell in cells], ignore_index=True)
-    return cached_table('calibration', [g, LEVELS, code_hash('information')], run)
+    code = code_hash('information')
+    return cached_table('calibration', [g, LEVELS, code], run, code=code)
 
 # %% ../nbs/14_information.ipynb #949a026b
 def faults(cal) -> pd.DataFrame:

@@ -15,13 +15,12 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
-from .core import Preset, preset, cached_table, home, table_path, code_hash
-from .data import FaceSet, natural_source
+from .core import Preset, preset, cached_table, home, table_path, code_hash, imported
+from .data import natural_source
 from .diffusion import Exam, answer, make_exam, sample, untrained
 from .matching import study_faces
 from .parallel import bar, n_workers, reporter, side_by_side, tell
 from .training import Run, TrainConfig, keep_big_buffers, open_run, run_folder, train
-from .unet import UNetConfig
 
 # %% ../nbs/09_models.ipynb #4619f97c
 DATASETS = ('synthetic', 'natural')
@@ -95,7 +94,7 @@ class Job:
 
     @property
     def key(self):
-        code = code_hash(*sorted({self.instrument.__module__.split('.')[-1], 'sites', 'unet', 'diffusion'}))
+        code = code_hash(*sorted(imported(self.instrument.__module__.split('.')[-1])))
         return [self.model.weights if isinstance(self.model, Run) else self.model, self.exam.x0, self.exam.ε,
                 self.exam.timesteps, self.options, code]
     def table(self) -> pd.DataFrame:
@@ -117,9 +116,9 @@ def _full_precision(device):
     keep_big_buffers()
     old = torch.get_float32_matmul_precision()
     amx = getattr(torch.cpu, '_is_amx_tile_supported', lambda: True)()
-    if device == 'cpu' and not amx: torch.set_float32_matmul_precision('medium')
+    torch.set_float32_matmul_precision('medium' if device == 'cpu' and not amx else 'highest')
     try:
-        with torch.backends.cudnn.flags(allow_tf32=False): yield
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False): yield
     finally: torch.set_float32_matmul_precision(old)
 
 # options: dataset → keyword arguments

@@ -7,13 +7,13 @@ __all__ = ['Site', 'parts', 'sites', 'find', 'capturing', 'attention_maps', 'on_
            'resample', 'patch', 'jostle', 'uniform', 'temperature', 'permuted', 'sweep']
 
 # %% ../nbs/10_sites.ipynb #9e951a30
-import difflib
+import difflib, math
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from .diffusion import Denoiser, Exam
-from .unet import UNet, attention_layers, blocks, group, head_parts, skips
+from .diffusion import Exam
+from .unet import attention_layers, blocks, group, head_parts, skips
 
 # %% ../nbs/10_sites.ipynb #4f60eb76
 @dataclass(frozen=True)
@@ -179,6 +179,7 @@ def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> 
     net, dev = denoiser.net, next(denoiser.parameters()).device
     rows = []
     where = {n: _entry(net, n) for n in (n if isinstance(n, tuple) else (n,) for n in names)}
+    batch = math.ceil(len(exam)/math.ceil(len(exam)/batch))  # equal batches: none of one image, whose mean is itself
     for t in timesteps or exam.timesteps:
         x_t, tt = exam.at(t)
         for i in range(0, len(exam), batch):

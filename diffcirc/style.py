@@ -128,7 +128,7 @@ class Prose:
 def escape(v) -> str:
     "Text of a table cell that cannot act as HTML or Markdown."
     s = html.escape(str(v), quote=False)
-    return re.sub(r'([\\`*_{}\[\]|$#~])', r'\\\1', s).replace('\n', ' ')
+    return re.sub(r'([\\`*_{}\[\]|$#~])', r'\\\1', re.sub(r'[\r\n]+', ' ', s))
 
 # %% ../nbs/00b_style.ipynb #689ee55e
 class Table:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch
 from filelock import FileLock
 from safetensors import safe_open
-from safetensors.torch import save_file, load_file
+from safetensors.torch import save_file
 from .core import Preset, preset, home, atomic_write, content_hash, code_hash, environment, log
 from .data import FaceSet
 from .diffusion import Denoiser, add_noise, v_target, min_snr_weight, ᾱ, T
@@ -254,7 +254,7 @@ def open_run(folder, mend=False) -> Run|None:
                 raise ValueError(f'{name} does not match its checksum')
         return Run(folder, info)
     except (ValueError, KeyError) as e:  # anything else, such as a full disk, says nothing about the files
-        log.warning('The run in %s is damaged (%s); it is trained again.', folder, e)
+        log.warning('The run in %s is damaged (%s); it will be trained again when it is needed.', folder, e)
         for n in ('run.json', 'model.safetensors', 'record.parquet') if mend else ():
             (folder/n).exists() and (folder/n).replace(folder/f'{n}.damaged')
 
@@ -323,7 +323,7 @@ def _go_on(tr: Trainer, folder, report, checkpoint_s) -> float:
         except (ValueError, FileNotFoundError) as e:
             log.warning('%s Training starts over.', e)
             file.unlink(missing_ok=True)
-    steps = tr.crew.mean(torch.tensor([float(tr.k), float(tr.k)**2], device=tr.crew.device)).tolist()
+    steps = tr.crew.mean(torch.tensor([tr.k, tr.k**2], dtype=torch.float64, device=tr.crew.device)).tolist()
     if steps[1] != steps[0]**2:
         raise ValueError('The processes found different checkpoints; put DIFFCIRC_HOME on a file system that all of '
                          'them see.')

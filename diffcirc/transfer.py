@@ -64,7 +64,7 @@ def ridge(X, Y, λ=1e-2):
     weight: returns a function of new X."""
     m, s = X.mean(0), X.std(0) + 1e-8
     Z = (X - m)/s
-    W = torch.linalg.solve(Z.T @ Z + λ*len(Z)*torch.eye(Z.shape[1], dtype=Z.dtype), Z.T @ (Y - Y.mean(0)))
+    W = torch.linalg.solve(Z.T @ Z + λ*len(Z)*torch.eye(Z.shape[1]).to(Z), Z.T @ (Y - Y.mean(0)))
     return lambda x: ((x - m)/s) @ W + Y.mean(0)
 
 def middle_features(denoiser, images, t, seed=2, batch=50) -> Tensor:
@@ -235,13 +235,17 @@ def stitch_maps(net, donor, x, t) -> dict:
 # %% ../nbs/18_transfer.ipynb #90d289d3
 def stitch(denoiser, exam: Exam, donors: dict, fit: Tensor) -> pd.DataFrame:
     """Rows image × timestep × part × donor × how ('direct', 'map', 'removed'): mse, clean, `impact` (Eq. 5). donors
-    {label: hash of a run, or None for an untrained network}; `fit`: training faces for the maps."""
+    {label: (folder name, weights' hash) of a run, or None for an untrained network}; `fit`: training faces for the maps."""
     from diffcirc.training import open_run
     net, dev = denoiser.net, next(denoiser.parameters()).device
     out = []
     put = lambda **k: out.append(pd.DataFrame(dict(timestep=t_, image=np.arange(len(exam)), **k)))
-    nets = {k: (open_run(home()/'runs'/h).denoiser(dev) if h else untrained(net.cfg, 10_007).to(dev)).net
-            for k, h in donors.items()}
+    def donor(run):
+        if run is None: return untrained(net.cfg, 10_007).to(dev).net
+        found = open_run(home()/'runs'/run[0])
+        if found is None: raise ValueError(f'The run {run[0]} is gone or damaged; `diffcirc prepare` trains it again.')
+        return found.denoiser(dev).net
+    nets = {k: donor(run) for k, run in donors.items()}
     for t_ in exam.timesteps:
         x, t, ε = (a.to(dev) for a in (*exam.at(t_), exam.ε))
         xf, tf = (a.to(dev) for a in make_exam(fit, (t_,), seed=3).at(t_))
@@ -266,7 +270,8 @@ def stitch_jobs(st) -> list:
         u = seeds[(seeds.index(s) + 1) % len(seeds)]
         who = dict(faces=(other[d], s), seed=(d, u), both=(other[d], u))
         out.append((d, Job(stitch, run, st.exam(d, (300,), n),
-                           dict(donors={k: st.runs[m].hash for k, m in who.items()} | {'untrained': None},
+                           dict(donors={k: (st.runs[m].hash, st.runs[m].weights) for k, m in who.items()}
+                                       | {'untrained': None},
                                 fit=st.faces[d][0].images[:48]), d, s)))
     return out
 

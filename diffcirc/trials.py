@@ -101,10 +101,10 @@ KINDS = {'closed form': planted.closed_form, 'closed form, learned': planted.lea
 # steps, in units of the preset's
 TRAINED = {'closed form, learned': 1., 'copy, one head able': 1.4, 'copy, free': 1., 'interchange-trained': .75}
 
+@torch.enable_grad()  # a notebook may have switched gradients off
 def trial(kind, seed, steps, n, timesteps, noises) -> pd.DataFrame:
     """Rows noise × timestep × instrument × site: score, true. And one row per check of the planting (instrument
     'check') and, for the learned closed form, per band ('band')."""
-    torch.set_grad_enabled(True)
     p = KINDS[kind](seed, **(dict(steps=int(steps*TRAINED[kind])) if kind in TRAINED else {}))
     rows = []
     if kind == 'closed form, learned':
@@ -210,10 +210,11 @@ def sentence(instrument, p: Preset|None = None) -> str:
     d = d[d.instrument == instrument]
     part = lambda v: [f"{r.kind} (AUC {getattr(r, 'mean'):.2f} [{r.lo:.2f}, {r.hi:.2f}])"
                       for r in d[d.verdict.isin(v)].itertuples()]
-    good, some, bad = part(['finds it']), part(['better than chance']), part(['fails', 'misleads'])
+    good, some, bad, wrong = (part([v]) for v in ('finds it', 'better than chance', 'fails', 'misleads'))
     n = int(d.n.max()) if len(d) else 0
     text = '; '.join(t for t in (good and 'it finds the parts of ' + ', '.join(good),
                                  some and 'it does better than chance on ' + ', '.join(some),
-                                 bad and '**it fails on** ' + ', '.join(bad)) if t)
+                                 bad and '**it cannot be told from chance** on ' + ', '.join(bad),
+                                 wrong and '**it misleads** on ' + ', '.join(wrong)) if t)
     return (f"On planted circuits, whose parts are known ({n} networks of each kind), {instrument}: "
             f"{text or 'too few networks to tell'}.")

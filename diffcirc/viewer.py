@@ -11,7 +11,7 @@ import base64, html, io, json, math, re, zlib
 from importlib.resources import files
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np
 from PIL import Image
-from .style import Html, COLOR, HEAD_COLORS, INK, PAPER, THEME, hash_text, in_book, show
+from .style import Html, COLOR, HEAD_COLORS, INK, PAPER, hash_text, in_book, show
 
 # %% ../nbs/11_viewer.ipynb #0525dc76
 def _check_shapes(label, f):

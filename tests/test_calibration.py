@@ -99,7 +99,7 @@ def test_the_components_that_went_in_come_out():
                    for k in range(12)])
     np.testing.assert_allclose(c[['model', 'image', 'rest']].mean(), w[1:4], atol=.06)
     # what cannot be estimated makes no world
-    assert ([x.name for x in C.worlds({'a': c})] == ['none', 'a', 'strong']
+    assert ([x.name for x in C.worlds({'a': c})] == ['models alike', 'a', 'strong']
             and C.worlds({'b': c.assign(model=np.nan)})[1].name == 'strong')
 
 def test_errors_are_repeatable_and_found_again(tmp_path, monkeypatch):

@@ -77,9 +77,9 @@ def test_reading_the_noise_from_v_is_exact(t, seed):
 @given(st.text())
 @fast
 def test_text_from_data_cannot_act(s):
-    e = escape(s); assert '<' not in e and '\n' not in e
+    e = escape(s); assert not set('<\n\r') & set(e)
     row = Table(pd.DataFrame({'a': [s], 'b': [1]})).markdown().split('\n')
-    assert len(row) == 3 if '\r' not in s and not set(s) & set('\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029') else True
+    assert len(row) == 3
 
 def test_divergence_does_not_depend_on_the_order_of_rows():
     g = np.random.default_rng(0)

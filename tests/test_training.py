@@ -53,6 +53,17 @@ def test_killed_and_resumed_ends_with_the_same_weights(job):
     assert (whole/'record.parquet').read_bytes() == (resumed/'record.parquet').read_bytes()
     assert not (resumed/'checkpoint.safetensors').exists()
 
+def test_a_long_training_goes_on(tmp_path):
+    "The square of a step beyond 4,096 has no exact float32."
+    from diffcirc.training import Crew, TrainConfig, Trainer, _go_on, save_state
+    from diffcirc.unet import UNetConfig
+    cfg = TrainConfig(UNetConfig(16, 1, 8, (1, 2), temb=16, width=32), steps=4098, batch=4)
+    start = lambda: Trainer(torch.rand(8, 1, 16, 16), cfg, Crew('cpu'))
+    old, new = start(), start()
+    old.k = 4097
+    save_state(old, tmp_path/'checkpoint.safetensors', 1.)
+    assert _go_on(new, tmp_path, lambda *_: None, 1e9) >= 1. and new.k == 4098
+
 def test_a_damaged_checkpoint_is_reported_and_training_starts_over(job, tmp_path):
     victim = job('broken'); assert victim.stdout.readline().strip() == 'fifteen'
     victim.send_signal(signal.SIGKILL); victim.communicate()
