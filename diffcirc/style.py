@@ -159,7 +159,8 @@ class Table:
 # %% ../nbs/00b_style.ipynb #a379e2c3
 def interval(mean, lo, hi, digits=2, unit='') -> str:
     "`mean [lo, hi]`, the form in which every estimate of the book is printed."
-    return f'{mean:.{digits}f}{unit} [{lo:.{digits}f}, {hi:.{digits}f}]'.replace('-', '−')
+    text = f'{mean:.{digits}f}{unit} [{lo:.{digits}f}, {hi:.{digits}f}]'.replace('-', '−')
+    return re.sub(r'−(0(\.0*)?)(?![\d.])', r'\1', text)  # no sign before a rounded zero
 
 # %% ../nbs/00b_style.ipynb #58afc90d
 def sig(v, digits=2) -> str:
