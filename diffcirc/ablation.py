@@ -9,7 +9,7 @@ __all__ = ['LEVELS', 'EDITS', 'DOSES', 'level', 'targets', 'edit_of', 'ablate', 
 # %% ../nbs/15_ablation.ipynb #865f2e05
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from .diffusion import Denoiser, Exam, sample
+from .diffusion import Denoiser, Exam, sample, starting_noise
 from .models import Study, jobs
 from .sites import (capturing, editing, jostle, mean, parts, patch, permuted, resample, scale, sites, sweep,
                             temperature, uniform, zero)
@@ -189,13 +189,12 @@ def edited_samples(denoiser, exam: Exam, n=5, steps=50) -> pd.DataFrame:
     """Samples drawn by DDPM with the same noise at every step, clean and with each layer group zero-ablated: rows edit ×
     image, columns site, image and one per pixel."""
     dev = next(denoiser.parameters()).device
-    shape = exam.x0.shape[1:]
     net = denoiser.net.to(memory_format=torch.channels_last)
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)])
+    noise = starting_noise(n, exam.x0.shape[1:]).to(dev)
     out = []
     for name, sites_ in {'clean': (), **targets(net, 'group')}.items():
         with editing(net, dict.fromkeys(sites_, zero)):
-            x = sample(denoiser, noise.to(dev), steps, 1., torch.Generator(dev).manual_seed(0))
+            x = sample(denoiser, noise, steps, 1., torch.Generator(dev).manual_seed(0))
         out.append(pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str).assign(site=name, image=range(n)))
     return pd.concat(out, ignore_index=True)
 

@@ -191,9 +191,11 @@ def audit_tests(C) -> list[Finding]:
                   f"smallest, {power(min(d), int(n), α):.2f}. A power of .95 for d = {min(d)} needs {need:,.0f} (.8: "
                   f"{required_n(min(d)):,.0f})."),
             found('complexity-ratio-error', any(half.meets(r) for r in readings.values()),
-                  readings[f'standard error, N = {n:,.0f}'], 'From the means and SDs of Table 1 at t = 100, the '
-                                                             'ratio has ' + '; '.join(f'{k}: {v}'
-                                                                                      for k, v in readings.items()) + f". None of these is what is printed, unless the number is the SD of one of the two groups ({C['table1-100']['values'][1]}).")]
+                  readings[f'standard error, N = {n:,.0f}'],
+                  f"From the means and SDs of Table 1 at t = 100, the ratio has "
+                  f"{'; '.join(f'{k}: {v}' for k, v in readings.items())}. None of these is what is printed, unless "
+                  "the "
+                  f"number is the SD of one of the two groups ({C['table1-100']['values'][1]}).")]
 
 # %% ../nbs/23_audit.ipynb #29841684
 HEADS = ('edge', 'global', 'texture', 'semantic')

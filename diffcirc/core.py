@@ -176,7 +176,6 @@ def cached_table(name: str, key, make, **about) -> pd.DataFrame:
             table.attrs = dict(table=name, **about, seconds=round(time.perf_counter() - began, 2),
                                made=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), environment=environment())
             atomic_write(path, lambda tmp: table.to_parquet(tmp))
-    # pandas compares and copies attributes at every step
     tables_used[path.stem] = table.attrs
-    table.attrs = {}
+    table.attrs = {}  # pandas compares and copies attributes at every step
     return table

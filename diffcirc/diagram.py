@@ -205,16 +205,18 @@ def _block(b, note, tip, fill=None):
         body += (f'<circle cx="{b.x if b.x < W/2 - MID else b.x + b.w if b.x > W/2 else b.x + pad + 1:g}" '
                  f'cy="{b.y + 10:g}" r="2.1" style="fill:{ink if b.kind == "time" else _INK}"/>')
     x = b.x + pad + (8 if b.kind == 'time' else 0)
-    return ('<g '
-            f'data-site="{html.escape(b.name)}">{tip}{body}{_text(x, y, b.name, size, fill=ink)}{_text(b.x + b.w - pad, y, note, size - 1, "end", ink, OPAQUE if fill else FAINT)}</g>')
+    name = _text(x, y, b.name, size, fill=ink)
+    side = _text(b.x + b.w - pad, y, note, size - 1, 'end', ink, OPAQUE if fill else FAINT)
+    return f'<g data-site="{html.escape(b.name)}">{tip}{body}{name}{side}</g>'
 
 OPAQUE, FAINT = '', ' opacity=".68"'
 
 # %% ../nbs/06_diagram.ipynb #7580e151
 def _head(b, color, tip):
     "A head: a pill with its short name."
-    return ('<g '
-            f'data-site="{html.escape(b.name)}">{tip}{_shape(b, color, _PAPER, .6)}{_text(b.x + b.w/2, b.y + 10.3, b.name.rpartition(".")[2], 9, "middle", ink_on(color) if color[0] == "#" else _INK)}</g>')
+    ink = ink_on(color) if color[0] == '#' else _INK
+    name = _text(b.x + b.w/2, b.y + 10.3, b.name.rpartition('.')[2], 9, 'middle', ink)
+    return f'<g data-site="{html.escape(b.name)}">{tip}{_shape(b, color, _PAPER, .6)}{name}</g>'
 
 def _skip(b, note, shape, tip, fill=None):
     "A skip edge: a line across, or a band where it is painted; name and `note` above, shape below."
@@ -226,8 +228,9 @@ def _skip(b, note, shape, tip, fill=None):
     band = (f'<rect x="{b.x + 4:g}" y="{b.y:g}" width="{b.w - 14:g}" height="{b.h:g}" rx="1" '
             f'style="fill:{fill};stroke:{_INK}" stroke-width=".6"/>' if fill else '')
     hit = f'<rect x="{b.x:g}" y="{b.y - 12:g}" width="{b.w:g}" height="{b.h + 22:g}" fill="none" pointer-events="all"/>'
-    return ('<g '
-            f'data-site="{html.escape(b.name)}">{tip}{hit}{line}{band}{_text(mid, b.y - 3, f"{b.name}  {note}".strip(), 10, "middle")}{_text(mid, b.y + 16, shape, 9, "middle", _INK, FAINT)}</g>')
+    name = _text(mid, b.y - 3, f'{b.name}  {note}'.strip(), 10, 'middle')
+    below = _text(mid, b.y + 16, shape, 9, 'middle', _INK, FAINT)
+    return f'<g data-site="{html.escape(b.name)}">{tip}{hit}{line}{band}{name}{below}</g>'
 
 def _arrow(x, y, angle):
     "An arrow head with its tip at (x, y), pointing right, turned by `angle` degrees."

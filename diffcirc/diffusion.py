@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['T', 'ᾱ', 'cosine_ᾱ', 'add_noise', 'v_target', 'ε_from_v', 'x0_from_ε', 'Denoiser', 'untrained', 'Exam', 'make_exam',
-           'answer', 'min_snr_weight', 'sample']
+           'answer', 'min_snr_weight', 'sample', 'starting_noise']
 
 # %% ../nbs/07_diffusion.ipynb #48a51ad2
 import math
@@ -130,6 +130,10 @@ def sample(denoiser, noise,  # starting noise (n, c, h, w): the same noise gives
         x = b**.5*x0 + max(1 - b - σ**2, 0)**.5*ε
         if σ: x = x + σ*torch.randn(x.shape, generator=generator, device=x.device)
     return (x, kept) if keep else x
+
+def starting_noise(n, shape, seed=10_000) -> Tensor:
+    "Noise (n, *shape) to draw from, on the CPU; image i of it depends on `seed` + i and the shape only."
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed + i)) for i in range(n)])
 
 def _sampling_times(steps, keep=()):
     "Evenly spaced timesteps from T−1 down to 0, with those of `keep` put in."

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 from .attention import reference_maps
 from .diffusion import Exam, make_exam
-from .sites import capturing
+from .sites import capturing, even_batch
 from .unet import blocks
 
 # %% ../nbs/13_features.ipynb #1b8b33e2
@@ -94,15 +94,19 @@ VARIANTS = {'|F| ≤ 0.1σ (default)': {}, '|F| ≤ 0.01σ': dict(sparsity='belo
 
 def sensitivity(stat) -> pd.DataFrame:
     """One row per definition: does each dataset's shape over time correlate with the default's (`r_synthetic`,
-    `r_natural`), and natural/synthetic complexity per timestep (geometric mean over pairs of models)."""
+    `r_natural`), and natural/synthetic complexity per timestep: `t…`, geometric mean over pairs of models, and `clear…`, the
+    sign of its logarithm, 0 where the 95 % interval over pairs includes zero."""
     rows = []
     for name, how in VARIANTS.items():
         c = by_time(stat, **how).pivot(index='seed', columns=['dataset', 'timestep'], values='complexity')
         base = c if not rows else base
         shape = {d: np.corrcoef(c[d].mean(), base[d].mean())[0, 1] for d in ('synthetic', 'natural')}
-        ratio = np.exp(np.log(c['natural']/c['synthetic']).mean())
+        logs = np.log(c['natural']/c['synthetic'])
+        clear = (np.zeros(logs.shape[1]) if len(logs) < 2
+                 else np.sign(logs.mean())*(stats.ttest_1samp(logs, 0).pvalue < .05))
         rows.append(dict(sparsity=name, **{f'r_{d}': r for d, r in shape.items()},
-                         **{f't{t}': v for t, v in ratio.items()}))
+                         **{f't{t}': v for t, v in np.exp(logs.mean()).items()},
+                         **{f'clear{t}': v for t, v in zip(logs, clear)}))
     return pd.DataFrame(rows)
 
 # %% ../nbs/13_features.ipynb #94c42573
@@ -220,10 +224,8 @@ def cka(C, parts) -> np.ndarray:
 def interaction(denoiser, exam: Exam, width=128, batch=50) -> pd.DataFrame:
     """Rows timestep × pair of layers: `cka` of their updates over images and places, and `floor`, the same with the
     images of one layer shifted by one."""
-    # no batch of one, which would be its own partner
-    rows, names = [], list(blocks(denoiser.net))
-    batch = math.ceil(len(exam)/math.ceil(len(exam)/batch))
     if len(exam) < 3: raise ValueError(f'Interaction is a covariance over images; {len(exam)} are too few.')
+    rows, names, batch = [], list(blocks(denoiser.net)), even_batch(len(exam), batch)
     for t in exam.timesteps:
         own, shifted, held = Moments(), Moments(), []
         for _, _, layer, _, U in each_layer(denoiser, exam, (t,), batch):

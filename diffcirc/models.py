@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from .core import Preset, preset, cached_table, home, table_path, code_hash, imported
 from .data import natural_source
-from .diffusion import Exam, answer, make_exam, sample, untrained
+from .diffusion import Exam, answer, make_exam, sample, starting_noise, untrained
 from .matching import study_faces
 from .parallel import bar, n_workers, reporter, side_by_side, tell
 from .training import Run, TrainConfig, keep_big_buffers, open_run, run_folder, train
@@ -200,9 +200,8 @@ def paired_flip(a, b) -> float:
 def drawn(denoiser, exam: Exam, n, steps, η=1.) -> pd.DataFrame:
     """An instrument like the others: one row of pixels per sample, by DDPM or (η = 0) DDIM. The starting noise depends
     on the image number only; the exam gives the image shape."""
-    shape, dev = exam.x0.shape[1:], next(denoiser.parameters()).device
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(10_000 + i)) for i in range(n)])
-    x = sample(denoiser, noise.to(dev), steps, η, torch.Generator(dev).manual_seed(0))
+    dev = next(denoiser.parameters()).device
+    x = sample(denoiser, starting_noise(n, exam.x0.shape[1:]).to(dev), steps, η, torch.Generator(dev).manual_seed(0))
     return pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str)
 
 def draw_jobs(st: Study, η=1.) -> list[Job]:

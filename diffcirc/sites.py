@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Site', 'parts', 'sites', 'find', 'capturing', 'attention_maps', 'on_pattern', 'editing', 'zero', 'mean', 'scale',
-           'resample', 'patch', 'jostle', 'uniform', 'temperature', 'permuted', 'sweep']
+           'resample', 'patch', 'jostle', 'uniform', 'temperature', 'permuted', 'even_batch', 'sweep']
 
 # %% ../nbs/10_sites.ipynb #9e951a30
 import difflib, math
@@ -171,6 +171,10 @@ def permuted(seed=0):
                                   .to(A.device)])
 
 # %% ../nbs/10_sites.ipynb #cc045e81
+def even_batch(n, batch) -> int:
+    "Size of equal batches of n images, at most `batch`, so that no image is left alone: its mean would be itself."
+    return math.ceil(n/math.ceil(n/batch))
+
 @torch.no_grad()
 def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> pd.DataFrame:
     """One site edited at a time, or several together where `names` holds a tuple (named `a + b`). Rows image × timestep
@@ -179,7 +183,7 @@ def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> 
     net, dev = denoiser.net, next(denoiser.parameters()).device
     rows = []
     where = {n: _entry(net, n) for n in (n if isinstance(n, tuple) else (n,) for n in names)}
-    batch = math.ceil(len(exam)/math.ceil(len(exam)/batch))  # equal batches: none of one image, whose mean is itself
+    batch = even_batch(len(exam), batch)
     for t in timesteps or exam.timesteps:
         x_t, tt = exam.at(t)
         for i in range(0, len(exam), batch):
