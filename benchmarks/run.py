@@ -6,7 +6,7 @@ import pandas as pd, torch
 from torch import nn
 from diffcirc import unet
 from diffcirc.core import environment, preset
-from diffcirc.diffusion import Denoiser, answer, make_exam, untrained
+from diffcirc.diffusion import Denoiser, prediction_errors, make_exam, untrained
 from diffcirc.sites import editing, sites, sweep, zero
 from diffcirc.training import Crew, TrainConfig, Trainer, keep_big_buffers
 
@@ -48,9 +48,9 @@ def head_sweep():
     exam = make_exam(torch.rand(32, 3, 32, 32)*2 - 1, (300,))
     for label, names in (('heads', unet.heads(den.net)), ('all sites', list(sites(den.net)))):
         def plain():
-            answer(den, exam)
+            prediction_errors(den, exam)
             for n in names:
-                with editing(den.net, {n: zero}): answer(den, exam)
+                with editing(den.net, {n: zero}): prediction_errors(den, exam)
         paired(f'sweep over {label}: going on from the edited block', plain, lambda: sweep(den, exam, names), 3)
 
 def _steps(n):

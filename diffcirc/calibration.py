@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'IMAGES', 'NONE', 'STRONG', 'TOLERANCE', 'TABLE', 'SIZES', 'SHARES', 'COUNTS', 'UNIT_NAMES', 'World',
-           'Studies', 'simulate', 'components', 'measured', 'worlds', 'design_effect', 'actual_level', 'count',
+           'Studies', 'simulate', 'variance_components', 'measured', 'worlds', 'design_effect', 'actual_level', 'count',
            'judged', 'rates', 'exact', 'flips', 'pvalues', 'student', 'tests_called', 'truths', 'misses', 'intervals',
            'intervals_called', 'equivalence', 'families', 'discoveries', 'rule', 'verdict_errors',
            'calibration_of_world', 'simulation', 'calibration_of_unit', 'claimed_size', 'plan', 'calibrated', 'wide',
-           'summary', 'sentences']
+           'calibration_summary', 'sentences']
 
 # %% ../nbs/22_calibration.ipynb #9c6ae527
 import itertools, math
@@ -62,7 +62,7 @@ def simulate(world, n, models=MODELS, images=IMAGES, difference=0., seed=0) -> S
     return Studies(world, a + b + e + np.array([0., difference]).reshape(2, 1, 1, 1), a[..., 0], b[:, :, 0], difference)
 
 # %% ../nbs/22_calibration.ipynb #35c37f95
-def components(frame, value, by=('dataset', 'timestep')) -> pd.DataFrame:
+def variance_components(frame, value, by=('dataset', 'timestep')) -> pd.DataFrame:
     """Shares of variance between models, images and the rest, by the method of moments (negative estimates are 0),
     total variance, and skewness of the images' means. Rows: `by`. What else varies is averaged. NaN for a single
     model."""
@@ -79,12 +79,12 @@ def components(frame, value, by=('dataset', 'timestep')) -> pd.DataFrame:
 def measured(st) -> dict:
     "{quantity: `components`} of three quantities of a study: accuracy, impact of removing a head, attention entropy."
     from diffcirc.attention import attention_stats, head_importance
-    from diffcirc.diffusion import answer
+    from diffcirc.diffusion import prediction_errors
     from diffcirc.models import measure
     imp = measure(st, head_importance)
-    frames = {'accuracy': (measure(st, answer), 'accuracy'), 'head impact': (imp[imp.ablation == 'zero'], 'impact'),
+    frames = {'accuracy': (measure(st, prediction_errors), 'accuracy'), 'head impact': (imp[imp.ablation == 'zero'], 'impact'),
               'attention entropy': (measure(st, attention_stats), 'entropy')}
-    return {k: components(f, v) for k, (f, v) in frames.items()}
+    return {k: variance_components(f, v) for k, (f, v) in frames.items()}
 
 # %% ../nbs/22_calibration.ipynb #74ebc3c5
 NONE, STRONG = World('models alike', 0., .8, .2), World('strong', .7, .2, .1, 'skewed')
@@ -390,7 +390,7 @@ def wide(errors, complement=False) -> pd.DataFrame:
     return f.loc[list(map(tuple, order.to_numpy())), list(dict.fromkeys(errors.world))].fillna('–').reset_index()
 
 # %% ../nbs/22_calibration.ipynb #4d3e3a28
-def summary(errors, kinds=('test', 'interval')) -> dict:
+def calibration_summary(errors, kinds=('test', 'interval')) -> dict:
     """{'keeps', 'fails', 'open': {(name, unit): text}}: over all worlds; fails if it fails anywhere (with the worst
     world), open if it is open somewhere and fails nowhere."""
     out = dict(keeps={}, fails={}, open={})
@@ -409,6 +409,6 @@ def sentences(errors, kinds=('test', 'interval'), place='world') -> str:
     words = dict(keeps=('keeps its', 'keep their', f' promise in every {place}'),
                  fails=('fails', 'fail', f' in some {place} (the worst in brackets)'),
                  open=('is', 'are', ' left open by the number of studies'))
-    s = summary(errors, kinds)
+    s = calibration_summary(errors, kinds)
     return '\n'.join(f"- **{len(s[k]) or 'None'}** {words[k][len(s[k]) > 1]}{words[k][2]}"
                      + (': ' + '; '.join(s[k].values()) if s[k] else '') + '.' for k in words)

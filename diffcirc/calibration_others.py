@@ -84,26 +84,26 @@ def pair_errors(g, n, models=MODELS) -> list:
 def _curves(g, models, breaks=None, t=tuple(range(25, 1000, 50)), noise=.15, between=.1):
     """Four metrics over timesteps: smooth random waves, or straight pieces with jumps at `breaks`; models differ by
     `between`. Frame dataset, seed, timestep, metrics."""
-    from diffcirc.temporal import METRICS
+    from diffcirc.temporal import CURVE_METRICS
     x = np.array(t)/1000
     smooth = sum(g.normal(size=4)/k*np.sin(np.pi*k*x[:, None] + g.uniform(0, 6.3, 4)) for k in (1, 2, 3))
     Y = (smooth if breaks is None else g.permuted(np.tile([[-1.5], [0.], [1.5], [3.]], (1, 4)),
                                                   axis=0)[np.digitize(t, breaks)])
     rows = [pd.DataFrame(Y + between*g.normal(size=Y.shape)*np.ones(4) + noise*g.normal(size=Y.shape)/4,
-                         columns=list(METRICS)).assign(dataset='x', seed=s, timestep=t) for s in range(models)]
+                         columns=list(CURVE_METRICS)).assign(dataset='x', seed=s, timestep=t) for s in range(models)]
     return pd.concat(rows)
 
 # %% ../nbs/22b_calibration_others.ipynb #cb1fcac8
 def phase_errors(g, n, models=MODELS, breaks=(250, 500, 750), paper=(100, 350, 650)) -> list:
     """Rows: smooth curves in which breaks win or come near to the paper's boundaries, and 95 % intervals that miss
     planted breaks (where their number was found)."""
-    from diffcirc.temporal import METRICS, nearness, phase_boundaries
+    from diffcirc.temporal import CURVE_METRICS, nearness, phase_boundaries
     t = tuple(range(25, 1000, 50)); win, near, miss, number = [], [], [], []
     for j in range(n):
-        f = phase_boundaries(_curves(g, models), METRICS, draws=2)['x']
+        f = phase_boundaries(_curves(g, models), CURVE_METRICS, draws=2)['x']
         win.append(f['gain'] > 0)
         near.append(nearness(f['boundaries'].t, paper, t, 200)[1] < ALPHA)
-        f = phase_boundaries(_curves(g, models, breaks), METRICS, draws=100)['x']
+        f = phase_boundaries(_curves(g, models, breaks), CURVE_METRICS, draws=100)['x']
         number.append(f['number'] != len(breaks) + 1)
         b = f['boundaries']
         if not number[-1]: miss += list((b.lo > np.array(breaks)) | (b.hi < np.array(breaks)))

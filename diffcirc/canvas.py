@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['F', 'NUISANCE', 'SKIN', 'HAIR', 'AUBURN', 'BETWEEN', 'IRIS', 'smooth', 'fill', 'line', 'crease', 'ellipse', 'blob',
            'squircle', 'strands', 'field', 'hsv', 'rgb', 'ramp', 'Person', 'nuisance', 'Canvas', 'skin_colour',
-           'hair_colour', 'landmarks', 'background', 'hair_shape', 'hair_shade', 'hair_back', 'paint_skin', 'neck',
+           'hair_colour', 'face_landmarks', 'background', 'hair_shape', 'hair_shade', 'hair_back', 'paint_skin', 'neck',
            'clothes', 'ears', 'head_shape', 'relief', 'nose_x', 'normals', 'lambert', 'highlight', 'head']
 
 # %% ../nbs/02b_canvas.ipynb #27d3813b
@@ -151,7 +151,7 @@ def hair_colour(p):
     for k, stops in HAIR.items(): col = np.where(getattr(p, k)[:, None] > 0, ramp(t, stops), col)
     return col
 
-def landmarks(c):
+def face_landmarks(c):
     "Put the places and colours that several parts share on the canvas."
     p = c.p
     c.eye_x, c.mouth_y = p.u('eye_gap', .222, .248), p.u('mouth_y', .455, .49) + F(.012)*p.male

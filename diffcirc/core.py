@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'PRESETS', 'tables_used', 'Preset', 'preset', 'home', 'atomic_write', 'content_hash', 'imported', 'code_hash',
-           'environment', 'table_path', 'cached_table']
+           'environment', 'paper_numbers', 'table_path', 'cached_table']
 
 # %% ../nbs/00_core.ipynb #9fdfaa40
 import os
@@ -152,6 +152,11 @@ def environment() -> dict:
 def _cpu_name():
     try: return next(l.split(':', 1)[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
     except (OSError, StopIteration): return platform.processor() or platform.machine()
+
+# %% ../nbs/00_core.ipynb #2cfa914a
+def paper_numbers() -> dict:
+    "The numbers that the paper prints (`paper.json`), with what they mean."
+    return json.loads((Path(sys.modules['diffcirc'].__file__).parent/'paper.json').read_text())
 
 # %% ../nbs/00_core.ipynb #34990b2b
 def table_path(name: str, key) -> Path:

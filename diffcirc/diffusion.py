@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['T', 'ᾱ', 'cosine_ᾱ', 'add_noise', 'v_target', 'ε_from_v', 'x0_from_ε', 'Denoiser', 'untrained', 'Exam', 'make_exam',
-           'answer', 'min_snr_weight', 'sample', 'starting_noise']
+           'device_of', 'image_errors', 'prediction_errors', 'min_snr_weight', 'sample', 'starting_noise']
 
 # %% ../nbs/07_diffusion.ipynb #48a51ad2
 import math
@@ -77,7 +77,15 @@ class Exam:
         if t not in self.timesteps: raise ValueError(f'The exam has no timestep {t}; it has {self.timesteps}.')
         tt = torch.full((len(self),), t, device=self.x0.device)
         return add_noise(self.x0, self.ε, tt), tt
+    def batches(self, t: int, size=50, device='cpu'):
+        "Yield (slice of images, x_t, t, ε) on `device`, `size` images at a time, in order."
+        x_t, tt = self.at(t)
+        for i in range(0, len(self), size):
+            part = slice(i, min(i + size, len(self)))
+            yield part, x_t[part].to(device), tt[part].to(device), self.ε[part].to(device)
 
+
+# %% ../nbs/07_diffusion.ipynb #0cd06190
 def make_exam(images, timesteps, seed=0) -> Exam:
     """The exam over `images` (n, c, h, w). Noise i depends on `seed`, i and the image shape only, so datasets share it.
     Lies on the CPU."""
@@ -89,17 +97,24 @@ def make_exam(images, timesteps, seed=0) -> Exam:
     if bad: raise ValueError(f'Timesteps {bad} are outside 0 … {T - 1}.')
     return Exam(images.float().cpu(), torch.stack(noise), tuple(int(t) for t in timesteps))
 
+# %% ../nbs/07_diffusion.ipynb #ce54bca0
+def device_of(denoiser) -> torch.device:
+    "Where a denoiser computes; the CPU for one without parameters."
+    params = denoiser.parameters() if isinstance(denoiser, nn.Module) else ()
+    return next((p.device for p in params), torch.device('cpu'))
+
+def image_errors(ε̂, ε) -> Tensor:
+    "Mean squared error of each image: (b, c, h, w) twice → (b,)."
+    return (ε̂ - ε).square().mean((1, 2, 3))
+
 # %% ../nbs/07_diffusion.ipynb #eb5713c1
 @torch.no_grad()
-def answer(denoiser, exam: Exam, batch=100) -> pd.DataFrame:
-    "Let the denoiser sit the exam. One row per image × timestep: `mse` of ε̂ and `accuracy` = 1 − mse."
-    dev = (next((p.device for p in denoiser.parameters()), torch.device('cpu')) if isinstance(denoiser, nn.Module)
-           else torch.device('cpu'))
-    rows = []
+def prediction_errors(denoiser, exam: Exam, batch=100) -> pd.DataFrame:
+    "The exam's errors: one row per image × timestep, `mse` of ε̂ and `accuracy` = 1 − mse."
+    dev, rows = device_of(denoiser), []
     for t in exam.timesteps:
-        x_t, tt = exam.at(t)
-        mse = torch.cat([(denoiser(x.to(dev), s.to(dev)).cpu() - e).square().mean((1, 2, 3))
-                         for x, s, e in zip(x_t.split(batch), tt.split(batch), exam.ε.split(batch))])
+        mse = torch.cat([image_errors(denoiser(x, s), ε).cpu()
+                         for _, x, s, ε in exam.batches(t, batch, dev)])
         rows.append(pd.DataFrame(dict(timestep=t, image=np.arange(len(exam)), mse=mse.numpy())))
     return pd.concat(rows, ignore_index=True).assign(accuracy=lambda d: 1 - d.mse)
 

@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from .core import Preset, preset, cached_table, home, table_path, code_hash, imported
 from .data import natural_source
-from .diffusion import Exam, answer, make_exam, sample, starting_noise, untrained
+from .diffusion import Exam, prediction_errors, make_exam, sample, starting_noise, untrained
 from .matching import study_faces
 from .parallel import bar, n_workers, reporter, side_by_side, tell
 from .training import Run, TrainConfig, keep_big_buffers, open_run, run_folder, train
@@ -172,7 +172,7 @@ class Computation:
 def plan(st: Study) -> list[Job]:
     "All that this chapter measures."
     some = min(16, len(st.exam('natural')))
-    return (jobs(st, answer) + jobs(st, answer, trained=False) + jobs(st, answer, st.preset.curve, some)
+    return (jobs(st, prediction_errors) + jobs(st, prediction_errors, trained=False) + jobs(st, prediction_errors, st.preset.curve, some)
             + draw_jobs(st) + [j for j in draw_jobs(st, 0.) if j.seed == 0])
 
 # %% ../nbs/09_models.ipynb #715dc6d6

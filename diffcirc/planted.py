@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'PARTNER', 'OWN', 'PART', 'SENT', 'MOVED', 'JUNK', 'Planted', 'normal', 'WiredUNet', 'Mix', 'Wire',
-           'WiredAttention', 'WiredTransformer', 'bands', 'exact_error', 'exact_impact', 'Subspace', 'gaussian',
+           'WiredAttention', 'WiredTransformer', 'bands', 'exact_error', 'exact_impact', 'Subspace', 'gaussian_images',
            'variances', 'closed_form', 'copied', 'copy_error', 'copy_parts', 'unit', 'head_logits', 'wired',
            'small_unet', 'fit', 'v_loss', 'confine', 'on_partner', 'copy_task', 'learned_gaussian', 'band_impacts',
            'X0Denoiser', 'quarters', 'signed', 'belief', 'circuit_sites', 'others', 'keeping', 'strict_loss',
@@ -120,7 +120,7 @@ class Subspace(nn.Module):
         y = (1 - a).sqrt()/(a*self.λ + 1 - a)*y.view_as(x[:, 0])
         return x + self.update(torch.stack([torch.zeros_like(y), y], 1))
 
-def gaussian(λ) -> callable:
+def gaussian_images(λ) -> callable:
     "draw(n, seed) of Gaussian images with variance λ (k,) in the k bands."
     root = torch.einsum('k,kij->ij', torch.tensor(λ, dtype=torch.float).sqrt(), bands(len(λ)))
     return lambda n, seed: (normal(n, seed, SIZE*SIZE) @ root).view(n, 1, SIZE, SIZE)
@@ -140,7 +140,7 @@ def closed_form(seed=0) -> Planted:
                     lambda x, t: torch.cat([x, torch.zeros_like(x)], 1))
     truth = lambda t: {f'enc1.band{k}': bool(v)
                        for k, v in enumerate(exact_impact(λ, t) > np.median(exact_impact(λ, t)))}
-    return Planted(Denoiser(net, 'ε'), gaussian(λ), truth, dict(λ=λ))
+    return Planted(Denoiser(net, 'ε'), gaussian_images(λ), truth, dict(λ=λ))
 
 # %% ../nbs/21_planted.ipynb #ad757988
 PARTNER = torch.arange(SIZE*SIZE).view(SIZE, SIZE).roll(SIZE//2, 1).flatten()  # of each position
@@ -288,7 +288,7 @@ def copy_task(seed=0, steps=400, free=False) -> Planted:
 def learned_gaussian(seed=0, steps=600) -> Planted:
     "A trained denoiser of the Gaussian images of `closed_form`. No site of it is known to matter: `truth` is empty."
     λ = variances(seed)
-    draw = gaussian(λ)
+    draw = gaussian_images(λ)
     net = small_unet(seed)
     loss = fit(net, v_loss(net, draw, seed, narrow=0.), steps)
     return Planted(Denoiser(net), draw, lambda t: {}, dict(loss=loss, λ=λ))

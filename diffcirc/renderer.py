@@ -9,7 +9,7 @@ __all__ = ['PARTS', 'eyes', 'brows', 'nose', 'mouth_shape', 'lip_colour', 'mouth
 # %% ../nbs/02c_renderer.ipynb #18392f78
 import numpy as np, pandas as pd
 from .canvas import (F, IRIS, Canvas, Person, background, blob, clothes, crease, ears, ellipse, fill, hair_back,
-                             head, hsv, landmarks,
+                             head, hsv, face_landmarks,
                              line, neck, nose_x, nuisance, ramp, rgb, smooth, squircle, strands)
 from .data import REGIONS
 
@@ -242,6 +242,6 @@ def render(attrs: pd.DataFrame, ids, size: int, seed: int, parts=PARTS):
     numbered `ids`."""
     draws, grids = nuisance(ids, size, seed)
     c = Canvas(Person(attrs, draws), grids, size)
-    landmarks(c)
+    face_landmarks(c)
     for part in parts: part(c)
     return develop(c), to_bytes(c.cover)

@@ -39,9 +39,9 @@ def headline(S) -> pd.DataFrame:
     from diffcirc import ablation
     from diffcirc.attention import attention_stats, head_importance
     from diffcirc.comparison import circuit_rows
-    from diffcirc.diffusion import answer
+    from diffcirc.diffusion import prediction_errors
     f, kw = ablation.protocols(S)['layers']
-    layers, imp, marks = measure(S, f, **kw), measure(S, head_importance), measure(S, answer)
+    layers, imp, marks = measure(S, f, **kw), measure(S, head_importance), measure(S, prediction_errors)
     at = lambda d: d[d.timestep == 300]
     frames = {f'accuracy, t = {t}': (g, 'accuracy')
               for t, g in marks.groupby('timestep')} | {'entropy of heads, bits': (at(measure(S, attention_stats)),

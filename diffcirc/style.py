@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INK', 'GRID', 'PAPER', 'COLOR', 'HEAD_COLORS', 'THEME', 'css', 'use_style', 'in_book', 'hash_text', 'Html', 'Raw',
-           'show', 'to_uint8', 'tile', 'image_grid', 'Prose', 'escape', 'Table', 'interval', 'sig']
+           'show', 'to_uint8', 'tile', 'image_grid', 'Prose', 'escape', 'Table', 'num', 'interval', 'sig']
 
 # %% ../nbs/00b_style.ipynb #66b2fa40
 import html, io, math, re, os, textwrap
@@ -157,10 +157,16 @@ class Table:
         return f':::{{table}} {self.caption}\n{name}:class: dc-table\n\n{self.markdown()}\n:::'
 
 # %% ../nbs/00b_style.ipynb #a379e2c3
-def interval(mean, lo, hi, digits=2, unit='') -> str:
-    "`mean [lo, hi]`, the form in which every estimate of the book is printed."
-    text = f'{mean:.{digits}f}{unit} [{lo:.{digits}f}, {hi:.{digits}f}]'.replace('-', '−')
-    return re.sub(r'−(0(\.0*)?)(?![\d.])', r'\1', text)  # no sign before a rounded zero
+def num(v, digits=2, unit='', sign=False) -> str:
+    "A number with a real minus sign, none before a rounded zero; `–` for NaN. `sign` writes + as well."
+    if v is None or v != v: return '–'
+    text = f"{v:{'+' if sign else ''}.{digits}f}"
+    return re.sub(r'^[-+](?=0(\.0*)?$)', '', text).replace('-', '−') + unit
+
+def interval(mean, lo, hi, digits=2, unit='', sign=False) -> str:
+    "`mean [lo, hi]`, the form of every estimate of the book; the mean alone where there is no interval (NaN)."
+    if lo != lo or hi != hi: return num(mean, digits, unit, sign)
+    return f'{num(mean, digits, unit, sign)} [{num(lo, digits, "", sign)}, {num(hi, digits, "", sign)}]'
 
 # %% ../nbs/00b_style.ipynb #58afc90d
 def sig(v, digits=2) -> str:

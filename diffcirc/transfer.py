@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['pixelwise', 'cross_jobs', 'gather', 'transfer_accuracy', 'ridge', 'middle_features', 'probe_transfer',
-           'probe_options', 'transferability', 'gram', 'hsic', 'cka', 'similarity', 'pair_kind', 'over_pairs',
-           'agreements', 'parts', 'exchanged', 'affine', 'landmarks', 'stitch_maps', 'stitch', 'stitch_jobs', 'plan',
-           'structure_and_function']
+           'probe_options', 'transferability', 'gram', 'hsic', 'debiased_cka', 'similarity', 'pair_kind', 'over_pairs',
+           'agreements', 'exchangeable', 'exchanged', 'affine', 'boundary_streams', 'stitch_maps', 'stitch',
+           'stitch_jobs', 'plan', 'structure_and_function']
 
 # %% ../nbs/18_transfer.ipynb #72ac42dc
 from itertools import combinations
@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 from .attention import reference_maps
 from .core import home
-from .diffusion import Exam, answer, make_exam, untrained, ᾱ
+from .diffusion import Exam, prediction_errors, make_exam, untrained, ᾱ
 from .features import auc
 from .sites import sweep
 from .temporal import component_impacts, few, rank_agreement, sparse
@@ -143,7 +143,7 @@ def hsic(K, L) -> float:
     k, l = K.sum(0), L.sum(0)
     return ((K*L).sum() + k.sum()*l.sum()/((n - 1)*(n - 2)) - 2*k @ l/(n - 2))/(n*(n - 3))
 
-def cka(K, L) -> float:
+def debiased_cka(K, L) -> float:
     "Debiased linear CKA from Gram matrices of at least 4 images; NaN when one side does not vary."
     if len(K) < 4: raise ValueError(f'Debiased CKA needs at least 4 images, not {len(K)}.')
     norm = hsic(K, K)*hsic(L, L); return hsic(K, L)/norm**.5 if norm > 0 else np.nan
@@ -155,7 +155,7 @@ def similarity(grams) -> pd.DataFrame:
     cols = [c for c in grams if c.isdigit()]; rows = []
     for (f, b), g in grams.groupby(['faces', 'block'], sort=False):
         K = {m: v[cols].to_numpy() for m, v in g.groupby(['dataset', 'seed'], sort=False)}
-        rows += [dict(faces=f, block=b, dataset_a=m[0], seed_a=m[1], dataset_b=n[0], seed_b=n[1], cka=cka(K[m], K[n]))
+        rows += [dict(faces=f, block=b, dataset_a=m[0], seed_a=m[1], dataset_b=n[0], seed_b=n[1], cka=debiased_cka(K[m], K[n]))
                  for m, n in combinations(K, 2)]
     return pd.DataFrame(rows)
 
@@ -193,7 +193,7 @@ def agreements(imp, redrawn) -> pd.DataFrame:
     d = pd.DataFrame(rows); return d.assign(kind=d.kind.fillna(pair_kind(d)))
 
 # %% ../nbs/18_transfer.ipynb #ee8244b0
-def parts(net) -> dict:
+def exchangeable(net) -> dict:
     """{part: (first step, step after the last)} of the plan: enc1 … mid … dec1 …; a join belongs to the decoder level
     it feeds, a save to its encoder level."""
     label = [name.split('.')[0] if op in ('block', 'apply') else None for op, name in net.plan]
@@ -206,7 +206,7 @@ def parts(net) -> dict:
 def exchanged(net, donor, x, t, part, maps=None) -> Tensor:
     """Output of `net` with one part from `donor`. maps: {(place, 'to' | 'from'): function}, places are steps and skip
     names; without it everything is handed over as it is."""
-    a, b = parts(net)[part]; f = lambda place, way, h: maps[place, way](h) if maps else h
+    a, b = exchangeable(net)[part]; f = lambda place, way, h: maps[place, way](h) if maps else h
     s = net.advance(net.begin(x, t), a); joined = {n for op, n in net.plan[a:b] if op == 'join'}
     d = donor.advance(State(f(a, 'to', s.h), donor.time(t),
                             {k: f(k, 'to', v) for k, v in s.saved.items() if k in joined}, a), b)
@@ -219,17 +219,17 @@ def affine(X, Y, λ=1e-4):
     flat = lambda a: a.transpose(0, 1).flatten(1).T.double(); f = ridge(flat(X), flat(Y), λ)
     return lambda h: f(flat(h)).T.unflatten(1, (len(h), *h.shape[2:])).transpose(0, 1).to(h.dtype)
 
-def landmarks(net, x, t) -> dict:
+def boundary_streams(net, x, t) -> dict:
     "The stream at every boundary between parts {step: h} and on every skip edge {name: h}."
     s, out = net.begin(x, t), {}
-    for step in sorted({b for ab in parts(net).values() for b in ab}):
+    for step in sorted({b for ab in exchangeable(net).values() for b in ab}):
         s = net.advance(s, step)
         out[step] = s.h
     return out | s.saved
 
 def stitch_maps(net, donor, x, t) -> dict:
     "Maps between the languages of two networks, fitted on what both say about the same noisy images."
-    A, B = landmarks(net, x, t), landmarks(donor, x, t)
+    A, B = boundary_streams(net, x, t), boundary_streams(donor, x, t)
     return {(k, 'to'): affine(A[k], B[k]) for k in A} | {(k, 'from'): affine(B[k], A[k]) for k in A}
 
 # %% ../nbs/18_transfer.ipynb #90d289d3
@@ -254,8 +254,8 @@ def stitch(denoiser, exam: Exam, donors: dict, fit: Tensor) -> pd.DataFrame:
         blocks = [n for op, n in net.plan if op == 'block']
         for k, d in nets.items():
             for how, m in (('direct', None), ('map', stitch_maps(net, d, xf, tf))):
-                for p in parts(net): put(part=p, donor=k, how=how, mse=mse(exchanged(net, d, x, t, p, m)), clean=clean)
-    gone = sweep(denoiser, exam, [tuple(n for n in blocks if n.split('.')[0] == p) for p in parts(net)])
+                for p in exchangeable(net): put(part=p, donor=k, how=how, mse=mse(exchanged(net, d, x, t, p, m)), clean=clean)
+    gone = sweep(denoiser, exam, [tuple(n for n in blocks if n.split('.')[0] == p) for p in exchangeable(net)])
     gone['part'] = gone.site.str.split('.').str[0]
     return pd.concat([*out, gone.assign(donor='none', how='removed').drop(columns=['site', 'impact'])],
                      ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
@@ -282,7 +282,7 @@ def plan(st) -> list:
     n = min(50, len(st.exam('natural')))
     probe = probe_options(st)
     o = lambda d: probe
-    pairs = (cross_jobs(st, answer, n=n) + cross_jobs(st, gram, (300,), n, own=True) + cross_jobs(st, gram, (300,), n,
+    pairs = (cross_jobs(st, prediction_errors, n=n) + cross_jobs(st, gram, (300,), n, own=True) + cross_jobs(st, gram, (300,), n,
                  trained=False, own=True) + stitch_jobs(st))
     return ([j for _, j in pairs] + jobs(st, component_impacts, sparse(st), few(st), options=lambda d: dict(noise=1))
             + jobs(st, probe_transfer, (300,), 4, options=o) + jobs(st, probe_transfer, (300,), 4, trained=False,

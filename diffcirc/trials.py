@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INSTRUMENTS', 'KINDS', 'TRAINED', 'GOOD', 'by_ablation', 'by_patching', 'by_norm', 'by_specialization',
            'by_information', 'by_complexity', 'precision_at_k', 'rounded', 'trial', 'trials', 'plan', 'results',
-           'marks', 'write_csv', 'over_seeds', 'judged', 'try_out', 'sentence']
+           'marks', 'write_csv', 'over_seeds', 'judged_instruments', 'try_out', 'sentence']
 
 # %% ../nbs/21b_trials.ipynb #ef5f1521
 import math
@@ -172,7 +172,7 @@ def over_seeds(m, value='auc', by=('instrument', 'kind'), level=.95) -> pd.DataF
 # %% ../nbs/21b_trials.ipynb #49ee4bf0
 GOOD = .9  # an instrument that is right in nine of ten comparisons
 
-def judged(m) -> pd.DataFrame:
+def judged_instruments(m) -> pd.DataFrame:
     """`over_seeds` with `verdict`: 'finds it' (the interval's lower end is at least GOOD), 'better than chance' (above
     .5), 'misleads' (upper end below .5), else 'fails'."""
     d = over_seeds(m)
@@ -201,7 +201,7 @@ def try_out(instrument, kind='wired', seeds=5, n=48, timesteps=(100, 300, 600)) 
 
 # %% ../nbs/21b_trials.ipynb #b523df34
 @lru_cache
-def _judged(p, where): return judged(marks(results(p)))
+def _judged(p, where): return judged_instruments(marks(results(p)))
 
 def sentence(instrument, p: Preset|None = None) -> str:
     """One sentence for the chapter that uses the instrument: on which planted circuits it finds the parts, and on which

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings, strategies as some
 from scipy import stats
 import diffcirc
 from diffcirc.audit import (audit, audit_eq2, audit_table1, audit_table3, audit_table4, ceiling, claims, d_span, n_of,
-                            n_span, over, p_of, printed, Span, METRICS, GROUPS, HEADS)
+                            n_span, over, p_of, printed, Span, AUDITED_METRICS, AUDITED_GROUPS, HEADS)
 
 positive, digits = some.floats(.01, 50), some.integers(1, 4)
 at = lambda x, k: round(x, k)
@@ -44,7 +44,7 @@ def test_a_common_ceiling_is_found(h_max, S, k):
 def table4(C, N, rng):
     "Table 4 written from true values of a study with N images per dataset."
     C = copy.deepcopy(C); C['n-per-condition']['values'] = [N]
-    for k in METRICS:
+    for k in AUDITED_METRICS:
         m, s1, s2 = rng.uniform(.1, 5), *rng.uniform(.05, .4, 2)
         d = rng.uniform(-.6, .6)
         diff = d*math.sqrt((s1**2 + s2**2)/2)
@@ -62,7 +62,7 @@ def test_a_table_without_faults_passes(seed, N):
     assert {f.verdict for f in F} == {'consistent'}, [f for f in F if f.verdict != 'consistent']
 
 @settings(deadline=None, max_examples=40)
-@given(some.integers(0, 10**6), some.sampled_from(METRICS))
+@given(some.integers(0, 10**6), some.sampled_from(AUDITED_METRICS))
 def test_a_wrong_d_is_found(seed, k):
     C = table4(claims(), 100, np.random.default_rng(seed))
     C[f'table4-d-{k}']['values'][0] += .3
@@ -71,13 +71,13 @@ def test_a_wrong_d_is_found(seed, k):
 @given(some.floats(.005, .2), some.lists(some.floats(.1, 3), min_size=7, max_size=7, unique=True))
 def test_impacts_follow_from_their_errors(base, impacts):
     C = copy.deepcopy(claims()); C['table3-baseline']['values'] = [at(base, 4)]
-    for g, i in zip(GROUPS, impacts): C[f'table3-arithmetic-{g}']['values'] = [at(base*(1 + i), 4), at(i, 3)]
+    for g, i in zip(AUDITED_GROUPS, impacts): C[f'table3-arithmetic-{g}']['values'] = [at(base*(1 + i), 4), at(i, 3)]
     assert {f.verdict for f in audit_table3(C) if 'arithmetic' in f.id} == {'consistent'}
 
 def test_against_the_text_of_the_paper():
     "The findings that the notes on the paper name, computed independently there."
     A = audit().set_index('id')
-    assert ({A.verdict[f'table4-d-{k}'] for k in METRICS} == {'inconsistent'}
+    assert ({A.verdict[f'table4-d-{k}'] for k in AUDITED_METRICS} == {'inconsistent'}
             and A.verdict['table4-one-n'] == 'inconsistent' and A.verdict['table1-p-600'] == 'inconsistent')
     assert ({A.verdict[k] for k in ('table3-ranks', 'feature-complexity-monotonic', 'feature-complexity-consistent',
                                     'table4-p001', 'power', 'divergence-smallest', 'head-names')} == {'inconsistent'})
@@ -109,7 +109,7 @@ def test_one_number_one_value():
         k = g.replace(' ', '-')
         assert v(f'table3-arithmetic-{k}') == [mse, i] and v(f'table3-{k}') == [i] and v('table3-baseline') == [base]
     assert v('table3-ranks') == [r[4] for r in P['table3']['rows']]
-    for k, (_, *m, diff, d, p, bound) in zip(METRICS, P['table4']['rows']):
+    for k, (_, *m, diff, d, p, bound) in zip(AUDITED_METRICS, P['table4']['rows']):
         assert (v(f'table4-{k}') == m and v(f'table4-difference-{k}') == [diff] and v(f'table4-d-{k}') == [d]
                 and v(f'table4-p-{k}') == [p] and C[f'table4-p-{k}']['paper'].startswith('<') == bound)
     for w in ('entropy', 'specialization'):

@@ -1,7 +1,7 @@
 "The wrapper around diffusers' UNet2DModel, on a small model trained here."
 import pytest, torch
 diffusers = pytest.importorskip('diffusers')
-from diffcirc.diffusion import Denoiser, add_noise, answer, make_exam
+from diffcirc.diffusion import Denoiser, add_noise, prediction_errors, make_exam
 from diffcirc.foreign import ForeignUNet
 from diffcirc.sites import attention_maps, capturing, editing, resample, sites, sweep, uniform, zero
 
@@ -84,7 +84,7 @@ def test_sweep_and_errors(den, exam):
     before = den(*exam.at(200))
     out = sweep(den, exam, ['mid.res0', ('skip0', 'up1.res0')])
     assert set(out.site) == {'mid.res0', 'skip0 + up1.res0'} and len(out) == 2*2*6
-    assert (out[out.site == 'mid.res0'].clean.to_numpy() == pytest.approx(answer(den, exam).mse.to_numpy(), abs=1e-5))
+    assert (out[out.site == 'mid.res0'].clean.to_numpy() == pytest.approx(prediction_errors(den, exam).mse.to_numpy(), abs=1e-5))
     with pytest.raises(ValueError, match='mid.attn0.h1'):
         with editing(den.net, {'mid.attn.h1': zero}): pass
     with pytest.raises(ValueError, match='keeps the shape'):

@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from diffcirc import information as inf
 from diffcirc.diffusion import make_exam, untrained
-from diffcirc.information import METHODS, coordinates, features, ife, information_flow, mutual_information
+from diffcirc.information import ESTIMATORS, coordinates, features, ife, information_flow, mutual_information
 from diffcirc.unet import UNetConfig, blocks, group
 
 SMALL = UNetConfig(16, 1, 8, (1, 2), temb=16, width=32)
@@ -12,7 +12,7 @@ numbers = lambda n: st.integers(1,
                                 6).flatmap(lambda d: arrays(np.float64, (n, d),
                                                elements=st.floats(-100, 100, width=32)))
 pairs = st.integers(6, 30).flatmap(lambda n: st.tuples(numbers(n), numbers(n)))
-any_method = pytest.mark.parametrize('method', list(METHODS))
+any_method = pytest.mark.parametrize('method', list(ESTIMATORS))
 
 def usable(*arrays):
     """Features that every estimator accepts: no column so close to constant that its scale is rounding, no equidistant
@@ -134,7 +134,7 @@ def test_one_row_per_edge_and_kind(channels):
     first = f[(f.via == 'stream') & (f.method == 'ksg') & (f.kind == 'real') & (f.timestep == 900)].sort_values('place')
     assert (list(first.target) == names and list(first.source) == ['x_t', *names[:-1]]
             and (first.group == [group(den.net, n) for n in names]).all())
-    assert (len(f) == 2*2*(len(names) + 2)*len(METHODS) and set(f.via) == {'stream', 'skip1', 'skip2'}
+    assert (len(f) == 2*2*(len(names) + 2)*len(ESTIMATORS) and set(f.via) == {'stream', 'skip1', 'skip2'}
             and f.ife.between(0, 1).all())
     real, floor = (f[(f.kind == k) & (f.method == 'renyi')].ife.mean() for k in ('real', 'shuffled'))
     assert floor < .15 < real

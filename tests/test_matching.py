@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from diffcirc import data, matching
 from diffcirc.core import preset
 from diffcirc.data import ATTRIBUTES, FaceSet
-from diffcirc.matching import (COMPLEXITY, balance, complexity, covariates, love_plot, match_faces, match_pairs,
+from diffcirc.matching import (COMPLEXITY, balance, image_complexity, covariates, love_plot, match_faces, match_pairs,
                                most_alike, smd, study_faces)
 
 def drawings(n, size=16, seed=0, c=3, name='synthetic', ids=None, unknown=False):
@@ -28,27 +28,27 @@ def test_complexity_orders_pictures():
     x = drawings(1, 32).images[0, :1]
     smooth = torch.nn.functional.avg_pool2d(x[None], 5, 1, 2, count_include_pad=False)
     noise = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    s, n = complexity(smooth).iloc[0], complexity(noise).iloc[0]
+    s, n = image_complexity(smooth).iloc[0], image_complexity(noise).iloc[0]
     assert ((s[['contrast', 'entropy', 'edges', 'bits']] < n[['contrast', 'entropy', 'edges', 'bits']]).all()
             and s['slope'] < n['slope'] - 1)
 
 @settings(max_examples=25, deadline=None)
 @given(arrays(np.float32, (2, 3, 16, 16), elements=st.floats(-1, 1, width=32)))
 def test_complexity_is_finite_and_bounded(x):
-    c = complexity(torch.from_numpy(x))
+    c = image_complexity(torch.from_numpy(x))
     assert (np.isfinite(c.to_numpy()).all() and c['edges'].between(0, 1).all() and c['entropy'].between(0, 6).all()
             and c['contrast'].between(0, 1).all())
 
 def test_complexity_of_a_face_does_not_depend_on_its_company():
     f = drawings(7)
-    whole = complexity(f.images)
-    for i in range(7): np.testing.assert_allclose(complexity(f[i].images).iloc[0], whole.iloc[i], rtol=1e-9)
+    whole = image_complexity(f.images)
+    for i in range(7): np.testing.assert_allclose(image_complexity(f[i].images).iloc[0], whole.iloc[i], rtol=1e-9)
 
 def test_grey_and_colour_versions_are_equally_complicated():
     f = drawings(5, 32)
-    np.testing.assert_allclose(complexity(f.images)[['contrast', 'slope']],
-                               complexity(f.grey().images)[['contrast', 'slope']], rtol=1e-4)
-    with pytest.raises(ValueError, match='n, 1 or 3, h, w'): complexity(torch.zeros(3, 16, 16))
+    np.testing.assert_allclose(image_complexity(f.images)[['contrast', 'slope']],
+                               image_complexity(f.grey().images)[['contrast', 'slope']], rtol=1e-4)
+    with pytest.raises(ValueError, match='n, 1 or 3, h, w'): image_complexity(torch.zeros(3, 16, 16))
 
 # --- matching -------------------------------------------------------------------------------------
 

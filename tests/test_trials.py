@@ -43,7 +43,7 @@ def test_an_instrument_that_leaves_a_site_out_is_named():
 def test_no_linear_denoiser_beats_the_closed_form(t):
     "Least squares on many pairs comes close to the exact error from above."
     λ = planted.variances(3)
-    x0 = planted.gaussian(λ)(20_000, 1)
+    x0 = planted.gaussian_images(λ)(20_000, 1)
     ε = planted.normal(20_000, 2, 1, 4, 4)
     from diffcirc.diffusion import add_noise
     X, Y = add_noise(x0, ε, torch.full((20_000,), t)).flatten(1).double(), ε.flatten(1).double()
