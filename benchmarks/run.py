@@ -4,11 +4,11 @@ from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import pandas as pd, torch
 from torch import nn
-from diffcirc import unet
+from diffcirc.denoiser import unet
 from diffcirc.core import environment, preset
-from diffcirc.diffusion import Denoiser, prediction_errors, make_exam, untrained
-from diffcirc.sites import editing, sites, sweep, zero
-from diffcirc.training import Crew, TrainConfig, Trainer, keep_big_buffers
+from diffcirc.denoiser.diffusion import Denoiser, prediction_errors, make_exam, untrained
+from diffcirc.denoiser.sites import editing, sites, sweep, zero
+from diffcirc.denoiser.training import Crew, TrainConfig, Trainer, keep_big_buffers
 
 HERE, ROWS = Path(__file__).parent, []
 

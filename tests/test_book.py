@@ -25,17 +25,25 @@ def build(folder, cells, strict=True):
     page = folder/'_build'/'html'/'page.html'
     return r, page.read_text() if page.exists() else ''
 
-GOOD = ['md:# Title\n\nSee {numref}`paper-table-9` and {numref}`fig-a`, {eq}`eq-x`.\n\n```{math}\n:label: '
-        'eq-x\nx=1\n```',
-    '#| default_exp page', '#| export\ndef exported(): return 1', "#| hide\nHIDDEN = 'hidden-source'",
+GOOD = [
+    'md:# Title\n\nSee {numref}`paper-table-9` and {numref}`fig-a`, {eq}`eq-x`.\n\n'
+    '```{math}\n:label: eq-x\nx=1\n```',
+    '#| default_exp page',
+    '#| export\ndef exported(): return 1',
+    "#| hide\nHIDDEN = 'hidden-source'",
+    "#| hide\nimport pandas as pd\ndef drawing_helper(): return pd.DataFrame({'a': [1.5]})\n"
+    "'hidden-output'",
+    "#| hide\nrecord = print\ndef answer(): return 'not-said'\nrecord(answer())",
     "#| eval: false\nraise RuntimeError('must not run')",
-    "#| gpu\nraise RuntimeError('no GPU here')", 'import nbdev\nnbdev.nbdev_export()',
-    "#| echo: false\nimport pandas as pd\nfrom diffcirc.style import Table, Prose, show, "
-    "use_style\nTable(pd.DataFrame({'a': [1.5], 'b': ['<script>alert(1)</script>']}), label='paper-table-9', "
-    "caption='Recomputed.')",
-    "#| echo: false\nProse(f'The answer is **{6*7}**.')",
-    "#| echo: false\n#| label: fig-a\n#| fig-cap: A line: straight.\nimport matplotlib.pyplot as plt\nuse_style(); "
-    "fig, ax = plt.subplots(figsize=(2, 1)); ax.plot([0, 1]); show(fig, alt='line')"]
+    "#| gpu\nraise RuntimeError('no GPU here')",
+    'import nbdev\nnbdev.nbdev_export()',
+    '#| echo: false\nfrom diffcirc.style import Table, Prose, show, use_style\n'
+    "d = drawing_helper().assign(b='<script>alert(1)</script>')\n"
+    "Table(d, label='paper-table-9', caption='Recomputed.')",
+    "#| echo: false\nprose_source = 6*7\nProse(f'The answer is **{prose_source}**.')",
+    '#| echo: false\n#| label: fig-a\n#| fig-cap: A line: straight.\n'
+    'import matplotlib.pyplot as plt\nuse_style()\nfig, ax = plt.subplots(figsize=(2, 1))\n'
+    "ax.plot([0, 1])\nshow(fig, alt='line')"]
 
 @pytest.fixture(scope='module')
 def good(tmp_path_factory): return build(tmp_path_factory.mktemp('book'), GOOD)
@@ -47,6 +55,18 @@ def test_directives(good):
     assert 'exported' in page and 'hidden-source' not in page and 'default_exp' not in page and '#|' not in page
     assert 'must not run' in page and 'Traceback' not in page and 'nbdev_export' not in page
 
+def test_code_of_figures_and_tables_can_be_opened(good):
+    page = good[1]
+    for what in ('this figure', 'this table', 'drawing_helper', 'exported'):
+        assert f'Code of {what}' in page, what
+    assert 'subplots' in page and 'paper-table-9' in page
+    assert 'prose_source' not in page  # a sentence speaks for itself
+
+def test_what_is_hidden_leaves_no_output(good):
+    assert 'hidden-output' in good[1]  # as code that can be opened …
+    assert good[1].count('hidden-output') == 1  # … and not as output
+    assert 'not-said' not in good[1]  # claims that are recorded
+
 def test_numbers_tables_and_figures(good):
     page = good[1]
     assert 'The answer is <strong>42</strong>' in page and 'id="paper-table-9"' in page and 'id="fig-a"' in page
@@ -54,8 +74,7 @@ def test_numbers_tables_and_figures(good):
 
 def test_text_from_data_is_escaped(good): assert '<script>alert(1)' not in good[1] and '&lt;script&gt;' in good[1]
 
-def test_theme_style_sheet_is_written(good):
-    assert 'diffcirc-theme.css' in good[1]
+def test_theme_style_sheet_is_written(good): assert 'diffcirc-theme.css' in good[1]
 
 @pytest.mark.parametrize('cell',
                          ['md:See {numref}`no-such-figure`.', 'md:{cite:t}`nobody1900`',

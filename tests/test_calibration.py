@@ -3,22 +3,20 @@ import math
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
-from diffcirc import calibration as C
-from diffcirc.models import paired_flip
-from diffcirc.statistics import GROUPS, UNITS, adjust, compare, permutation, verdicts
+from diffcirc.trust import calibration as C
+from diffcirc.statistics.replication import paired_flip
+from diffcirc.statistics.replication import UNITS, compare
+from diffcirc.statistics.tests import adjust, permutation
+from diffcirc.statistics.verdicts import verdicts
 
 shares = st.tuples(*[st.floats(.01, 1)]*3).map(lambda v: tuple(x/sum(v) for x in v))
 worlds = st.builds(lambda v, shape: C.World('w', *v, shape), shares, st.sampled_from(['normal', 'skewed']))
-def frame(s, j):
-    M, I = s.Y.shape[2:]
-    return pd.concat([pd.DataFrame(dict(dataset=g, seed=np.repeat(range(M), I), image=np.tile(range(I), M),
-                                        value=y[j].ravel())) for g, y in zip(GROUPS, s.Y)])
 
 @settings(max_examples=25, deadline=None)
 @given(worlds, st.integers(0, 9), st.floats(-2, 2))
 def test_a_study_is_the_sum_of_its_parts(world, seed, d):
     s = C.simulate(world, 3, 4, 5, d, seed)
-    rest = s.Y - s.model[..., None] - s.image[:, :, None] - np.array([0, d]).reshape(2, 1, 1, 1)
+    rest = s.Y - s.model[..., None] - s.image[:, :, None] - C.on_second(d)
     z = C.simulate(world, 3, 4, 5, 0., seed)
     np.testing.assert_allclose(s.Y[1] - z.Y[1], d, atol=1e-9)
     np.testing.assert_allclose(s.Y[0], z.Y[0])
@@ -28,9 +26,10 @@ def test_a_study_is_the_sum_of_its_parts(world, seed, d):
 @settings(max_examples=15, deadline=None)
 @given(worlds, st.integers(0, 99), st.integers(3, 5), st.floats(-1, 1))
 def test_the_fast_tests_are_those_of_the_chapters(world, seed, M, d):
-    s = C.simulate(world, 2, M, 7, d, seed); p = C.pvalues(s.Y)
+    s = C.simulate(world, 2, M, 7, d, seed)
+    p = C.pvalues(s.Y)
     for j in range(2):
-        one = compare(frame(s, j), 'value', UNITS, n=999).set_index('unit')
+        one = compare(C.frame_of(s, j), 'value', UNITS, n=999).set_index('unit')
         m = s.Y[:, j].mean(-1)
         np.testing.assert_allclose([p['t test', 'image'][j], p['t test', 'model'][j], p['quasi-F', 'both'][j]],
                                    [one.p[u] for u in UNITS], rtol=1e-6, atol=1e-12)
@@ -43,14 +42,16 @@ def test_the_fast_tests_are_those_of_the_chapters(world, seed, M, d):
 @settings(max_examples=8, deadline=None)
 @given(worlds, st.integers(0, 99), st.sampled_from(['+', .65, .1]), st.floats(-2, 2))
 def test_the_rule_is_that_of_verdicts(world, seed, claim, d):
-    s = C.simulate(world, 4, 6, 9, d, seed); names = 'abcd'
-    rows = pd.concat([compare(frame(s, j), 'value', 'both').assign(value=names[j]) for j in range(4)])
+    s, names = C.simulate(world, 4, 6, 9, d, seed), 'abcd'
+    rows = pd.concat([compare(C.frame_of(s, j), 'value', 'both').assign(value=names[j])
+                      for j in range(4)])
     assert C.rule(s.Y, claim) == list(verdicts(rows, dict.fromkeys(names, claim)).verdict)
 
 @settings(max_examples=60, deadline=None)
 @given(shares, st.integers(2, 12), st.integers(2, 1000))
 def test_the_actual_level_grows_with_the_design_effect(v, M, I):
-    w = C.World('w', *v); D = {u: C.design_effect(w, u, M, I) for u in ('image', 'model')}
+    w = C.World('w', *v)
+    D = {u: C.design_effect(w, u, M, I) for u in ('image', 'model')}
     assert (min(D.values()) >= 1 and C.design_effect(w, 'image', M, I + 1) > D['image']
             and C.design_effect(w, 'model', M, I + 1) < D['model'])
     for df in (2*M - 2, 2*I - 2):
@@ -68,7 +69,7 @@ def test_simulated_levels_are_those_of_the_closed_form(model):
     if model: assert near(stats.ttest_1samp(s.Y[0].mean(-1) - s.image[0].mean(-1)[:, None], 0, axis=-1).pvalue, .05)
 
 def test_bonferroni_errs_as_often_as_the_formula_says():
-    g = np.random.default_rng(0); n = 8000
+    g, n = np.random.default_rng(0), 8000
     for m in (2, 4, 10):
         q = 1 - (1 - .05/m)**m
         hit = np.mean([(adjust(p, 'bonferroni') <= .05).any() for p in g.random((n, m))])
@@ -87,15 +88,15 @@ def test_a_promise_is_judged_by_its_interval(n, rate, nominal):
 @given(shares, st.integers(0, 20))
 def test_components_do_not_depend_on_units(v, seed):
     s = C.simulate(C.World('w', *v), 1, 8, 40, seed=seed)
-    f = frame(s, 0).assign(timestep=1)
-    a, b = C.components(f, 'value'), C.components(f.assign(value=3 - 100*f.value), 'value')
+    f = C.frame_of(s, 0).assign(timestep=1)
+    a, b = C.variance_components(f, 'value'), C.variance_components(f.assign(value=3 - 100*f.value), 'value')
     np.testing.assert_allclose(a[['model', 'image', 'rest']], b[['model', 'image', 'rest']], rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(b.total, 1e4*a.total)
     np.testing.assert_allclose(b['skew'], -a['skew'], atol=1e-9)
 
 def test_the_components_that_went_in_come_out():
     w = C.World('w', .3, .5, .2)
-    c = pd.concat([C.components(frame(C.simulate(w, 1, 40, 60, seed=k), 0).assign(timestep=k), 'value')
+    c = pd.concat([C.variance_components(C.frame_of(C.simulate(w, 1, 40, 60, seed=k), 0).assign(timestep=k), 'value')
                    for k in range(12)])
     np.testing.assert_allclose(c[['model', 'image', 'rest']].mean(), w[1:4], atol=.06)
     # what cannot be estimated makes no world
@@ -112,6 +113,13 @@ def test_errors_are_repeatable_and_found_again(tmp_path, monkeypatch):
     assert C.simulation(C.calibration_of_unit, share=.4, images=10, n=50).key != job.key
 
 def test_claims_have_the_size_that_the_paper_prints(): assert C.claimed_size() == .65
+
+def test_the_chapters_build_on_one_another():
+    """`calibration` knows nothing of `calibration_others`, in whatever file its cells stand."""
+    import ast, inspect
+    modules = {n.module for n in ast.walk(ast.parse(inspect.getsource(C))) if isinstance(n, ast.ImportFrom)}
+    assert not any((m or '').endswith('calibration_others') for m in modules)
+
 def test_bad_worlds_are_named():
     with pytest.raises(ValueError, match='negative'): C.simulate(C.World('x', 0, 0, 0), 1)
     with pytest.raises(ValueError, match='shape'): C.simulate(C.World('x', 0, 1, 0, 'flat'), 1)

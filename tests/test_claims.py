@@ -2,11 +2,12 @@
 import html, json, re, shutil, subprocess
 from pathlib import Path
 import pandas as pd, pytest
-from diffcirc import claims as ledger_module
-from diffcirc.audit import claims
-from diffcirc.book import collect
-from diffcirc.claims import COLUMNS, as_json, complete, embedded, ledger_script, ledger_table, page
-from diffcirc.provenance import footer_html, provenance
+from diffcirc.book import paper_claims as ledger_module
+from diffcirc.core import paper_claims
+from diffcirc.book.build import collect
+from diffcirc.book.claims import (
+    COLUMNS, as_json, complete, embedded, ledger_script, ledger_table, page)
+from diffcirc.book.provenance import footer_html, provenance
 
 ROOT = Path(__file__).parent.parent; CHROMIUM = shutil.which('chromium')
 FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
@@ -14,11 +15,11 @@ FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --d
 def sample():
     words = ('reproduced', 'not reproduced', 'not testable')
     return pd.DataFrame([dict(c, chapter='models', ours='1.0 [0.9, 1.1]', lo=.9, hi=1.1, n_models=12,
-                              verdict=words[i % 3], cell='tbl-x', source='nbs/09_models.html#tbl-x')
-                         for i, c in enumerate(claims().values())]).reindex(columns=COLUMNS)
+                              verdict=words[i % 3], cell='tbl-x', source='nbs/study/models.html#tbl-x')
+                         for i, c in enumerate(paper_claims().values())]).reindex(columns=COLUMNS)
 
 @pytest.mark.parametrize('module', ['models', 'attention', 'features', 'information', 'ablation', 'temporal',
-                                    'transfer', 'comparison', 'audit'])
+                                    'transfer', 'comparison', 'trust.audit'])
 def test_a_chapter_names_its_page(module): assert (ROOT/f'{page(module)}.ipynb').exists()
 
 def test_every_recording_chapter_is_a_module():
@@ -32,17 +33,17 @@ def test_a_hole_in_the_ledger_is_named():
     L.loc[3, 'verdict'] = None
     L.loc[5, 'cell'] = ''
     with pytest.raises(ValueError, match=f'{L.id[3]}.*no cell: {L.id[5]}'): complete(L)
-    assert len(complete(sample())) == len(claims())
+    assert len(complete(sample())) == len(paper_claims())
 
 def test_data_in_a_page_comes_back(tmp_path):
     L = as_json(sample().head(2).assign(ours='</script><b>&'))
     p = provenance() | dict(natural='</script>')
     (tmp_path/'nbs').mkdir()
-    (tmp_path/'nbs'/'09_models.html').write_text('<table id="tbl-x"></table>' + footer_html(p))
-    (tmp_path/'nbs'/'20_claims.html').write_text(embedded(L, 'dc-claims') + footer_html(p))
+    (tmp_path/'nbs'/'study/models.html').write_text('<table id="tbl-x"></table>' + footer_html(p))
+    (tmp_path/'nbs'/'book/claims.html').write_text(embedded(L, 'dc-claims') + footer_html(p))
     got, made = collect(tmp_path)
-    assert (got == L and made['where'] == {'tbl-x': 'nbs/09_models'}
-            and made['pages']['nbs/09_models']['natural'] == '</script>')
+    assert (got == L and made['where'] == {'tbl-x': 'nbs/study/models'}
+            and made['pages']['nbs/study/models']['natural'] == '</script>')
 
 DRIVE = """<script>addEventListener('load', () => { const out = {}, rows = [...document.querySelectorAll('tbody tr')], seen = () => rows.filter(r => !r.hidden && getComputedStyle(r).display !== 'none');
  const bar = document.querySelector('.dcl-bar'), [verdict, place] = bar.querySelectorAll('select'), words = bar.querySelector('input'), fire = () => bar.dispatchEvent(new Event('input', {bubbles: true}));

@@ -9,13 +9,45 @@ def env(tmp_path, **kw):
 
 CLI = [sys.executable, '-m', 'diffcirc.cli']
 
+def run(tmp_path, *args, **kw):
+    return subprocess.run([*CLI, *args], env=env(tmp_path, **kw), capture_output=True, text=True)
+
 def test_a_wrong_setting_is_one_sentence(tmp_path):
-    r = subprocess.run([*CLI, 'prepare'], env=env(tmp_path, DIFFCIRC_PRESET='huge'), capture_output=True, text=True)
+    r = run(tmp_path, 'prepare', DIFFCIRC_PRESET='huge')
     assert r.returncode == 1 and 'DIFFCIRC_PRESET' in r.stderr and 'Traceback' not in r.stderr
-    r = subprocess.run([*CLI, 'prepare'],
-                       env=env(tmp_path, DIFFCIRC_NATURAL='celeba', DIFFCIRC_CELEBA=str(tmp_path/'nowhere')),
-                       capture_output=True, text=True)
+    r = run(tmp_path, 'prepare', DIFFCIRC_NATURAL='celeba', DIFFCIRC_CELEBA=str(tmp_path/'nowhere'))
     assert r.returncode == 1 and 'nowhere' in r.stderr and 'Traceback' not in r.stderr
+
+def test_help_names_the_commands(tmp_path):
+    r = run(tmp_path, '--help')
+    assert r.returncode == 0 and '\x1b' not in r.stdout
+    for name in ('prepare', 'train', 'execute', 'status', 'snapshot', '--preset'): assert name in r.stdout
+    assert 'benchmarks/snapshots.csv' in run(tmp_path, 'snapshot', '--help').stdout
+
+def test_an_unknown_preset_or_dataset_says_which_exist(tmp_path):
+    r = run(tmp_path, '--preset', 'huge', 'status')
+    assert r.returncode == 2 and 'Traceback' not in r.stderr
+    assert all(name in r.stderr for name in ('smoke', 'cpu', 'gpu', 'paper'))
+    r = run(tmp_path, 'train', '--dataset', 'dogs')
+    assert r.returncode == 2 and 'synthetic' in r.stderr and 'natural' in r.stderr
+
+def test_the_preset_named_wins_over_the_environment(tmp_path):
+    r = run(tmp_path, '--preset', 'smoke', 'status', DIFFCIRC_PRESET='huge')
+    assert r.returncode == 0 and r.stdout == '' and r.stderr == ''
+
+def test_the_entry_point_is_the_module(tmp_path):
+    code = 'import sys; sys.argv = ["diffcirc", "status"]; from diffcirc.cli import main; print(main())'
+    r = subprocess.run([sys.executable, '-c', code], env=env(tmp_path), capture_output=True, text=True)
+    assert r.returncode == 0 and r.stdout == 'None\n'
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    p = subprocess.Popen([*CLI, 'train'], env=env(tmp_path), stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 60
+    while not (tmp_path/'home'/'runs').exists() and time.time() < deadline: time.sleep(.05)
+    p.send_signal(signal.SIGINT)
+    _, said = p.communicate(timeout=60)
+    assert p.returncode == 1 and 'the same command goes on from here' in said and 'Traceback' not in said
 
 def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path):
     p = subprocess.Popen([*CLI, 'prepare'], env=env(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -26,11 +58,12 @@ def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path):
     assert children or os.cpu_count() == 1  # else nothing would be shown
     p.send_signal(signal.SIGKILL)
     p.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=60); assert not alive, alive
-    r = subprocess.run([*CLI, 'prepare'], env=env(tmp_path), capture_output=True, text=True, timeout=300)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive, alive
+    r = run(tmp_path, 'prepare')
     assert r.returncode == 0 and '4 trained models' in r.stdout, r.stderr[-2000:]
     assert '%|' not in r.stderr  # nobody watches a pipe: no bar
-    lines = subprocess.run([*CLI, 'status'], env=env(tmp_path), capture_output=True, text=True).stdout.splitlines()
+    lines = run(tmp_path, 'status').stdout.splitlines()
     assert len(lines) == 4 and all('parameters' in l for l in lines)
 
 def test_in_a_terminal_there_is_one_bar_with_rate_and_loss(tmp_path):

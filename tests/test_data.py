@@ -3,9 +3,10 @@ import io, os, subprocess, sys
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from diffcirc import data
-from diffcirc.data import (ATTRIBUTES, REGIONS, FaceSet, cached_faces, load_faces, natural_source, read_celeba,
-                           read_orl, read_parquet, save_faces, split_by_identity)
+from diffcirc.faces import data
+from diffcirc.faces.data import (
+    ATTRIBUTES, REGIONS, FaceSet, cached_faces, load_faces, natural_source, read_celeba,
+    read_orl, read_parquet, save_faces, split_by_identity)
 
 COLUMNS = [*data._CELEBA.values(), 'Attractive']
 

@@ -2,9 +2,9 @@
 import shutil, subprocess, sys, xml.etree.ElementTree as ET
 import pytest
 from diffcirc.core import PRESETS
-from diffcirc.diagram import diagram, site_names, layout
-from diffcirc.style import css
-from diffcirc.unet import UNetConfig, meta_unet
+from diffcirc.book.diagram import diagram, site_names, layout
+from diffcirc.book.style import css
+from diffcirc.denoiser.unet import UNetConfig, meta_unet
 
 CHROMIUM = shutil.which('chromium')
 FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()

@@ -3,11 +3,13 @@ import dataclasses
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from diffcirc import data, matching
+from diffcirc.faces import data, matching
 from diffcirc.core import preset
-from diffcirc.data import ATTRIBUTES, FaceSet
-from diffcirc.matching import (COMPLEXITY, balance, image_complexity, covariates, love_plot, match_faces, match_pairs,
-                               most_alike, smd, study_faces)
+from diffcirc.faces.data import ATTRIBUTES, FaceSet
+from diffcirc.book.figures import love_plot
+from diffcirc.faces.matching import (
+    COMPLEXITY, balance, covariates, image_complexity, match_faces, match_pairs, most_alike, smd,
+    study_faces)
 
 def drawings(n, size=16, seed=0, c=3, name='synthetic', ids=None, unknown=False):
     "Smooth random pictures: noise, blurred by a random amount."

@@ -3,19 +3,24 @@ import math
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from diffcirc.attention import (attended_distance, displacements, divergence, entropy, function_test, pattern,
-                                received, specialization)
-from diffcirc.diffusion import T, add_noise, v_target, x0_from_ε, ε_from_v
-from diffcirc.models import nearest, over_models, paired_flip
-from diffcirc.style import Table, escape, interval
+from diffcirc.circuits.attention import (
+    attended_distance, displacements, divergence, entropy, function_test, pattern, received,
+    specialization)
+from diffcirc.denoiser.diffusion import T, add_noise, v_target, x0_from_ε, ε_from_v
+from diffcirc.statistics.replication import over_models, paired_flip
+from diffcirc.study.samples import nearest
+from diffcirc.book.style import Table, escape
+from diffcirc.statistics.report import interval
 
-maps = arrays(np.float64, (3, 16, 16), elements=st.floats(-30, 30)).map(lambda a: torch.from_numpy(a).softmax(-1))
+logits = arrays(np.float64, (3, 16, 16), elements=st.floats(-30, 30))
+maps = logits.map(lambda a: torch.from_numpy(a).softmax(-1))
 fast = settings(max_examples=60, deadline=None)
 
 @given(maps, st.randoms())
 @fast
 def test_entropy_is_bounded_and_does_not_see_positions(A, rnd):
-    H, p = entropy(A), list(range(16)); rnd.shuffle(p)
+    H, p = entropy(A), list(range(16))
+    rnd.shuffle(p)
     assert (H >= -1e-9).all() and (H <= 4 + 1e-9).all()
     assert torch.allclose(entropy(A[..., p]), H) and torch.allclose(entropy(A[..., p, :]), H)
     assert torch.allclose(specialization(A), 1 - H/4)
@@ -23,8 +28,8 @@ def test_entropy_is_bounded_and_does_not_see_positions(A, rnd):
 @given(maps)
 @fast
 def test_attended_distance_and_received_attention(A):
-    assert ((attended_distance(A) <= math.hypot(3, 3)).all() and torch.allclose(received(A).sum(-1),
-                torch.ones(3, dtype=A.dtype)))
+    assert (attended_distance(A) <= math.hypot(3, 3)).all()
+    assert torch.allclose(received(A).sum(-1), torch.ones(3, dtype=A.dtype))
     # mirroring image and queries together moves nothing relative to anything
     flip = torch.arange(16).view(4, 4).flip(0).flatten()
     assert torch.allclose(attended_distance(A[..., flip, :][..., flip]), attended_distance(A))
@@ -34,15 +39,16 @@ def test_attended_distance_and_received_attention(A):
 def test_function_test_gives_valid_p_and_sees_no_scale(seed):
     g = np.random.default_rng(seed)
     R, refs = g.random((5, 16)), {'a': g.random((5, 4, 4)), 'b': g.random((5, 4, 4))}
-    a, b = function_test(R, refs), function_test(3*R + 1, {k: 2*v - 5 for k, v in refs.items()})
+    scaled, turned = ({k: α*v + β for k, v in refs.items()} for α, β in ((2, -5), (-1, 0)))
+    a, b = function_test(R, refs), function_test(3*R + 1, scaled)
     assert ((a.p > 0) & (a.p <= 1) & (a.r.abs() <= 1 + 1e-9)).all() and np.allclose(a.r, b.r)
     two = dict(two_sided=('a', 'b'))
-    assert np.allclose(function_test(R, {k: -v for k, v in refs.items()}, **two).p, function_test(R, refs, **two).p)
+    assert np.allclose(function_test(R, turned, **two).p, function_test(R, refs, **two).p)
 
 def test_displacements_are_distinct_permutations():
     d = displacements(4)
-    assert (d.shape == (128, 16) and len(set(map(tuple, d))) == 128 and (np.sort(d, 1) == np.arange(16)).all()
-            and (d[0] == np.arange(16)).all())
+    assert d.shape == (128, 16) and len(set(map(tuple, d))) == 128
+    assert (np.sort(d, 1) == np.arange(16)).all() and (d[0] == np.arange(16)).all()
 
 def test_a_constant_head_has_no_function():
     r = function_test(np.full((5, 16), 1/16), {'a': np.random.default_rng(0).random((5, 4, 4))})
@@ -52,16 +58,16 @@ whole = st.integers(-100, 100).map(float)  # exact under addition
 @given(arrays(np.float64, 5, elements=whole), whole)
 @fast
 def test_paired_flip_is_symmetric_and_bounded(d, shift):
-    assert (paired_flip(d, 0*d) == pytest.approx(paired_flip(0*d, d)) and 2/2**5 <= paired_flip(d, 0*d) + 1e-12 <= 1
-            + 1e-12)
+    p = paired_flip(d, 0*d)
+    assert p == pytest.approx(paired_flip(0*d, d)) and 2/2**5 <= p + 1e-12 <= 1 + 1e-12
     assert paired_flip(d + shift, np.full(5, shift)) == pytest.approx(paired_flip(d, 0*d))
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8))
 @fast
 def test_intervals_over_models_hold_the_mean_and_ignore_the_number_of_images(x):
     f = pd.DataFrame(dict(dataset='a', seed=np.arange(len(x)), y=x))
-    once, often = over_models(f, 'y').iloc[0], over_models(pd.concat([f]*7), 'y').iloc[0]
-    assert once.lo <= once['mean'] + 1e-9 and once['mean'] <= once.hi + 1e-9 and often.n == len(x)
+    once, often = (over_models(d, 'y').iloc[0] for d in (f, pd.concat([f]*7)))
+    assert once.lo - 1e-9 <= once['mean'] <= once.hi + 1e-9 and often.n == len(x)
     assert often.lo == pytest.approx(once.lo, abs=1e-6)
 
 @given(st.integers(0, T - 1), st.integers(0, 1000))
@@ -77,7 +83,7 @@ def test_reading_the_noise_from_v_is_exact(t, seed):
 @given(st.text())
 @fast
 def test_text_from_data_cannot_act(s):
-    e = escape(s); assert not set('<\n\r') & set(e)
+    assert not set('<\n\r') & set(escape(s))
     row = Table(pd.DataFrame({'a': [s], 'b': [1]})).markdown().split('\n')
     assert len(row) == 3
 
@@ -88,5 +94,7 @@ def test_divergence_does_not_depend_on_the_order_of_rows():
     pd.testing.assert_frame_equal(divergence(f), divergence(f.sample(frac=1, random_state=1)))
 
 def test_small_things():
-    assert interval(-1.005, -2, 3, 1, ' %') == '−1.0 % [−2.0, 3.0]' and pattern(.96, 0) == 'uniform distributed'
-    x = torch.zeros(2, 1, 4, 4); assert nearest(x, x)[0].max() == 0
+    assert interval(-1.005, -2, 3, 1, ' %') == '−1.0 % [−2.0, 3.0]'
+    assert pattern(.96, 0) == 'uniform distributed'
+    x = torch.zeros(2, 1, 4, 4)
+    assert nearest(x, x)[0].max() == 0

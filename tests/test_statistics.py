@@ -1,14 +1,16 @@
 """What the chapter on statistics cannot show: properties on random data, agreement of the room's functions with each other, and the error rates of tests and verdicts in studies with known truth."""
-import json, math
-from pathlib import Path
+import math
 import numpy as np, pandas as pd, pytest
 from hypothesis import assume, given, settings, strategies as st
 from scipy import stats
-import diffcirc
-from diffcirc.statistics import (GROUPS, UNITS, adjust, adjust_by, bca, cluster_bootstrap, cohens_d, compare, crossed,
-                                 d_from_summary, detectable, effective_n, ks,
-                                 level_verdict, mean_squares, mixed_effect, permutation, power, required_n, simulated,
-                                 tost, tost_p, verdict, verdicts, words)
+from statsmodels.stats.multitest import multipletests
+from diffcirc.core import paper_numbers
+from diffcirc.statistics.effects import (
+    cohens_d, d_from_summary, detectable, effective_n, power, required_n, words)
+from diffcirc.statistics.replication import (
+    GROUPS, UNITS, cluster_bootstrap, compare, crossed, mean_squares, mixed_effect, simulated)
+from diffcirc.statistics.tests import adjust, adjust_by, bca, ks, permutation, tost, tost_p
+from diffcirc.statistics.verdicts import level_verdict, verdict, verdicts
 
 numbers = st.floats(-100, 100, allow_subnormal=False).map(lambda v: round(v, 3))
 def samples(lo=2, hi=12): return st.lists(numbers, min_size=lo, max_size=hi).map(np.array)
@@ -20,7 +22,8 @@ WORDS = ('reproduced', 'not reproduced', 'not testable')
 @settings(max_examples=80, deadline=None)
 @given(samples(), samples())
 def test_d_is_antisymmetric(a, b):
-    spread(a, b); e, f = cohens_d(a, b), cohens_d(b, a)
+    spread(a, b)
+    e, f = cohens_d(a, b), cohens_d(b, a)
     np.testing.assert_allclose([e.d, e.lo, e.hi, e.p], [-f.d, -f.hi, -f.lo, f.p], rtol=1e-5, atol=1e-6)
     assert e.lo <= e.d + 1e-6*(1 + abs(e.d)) and e.d <= e.hi + 1e-6*(1 + abs(e.d)) and e.word == f.word == words(e.d)
 
@@ -57,7 +60,8 @@ def test_the_interval_of_d_exists_for_any_size_of_effect(m, n1, n2):
     assert wide.lo <= e.lo and e.hi <= wide.hi
 
 def test_the_interval_of_d_covers_the_true_effect():
-    g = np.random.default_rng(0); hits = []
+    g = np.random.default_rng(0)
+    hits = []
     for _ in range(600):
         e = cohens_d(g.normal(.7, 1, 8), g.normal(0, 1, 8))
         hits.append(e.lo <= .7 <= e.hi)
@@ -75,7 +79,7 @@ def test_summary_and_values_agree_with_statsmodels():
     with pytest.raises(ValueError, match='negative'): d_from_summary(0, -1, 5, 0, 1, 5)
 
 def test_the_paper_file_holds_tables_1_and_4():
-    paper = json.loads((Path(diffcirc.__file__).parent/'paper.json').read_text())
+    paper = paper_numbers()
     t1, t4 = paper['table1'], paper['table4']
     assert (all(len(r) == len(t['columns']) for t in (t1, t4) for r in t['rows'])
             and len(t1['rows']) == len(t4['rows']) == 4 and t1['rows'][3][1] is None)
@@ -111,7 +115,8 @@ def test_images_are_worth_between_models_and_themselves(i, m, icc):
 @settings(max_examples=40, deadline=None)
 @given(samples(3, 15), st.integers(0, 5))
 def test_the_bootstrap_interval_contains_the_mean(x, seed):
-    i = bca(x, n=499, seed=seed); eps = 1e-9*(1 + abs(i.estimate))
+    i = bca(x, n=499, seed=seed)
+    eps = 1e-9*(1 + abs(i.estimate))
     assert (i.lo <= i.estimate + eps and i.estimate <= i.hi + eps and min(x) - eps <= i.lo and i.hi <= max(x) + eps
             and i == bca(x, n=499, seed=seed))
 
@@ -164,7 +169,7 @@ def test_drawn_permutations_respect_the_bound_too(a, b):
     assert not r.exact and r.p >= 2/200 and r.p == permutation(a, b, n=199).p
 
 def test_the_sign_flip_agrees_with_the_earlier_chapters():
-    from diffcirc.models import paired_flip
+    from diffcirc.statistics.replication import paired_flip
     g = np.random.default_rng(0)
     for n in (2, 4, 6):
         a, b = g.normal(size=(2, n))
@@ -187,7 +192,17 @@ def test_holm_lies_between_raw_and_bonferroni(p):
     for a in (holm, bonf, bh): assert (np.isnan(a) == ~ok).all()
     assert ((raw[ok] <= bh[ok] + eps).all() and (bh[ok] <= holm[ok] + eps).all() and (holm[ok] <= bonf[ok] + eps).all()
             and (bonf[ok] <= 1).all())
-    order = np.argsort(p[ok], kind='stable'); assert (np.diff(holm[ok][order]) >= -eps).all()
+    order = np.argsort(p[ok], kind='stable')
+    assert (np.diff(holm[ok][order]) >= -eps).all()
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0., .01, .05, 1.])), min_size=1,
+                max_size=12).map(np.array), st.booleans())
+def test_corrections_are_those_of_statsmodels(p, with_gap):
+    tested = np.append(p, math.nan) if with_gap else p
+    for ours, theirs in (('bonferroni', 'bonferroni'), ('holm', 'holm'), ('bh', 'fdr_bh')):
+        expected = multipletests(p, method=theirs)[1]
+        np.testing.assert_allclose(adjust(tested, ours)[:len(p)], expected, rtol=1e-12, atol=1e-300)
 
 def test_families_are_adjusted_apart():
     f = pd.DataFrame(dict(a=['x', 'x', 'y'], p=[.01, .04, .03]), index=[7, 5, 9])
@@ -215,7 +230,8 @@ def test_tost_is_the_interval_within_the_margin(a, b, margin):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 5), st.integers(2, 8), st.integers(0, 10**6))
 def test_mean_squares_against_an_analysis_of_variance(M, I, seed):
-    Y = np.random.default_rng(seed).normal(size=(M, I)); m, i, e = mean_squares(Y)
+    Y = np.random.default_rng(seed).normal(size=(M, I))
+    m, i, e = mean_squares(Y)
     total = m*(M - 1) + i*(I - 1) + e*(M - 1)*(I - 1)
     assert total == pytest.approx(((Y - Y.mean())**2).sum())
     import statsmodels.formula.api as smf

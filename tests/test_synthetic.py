@@ -2,9 +2,10 @@
 import subprocess, sys
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
-from diffcirc.attributes import EXCLUDED_BY, NEEDS, attribute_model, fit_attributes, sample_attributes, settle
-from diffcirc.data import ATTRIBUTES, REGIONS
-from diffcirc.synthetic import balanced_attributes, draw_faces, switched, synthetic_faces
+from diffcirc.faces.attributes import (
+    EXCLUDED_BY, NEEDS, attribute_model, fit_attributes, sample_attributes, settle)
+from diffcirc.faces.data import ATTRIBUTES, REGIONS
+from diffcirc.faces.synthetic import balanced_attributes, draw_faces, switched, synthetic_faces
 
 
 def test_another_process_draws_the_same_faces():

@@ -1,8 +1,8 @@
 "The attention viewer in a real browser, from a file, with every request forbidden."
 import html, json, re, shutil, subprocess
 import numpy as np, pytest
-from diffcirc.style import css, use_style
-from diffcirc.viewer import attention_viewer, check_frames, pack, unpack
+from diffcirc.book.style import css, use_style
+from diffcirc.book.viewer import attention_viewer, check_frames, pack, unpack
 
 CHROMIUM = shutil.which('chromium')
 FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()

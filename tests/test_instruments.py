@@ -1,0 +1,83 @@
+"Every instrument of the book on every kind of network: ours, and a wrapped diffusers UNet2DModel."
+import numpy as np, pandas as pd, pytest, torch
+diffusers = pytest.importorskip('diffusers')
+from diffcirc.book.protocols import protocols
+from diffcirc.circuits.ablation import ablate, edited_samples, route_impacts, targets
+from diffcirc.circuits.attention import (
+    attention_stats, head_functions, head_importance, reference_maps)
+from diffcirc.circuits.features import feature_stats, interaction, selectivity
+from diffcirc.circuits.information import information_flow
+from diffcirc.circuits.probes import control_labels, probes
+from diffcirc.circuits.temporal import component_impacts, cooperation
+from diffcirc.circuits.transfer import gram, probe_transfer, stitch
+from diffcirc.core import preset
+from diffcirc.denoiser.diffusers import ForeignUNet
+from diffcirc.denoiser.diffusion import Denoiser, make_exam, prediction_errors, untrained
+from diffcirc.denoiser.sites import sites
+from diffcirc.denoiser.unet import UNetConfig
+from diffcirc.study.samples import drawn
+
+def faces(n, seed):
+    "Smooth made-up faces (n, 1, 16, 16)."
+    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))*2 - 1
+    return torch.nn.functional.interpolate(x, size=16, mode='bilinear')
+
+def wrapped(seed):
+    torch.manual_seed(seed)
+    return Denoiser(ForeignUNet(diffusers.UNet2DModel(
+        sample_size=16, in_channels=1, out_channels=1, layers_per_block=1, norm_num_groups=4,
+        block_out_channels=(8, 16), attention_head_dim=8,
+        down_block_types=('DownBlock2D', 'AttnDownBlock2D'),
+        up_block_types=('AttnUpBlock2D', 'UpBlock2D')).eval().requires_grad_(False)), 'ε')
+
+def ours(seed): return untrained(UNetConfig(16, 1, 8, (1, 2), 1, 0, 16, 16, (1, 2, 1)), seed)
+
+EXAM = make_exam(faces(8, 0), (300, 600))
+REFS = reference_maps(EXAM.x0)
+
+def probing():
+    fit, test = faces(24, 1), EXAM.x0
+    names = [f'control {i}' for i in range(8)]
+    labels = control_labels(fit, test)
+    return dict(fit=dict(images=fit, refs=reference_maps(fit), labels=labels[0]), names=names,
+                test=dict(refs=REFS, labels=labels[1]))
+
+TWO = dict(train={d: faces(20, i) for i, d in enumerate('ab')},
+           test={d: faces(6, 9 + i) for i, d in enumerate('ab')}, labels={})
+KINDS = ('block', 'skip', 'head', 'layer', 'group', 'level', 'random')
+ASKED = {  # instrument → options, from the kind of network
+    prediction_errors: lambda make: {}, drawn: lambda make: dict(n=2, steps=2),
+    attention_stats: lambda make: {}, head_importance: lambda make: {},
+    head_functions: lambda make: dict(refs=REFS), feature_stats: lambda make: {},
+    selectivity: lambda make: dict(refs=REFS), interaction: lambda make: {},
+    probes: lambda make: probing(), information_flow: lambda make: dict(method='renyi', shuffles=2),
+    ablate: lambda make: dict(kinds=KINDS, how=('zero', 'mean', 'resample', 'noise', '×0.5')),
+    route_impacts: lambda make: {}, edited_samples: lambda make: dict(n=2, steps=2),
+    component_impacts: lambda make: {}, cooperation: lambda make: dict(kinds=('skip',)),
+    gram: lambda make: {}, probe_transfer: lambda make: TWO,
+    stitch: lambda make: dict(donors=dict(other=make(1)), fit=faces(12, 3))}
+
+@pytest.mark.parametrize('make', [ours, wrapped], ids=['ours', 'wrapped'])
+@pytest.mark.parametrize('instrument', ASKED, ids=lambda f: f.__name__)
+def test_every_instrument_on_every_denoiser(instrument, make):
+    denoiser = make(0)
+    with torch.no_grad(): got = instrument(denoiser, EXAM, **ASKED[instrument](make))
+    assert isinstance(got, pd.DataFrame) and len(got)
+    numbers = got.select_dtypes('number')
+    assert np.isfinite(numbers.drop(columns=['score', 'cv', 'other'], errors='ignore')).all(axis=None)
+    if 'site' in got:
+        known = set(sites(denoiser.net)) | {n for k in KINDS for n in targets(denoiser.net, k)}
+        assert set(got.site) <= known | {'clean'}
+
+def test_no_instrument_of_the_book_is_left_out():
+    from types import SimpleNamespace
+    p = preset('smoke')
+    asked = {q.instrument for q in protocols(SimpleNamespace(preset=p)).values()}
+    assert asked <= set(ASKED), {f.__name__ for f in asked - set(ASKED)}
+
+@pytest.mark.parametrize('make', [ours, wrapped], ids=['ours', 'wrapped'])
+def test_removing_a_level_removes_its_blocks(make):
+    "Targets of kind `level` divide the blocks, whichever the network."
+    net = make(0).net
+    blocks = [b for group in targets(net, 'level').values() for b in group]
+    assert sorted(blocks) == sorted(targets(net, 'block'))

@@ -1,0 +1,152 @@
+"The rules of the house: who may know whom, no circles, nothing imported inside functions, pages that read forwards."
+import ast, json, re, statistics
+from functools import lru_cache
+from pathlib import Path
+import pytest, yaml
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT/'diffcirc'
+MAY_KNOW = {  # wing → wings that it may import
+    'core': set(),
+    'statistics': set(),
+    'faces': {'core'},
+    'denoiser': {'core'},
+    'circuits': {'denoiser', 'statistics'},
+    'study': {'core', 'faces', 'denoiser', 'statistics'},
+    'trust': {'core', 'denoiser', 'statistics', 'circuits'},
+    'book': {'core', 'faces', 'denoiser', 'statistics', 'study', 'circuits', 'trust'},
+    'cli': {'core', 'faces', 'denoiser', 'study', 'book'}}
+# imported inside a function on purpose: a command starts fast, Sphinx loads its extension for every build
+LATE = {'cli', 'book.build'}
+
+def name_of(path): return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts)
+
+@lru_cache
+def modules():
+    "{module below diffcirc: syntax tree}"
+    return {name_of(p): ast.parse(p.read_text()) for p in sorted(PACKAGE.rglob('*.py'))
+            if p.name not in ('__init__.py', '_modidx.py')}
+
+def resolve(module, node):
+    "Modules of this package that an import statement of `module` brings."
+    if isinstance(node, ast.Import):
+        return [a.name.removeprefix('diffcirc.') for a in node.names if a.name.startswith('diffcirc.')]
+    base = module.split('.')[:-node.level] if node.level else []
+    if not node.level and (node.module or '').split('.')[0] != 'diffcirc': return []
+    path = '.'.join([*base, *(node.module or '').removeprefix('diffcirc').strip('.').split('.')]).strip('.')
+    whole = [f'{path}.{a.name}'.strip('.') for a in node.names]
+    return [w if w in modules() else path for w in whole if w in modules() or path in modules()]
+
+@lru_cache
+def arrows(everywhere=True):
+    "{module: modules it imports}, at the top or anywhere."
+    return {m: {r for n in (ast.walk(t) if everywhere else t.body)
+                if isinstance(n, (ast.Import, ast.ImportFrom)) for r in resolve(m, n)} - {m}
+            for m, t in modules().items()}
+
+def wing(module): return module.split('.')[0]
+
+def test_rooms_know_only_their_own():
+    bad = [f'{m} → {r}' for m, rs in arrows().items() for r in rs
+           if wing(r) != wing(m) and wing(r) not in MAY_KNOW[wing(m)]]
+    assert not bad, 'arrows that go up: ' + ', '.join(sorted(bad))
+
+def test_no_circles():
+    done, path = set(), []
+    def visit(m):
+        assert m not in path, 'circle: ' + ' → '.join([*path[path.index(m):], m])
+        if m in done: return
+        path.append(m)
+        for r in sorted(arrows()[m]): visit(r)
+        done.add(path.pop())
+    for m in arrows(): visit(m)
+
+def test_imports_stand_at_the_top():
+    top, all_ = arrows(False), arrows(True)
+    late = [f'{m} → {r}' for m in all_ if m not in LATE for r in all_[m] - top[m]]
+    assert not late, late
+
+def test_instruments_take_a_denoiser_and_an_exam():
+    "Rule 1: no module of the instruments so much as names a study, a page or a cache."
+    for m, tree in modules().items():
+        if wing(m) != 'circuits': continue
+        names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+        assert not names & {'Study', 'study', 'cached_table', 'home', 'Job', 'compute', 'use_style'}, m
+
+def test_one_name_one_meaning():
+    "No two modules export the same name."
+    owner = {}
+    for m, tree in modules().items():
+        for n in tree.body:
+            if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__':
+                for name in ast.literal_eval(n.value): owner.setdefault(name, []).append(m)
+    twice = {k: v for k, v in owner.items() if len(v) > 1}
+    assert not twice, twice
+
+# ------------------------------------------------------------------ notebooks
+
+def notebooks(): return sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if 'checkpoints' not in str(p))
+def code_cells(path):
+    for i, c in enumerate(json.loads(path.read_text())['cells']):
+        if c['cell_type'] == 'code': yield i, ''.join(c['source'])
+
+def test_notebooks_mirror_the_package():
+    for p in notebooks():
+        exported = [m[1] for _, s in code_cells(p) if (m := re.search(r'#\|\s*default_exp (\S+)', s))]
+        if exported: assert exported[0].replace('.', '/') == p.relative_to(ROOT/'nbs').with_suffix('').as_posix()
+
+def in_order():
+    "Pages as they are read."
+    toc = yaml.safe_load((ROOT/'_toc.yml').read_text())
+    return [c['file'] for part in toc['parts'] for c in part['chapters']]
+
+def test_every_notebook_is_a_page():
+    pages = {*in_order(), 'nbs/index'}
+    assert pages == {p.relative_to(ROOT).with_suffix('').as_posix() for p in notebooks()} | {
+        p.relative_to(ROOT).with_suffix('').as_posix() for p in (ROOT/'nbs').rglob('*.md')}
+
+def test_pages_read_forwards():
+    "A page uses what stands on earlier pages, and the machinery of the book."
+    order = {f.removeprefix('nbs/').replace('/', '.'): i for i, f in enumerate(in_order())}
+    bad = []
+    for p in notebooks():
+        me = '.'.join(p.relative_to(ROOT/'nbs').with_suffix('').parts)
+        if me == 'index' or wing(me) in ('book', 'cli'): continue
+        for i, s in code_cells(p):
+            tree = ast.parse('\n'.join('pass' if l.startswith(('%', '!')) else l for l in s.splitlines()))
+            for n in ast.walk(tree):
+                if isinstance(n, (ast.Import, ast.ImportFrom)) and not getattr(n, 'level', 0):
+                    bad += [f'{me}[{i}] → {r}' for r in resolve(me, n) if wing(r) not in ('book', 'core')
+                            and order[r] > order[me]]
+    assert not bad, bad
+
+@pytest.fixture(scope='module')
+def lengths():
+    cells, widths = [], []
+    for p in notebooks():
+        for i, s in code_cells(p):
+            lines = [l for l in s.splitlines() if l.strip() and not re.match(r'\s*#\s*\|', l)]
+            if lines: cells.append((len(lines), f'{p.name}[{i}]'))
+            widths += [(len(l), f'{p.name}[{i}]') for l in lines]
+    return cells, widths
+
+def test_cells_and_lines_are_short(lengths, record_property, capsys):
+    cells, widths = lengths
+    n = sorted(k for k, _ in cells)
+    median, ninety = statistics.median(n), n[int(.9*len(n))]
+    wide = [w for w in widths if w[0] > 100]
+    with capsys.disabled():
+        print(f'\n{len(n)} code cells: median {median:g} lines, 90 % within {ninety}, longest {n[-1]}; '
+              f'{len(wide)} of {len(widths)} lines over 100 characters')
+    assert median <= 6 and ninety <= 13 and len(wide) <= .005*len(widths), sorted(cells)[-10:] + wide[:10]
+
+def test_one_statement_a_line():
+    bad = []
+    for p in notebooks():
+        for i, s in code_cells(p):
+            s = '\n'.join('pass' if l.startswith(('%', '!')) else l for l in s.splitlines())
+            for node in ast.walk(ast.parse(s)):
+                bodies = [getattr(node, f, None) for f in ('body', 'orelse', 'finalbody')]
+                body = [b for some in bodies if isinstance(some, list) for b in some]
+                bad += [f'{p.name}[{i}]' for a, b in zip(body, body[1:]) if a.end_lineno == b.lineno]
+    assert not bad, bad
