@@ -135,7 +135,7 @@ def others_hash(text: str, folder=FOLDER) -> str:
 # %% ../../nbs/book/build.ipynb #af84e1f1
 _SETUP = """import os as _os, time as _time
 _os.environ.update(DIFFCIRC_BOOK={0!r}, DIFFCIRC_NATURAL={1!r}, DIFFCIRC_BEGAN=str(_time.time()))"""
-_FOOT = """from diffcirc.provenance import footer as _footer
+_FOOT = """from diffcirc.book.provenance import footer as _footer
 _footer(globals().get('S'), {0!r})"""
 
 def _hidden(source, id, tag):

@@ -7,12 +7,12 @@ __all__ = ['FLOOR', 'bend', 'unbend', 'brief', 'circuit_map']
 
 # %% ../../nbs/book/circuitmap.ipynb #3dfe5f4a
 import html, math, re
-import numpy as np, pandas as pd
+import numpy as np
 from .diagram import Scale, diagram, ink_on
 from ..denoiser.sites import sites
 from .style import asset, hash_text, json_in_html, label_color
 from ..statistics.report import num
-from ..denoiser.unet import UNetConfig, meta_unet
+from ..denoiser.unet import meta_unet
 from .viewer import Interactive, strip
 
 # %% ../../nbs/book/circuitmap.ipynb #97cd98c7

@@ -169,14 +169,15 @@ def _sure_sign(d) -> int:
 def route_impacts(denoiser, exam: Exam, batch=50) -> pd.DataFrame:
     """Rows image × timestep × encoder block (`site`) × `route`: mse when the block's contribution
     is missing on that route only (a skip edge or `middle`) or on `all`; clean; impact."""
-    known, out = sites(denoiser.net.to(memory_format=torch.channels_last)), []
+    net, out = denoiser.net.to(memory_format=torch.channels_last), []
+    known, order = sites(net), [name for op, name in net.plan if op in ('block', 'save')]
     encoder = [n for n, s in known.items() if s.kind == 'block' and s.group.startswith('encoder')]
     for t in exam.timesteps:
         for part, x, s, ε in exam.batches(t, batch, device_of(denoiser)):
             clean, passed = _run(denoiser, x, s, ε, {})
             image = np.arange(part.start, part.stop)
             for b in encoder:
-                later = {k: v for k, v in passed.items() if known[k].step > known[b].step}
+                later = {k: v for k, v in passed.items() if order.index(k) > order.index(b)}
                 for route, mse in _routes(denoiser, x, s, ε, b, later).items():
                     out.append(pd.DataFrame(dict(timestep=t, image=image, site=b, route=route,
                                                  mse=mse.cpu().numpy(), clean=clean.cpu().numpy())))

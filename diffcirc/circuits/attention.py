@@ -17,6 +17,7 @@ from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import attention_maps, mean, sweep, zero
 from ..denoiser.unet import head_parts, heads
 from ..statistics.tests import Interval, adjust, t_interval
+from ..statistics.replication import paired_flip
 
 # %% ../../nbs/circuits/attention.ipynb #54b9063b
 def entropy(A) -> Tensor:

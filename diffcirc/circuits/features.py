@@ -15,7 +15,7 @@ from torch import Tensor
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import even_batch, stream
 from ..denoiser.unet import blocks
-from ..statistics.replication import paired_flip
+from ..statistics.replication import over_models, paired_flip, per_model
 
 # %% ../../nbs/circuits/features.ipynb #1b8b33e2
 def hoyer(x) -> Tensor:
