@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 1000
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 
-.PHONY: help install prepare book test check-book sync clean
+.PHONY: help install prepare book test lint check-book sync clean
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -31,9 +31,12 @@ book: prepare   ## train, execute and render the book to _build/html/index.html
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . $(SPHINX)
 	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
 
-test: sync      ## in-sync check, notebook cells, pytest
+test: sync lint ## in-sync check, lint, notebook cells, pytest
 	IN_TEST=1 DIFFCIRC_PRESET=smoke OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 900 $(BIN)/nbdev_test --n_workers 2
 	IN_TEST=1 DIFFCIRC_PRESET=smoke PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests -n 2 --dist loadfile
+
+lint: $(STAMP)  ## names that do not exist or are not used, several statements on a line
+	$(BIN)/ruff check -q .
 
 check-book: $(STAMP) ## check the pages that `make book` rendered
 	$(BIN)/python -m pytest tests/built_book.py

@@ -12,7 +12,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')
 import ast, copy, dataclasses, hashlib, importlib.util, json, logging, platform, symtable
-import tempfile, time
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version, PackageNotFoundError

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from ..circuits.comparison import circuit_rows
 from ..core import PRESETS, atomic_write, content_hash, environment, home, preset
 from ..statistics.replication import over_models
-from ..study.models import DATASETS, study
+from ..study.models import study
 from .provenance import package_hash, records
 from ..statistics.report import num, sig
 from .protocols import table

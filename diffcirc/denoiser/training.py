@@ -12,7 +12,7 @@ import ctypes, hashlib, json, math, os, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, asdict
 from pathlib import Path
-import numpy as np, pandas as pd, torch
+import pandas as pd, torch
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file

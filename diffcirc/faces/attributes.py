@@ -10,7 +10,6 @@ __all__ = ['EXCLUDED_BY', 'NEEDS', 'at_risk', 'settle', 'both_above', 'tetrachor
 import json
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri

@@ -140,7 +140,7 @@ def n_of(d, p) -> float:
     "The (real) number per group at which d has this p; infinite for d = 0 or p = 0, at least 2."
     if d == 0 or p <= 0: return math.inf
     if p_of(d, 2) <= p: return 2.
-    gap = lambda n: math.log(max(p_of(d, n), 1e-320)/p)
+    def gap(n): return math.log(max(p_of(d, n), 1e-320)/p)
     return optimize.brentq(gap, 2, 2e3/d**2 + 1e3)
 
 # %% ../../nbs/statistics/effects.ipynb #6fa8cb20

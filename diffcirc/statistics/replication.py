@@ -252,7 +252,7 @@ def cluster_bootstrap(frame, value, unit='seed', within='image', by='dataset', g
     rows = zip((*groups, 'difference'), (*est, est[1] - est[0]), (*draws, draws[1] - draws[0]))
     single = min(f[unit].nunique() for f in parts) < 2
     ends = (.5 - level/2, .5 + level/2)
-    limits = lambda v: (math.nan, math.nan) if single else np.quantile(v, ends)
+    def limits(v): return (math.nan, math.nan) if single else np.quantile(v, ends)
     return pd.DataFrame([(g, e, *limits(v)) for g, e, v in rows],
                         columns=['group', 'estimate', 'lo', 'hi'])
 

@@ -23,7 +23,7 @@ from ..statistics.tests import adjust, bca, ks, permutation, tost, tost_p
 from ..statistics.verdicts import (
     ALPHA, MARGIN, MARGIN_D, VERDICTS, level_verdict, verdicts_of_studies)
 from .simulated import (
-    IMAGES, MODELS, UNIT_NAMES, World, count, crossed_ids, frame_of, on_second, rates, simulate)
+    IMAGES, MODELS, UNIT_NAMES, World, count, crossed_ids, frame_of, on_second, simulate)
 
 # %% ../../nbs/trust/calibration.ipynb #35c37f95
 def _components(Y):
@@ -139,7 +139,7 @@ def truths(s, first=False, level=False) -> dict:
     """{what: true values (n,)} of the difference of the datasets, or of the level of dataset 0;
     `first`: of the first model of each."""
     a, b = s.model[:, :, 0] if first else s.model.mean(-1), s.image.mean(-1)
-    of = lambda v: v[0] if level else s.difference + v[1] - v[0]
+    def of(v): return v[0] if level else s.difference + v[1] - v[0]
     return {'in general': of(0*a), 'of these networks': of(a), 'on these images': of(b)}
 
 # %% ../../nbs/trust/calibration.ipynb #8d2cd2d1
@@ -163,7 +163,7 @@ def level_intervals(s) -> list:
 def intervals(s) -> list:
     "Rows of errors of the intervals of `compare`, of pairs, and of `models.over_models`."
     image, means, both, truth = s.Y[:, :, 0], s.Y.mean(-1), crossed_test(*s.Y), truths(s)
-    welch = lambda v: stats.ttest_ind(v[1], v[0], axis=-1, equal_var=False).confidence_interval()
+    def welch(v): return stats.ttest_ind(v[1], v[0], axis=-1, equal_var=False).confidence_interval()
     pairs = stats.ttest_rel(means[1], means[0], axis=-1).confidence_interval()
     return (misses('t, difference', 'image', *welch(image), truths(s, first=True))
             + misses('t, difference', 'model', *welch(means), truth)
@@ -218,7 +218,7 @@ def intervals_called(s, k, rare) -> list:
 def _called_equivalent(A, B, margin):
     "{unit: (k,) whether the equivalence test calls the difference of studies A, B negligible}."
     c = crossed_test(A, B)
-    by = lambda a, b: np.array([tost(y, x, margin).equivalent for x, y in zip(a, b)])
+    def by(a, b): return np.array([tost(y, x, margin).equivalent for x, y in zip(a, b)])
     return dict(image=by(A[:, 0], B[:, 0]), model=by(A.mean(-1), B.mean(-1)),
                 both=tost_p(c['estimate'], c['se'], c['df'], margin) <= ALPHA)
 
@@ -292,7 +292,7 @@ def discoveries(null, true, size=20) -> list:
     hypotheses; `wrong` is the sum over grids of their share."""
     P, Q, half = pvalues(null.Y), pvalues(true.Y), size//2
     n = len(P['quasi-F', 'both'])//half*half
-    grids = lambda p: p[:n].reshape(-1, half)
+    def grids(p): return p[:n].reshape(-1, half)
     shares = {k: false_discoveries(grids(P[k]), grids(Q[k]))
               for k in P if k[0] in ('t test', 'quasi-F')}
     return [count(f'{test}: bh', unit, v, 'independent') for (test, unit), v in shares.items()]

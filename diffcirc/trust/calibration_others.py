@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 from ..circuits.ablation import agreement, ranks, reversals
 from ..circuits.attention import function_test
 from ..statistics.verdicts import ALPHA
-from .simulated import MODELS, count, rates
+from .simulated import MODELS, count
 from ..circuits.features import _selective, displaced
 from ..statistics.verdicts import share_verdict
 from ..circuits.temporal import CURVE_METRICS, nearness, phase_boundaries
@@ -145,7 +145,7 @@ def _mean_curve(rng, breaks):
 def _curves(rng, models, breaks=None, noise=.15, between=.1):
     "Curves of models that differ by `between`: rows dataset, seed, timestep, metrics."
     Y = _mean_curve(rng, breaks)
-    own = lambda: between*rng.normal(size=Y.shape) + noise*rng.normal(size=Y.shape)/4
+    def own(): return between*rng.normal(size=Y.shape) + noise*rng.normal(size=Y.shape)/4
     frames = [pd.DataFrame(Y + own(), columns=list(CURVE_METRICS)) for _ in range(models)]
     return pd.concat([f.assign(dataset='x', seed=s, timestep=CURVE_TIMESTEPS)
                       for s, f in enumerate(frames)])
