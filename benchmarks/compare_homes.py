@@ -1,9 +1,11 @@
-"""Compare all cached tables of two builds: python benchmarks/compare_homes.py BEFORE AFTER [OLD=NEW …]
+"""Compare all cached tables of two builds:
+python benchmarks/compare_homes.py BEFORE AFTER [OLD=NEW …]
 
-Tables are paired by instrument, dataset, seed, images, timesteps and every column that is not a float; among
-equals (the same instrument on two exams) by the smallest difference. Prints, for each instrument, the number of
-tables, of numbers, the largest difference relative to the column's spread, and the share of numbers that are equal.
-OLD=NEW names an instrument that was renamed. Exit status 1 when a table has no partner."""
+Tables are paired by instrument, dataset, seed, images, timesteps and every column that is not a
+float; among equals (the same instrument on two exams) by the smallest difference. Prints, for each
+instrument, the number of tables, of numbers, the largest difference relative to the column's
+spread, and the share of numbers that are equal. OLD=NEW names an instrument that was renamed. Exit
+status 1 when a table has no partner."""
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -14,8 +16,10 @@ def signature(table, renamed):
     a = table.attrs
     name = renamed.get(a['table'], a['table'])
     labels = table.select_dtypes(exclude='floating')
-    content = pd.util.hash_pandas_object(labels.astype(str), index=False).sum() if labels.size else 0
-    about = tuple(str(a.get(k)) for k in ('dataset', 'seed', 'trained', 'n_images', 'timesteps', 'kind'))
+    content = 0
+    if labels.size: content = pd.util.hash_pandas_object(labels.astype(str), index=False).sum()
+    about = tuple(str(a.get(k))
+                  for k in ('dataset', 'seed', 'trained', 'n_images', 'timesteps', 'kind'))
     return name, *about, tuple(sorted(map(str, table.columns))), len(table), int(content)
 
 def read(home, renamed=None):
@@ -27,13 +31,15 @@ def read(home, renamed=None):
     return out
 
 def differences(a, b) -> np.ndarray:
-    "Differences of all float columns in units of the column's standard deviation; NaN beside NaN is no difference."
+    """Differences of all float columns in units of the column's standard deviation; NaN beside NaN
+    is no difference."""
     parts = [np.zeros(0)]
     for c in a.select_dtypes('floating'):
         x, y = a[c].to_numpy(float), b[c].to_numpy(float)
         scale = np.nanstd(x) or np.nanmax(np.abs(x), initial=0) or 1.
         d = np.abs(x - y)/scale
-        parts.append(np.where(np.isnan(x) & np.isnan(y) | (x == y), 0., np.where(np.isnan(d), np.inf, d)))
+        same = np.isnan(x) & np.isnan(y) | (x == y)
+        parts.append(np.where(same, 0., np.where(np.isnan(d), np.inf, d)))
     return np.concatenate(parts)
 
 def compare(before, after) -> tuple[dict, list]:

@@ -1,12 +1,14 @@
-"Paired timings of what this project does differently from the plain way. Writes results.csv and results.json beside itself."
-import json, multiprocessing as mp, os, statistics, sys, time
+"""Paired timings of what this project does differently from the plain way. Writes results.csv and
+results.json beside itself."""
+import json, multiprocessing as mp, os, statistics, time
 from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import pandas as pd, torch
 from torch import nn
-from diffcirc.denoiser import unet
 from diffcirc.core import environment, preset
-from diffcirc.denoiser.diffusion import Denoiser, prediction_errors, make_exam, untrained
+from diffcirc.denoiser import unet
+from diffcirc.denoiser.diffusion import make_exam, prediction_errors, untrained
+from diffcirc.denoiser.groupnorm import GroupNorm
 from diffcirc.denoiser.sites import editing, sites, sweep, zero
 from diffcirc.denoiser.training import Crew, TrainConfig, Trainer, keep_big_buffers
 
@@ -27,17 +29,18 @@ def paired(what, baseline, ours, n=7):
     print(ROWS[-1], flush=True)
 
 def trainer(batch=8):
-    x = torch.rand(256, 3, 32, 32)*2 - 1
-    return Trainer(x, TrainConfig(unet.UNetConfig.from_preset(preset('cpu')), steps=10**6, batch=batch), Crew('cpu'))
+    x, net = torch.rand(256, 3, 32, 32)*2 - 1, unet.UNetConfig.from_preset(preset('cpu'))
+    return Trainer(x, TrainConfig(net, steps=10**6, batch=batch), Crew('cpu'))
 
 def training_step():
-    tr = trainer(); ours = unet.GroupNorm.forward, unet.fused_attention
+    tr = trainer()
+    ours = GroupNorm.forward, unet.fused_attention
     plain = nn.GroupNorm.forward, torch.nn.functional.scaled_dot_product_attention
     def run(norm, attention):
         def go():
-            unet.GroupNorm.forward, unet.fused_attention = norm, attention
+            GroupNorm.forward, unet.fused_attention = norm, attention
             [tr.step() for _ in range(4)]
-            unet.GroupNorm.forward, unet.fused_attention = ours
+            GroupNorm.forward, unet.fused_attention = ours
         return go
     paired('training step: group norm backward', run(plain[0], ours[1]), run(*ours))
     paired('training step: attention in float32', run(ours[0], plain[1]), run(*ours))
@@ -51,7 +54,8 @@ def head_sweep():
             prediction_errors(den, exam)
             for n in names:
                 with editing(den.net, {n: zero}): prediction_errors(den, exam)
-        paired(f'sweep over {label}: going on from the edited block', plain, lambda: sweep(den, exam, names), 3)
+        paired(f'sweep over {label}: going on from the edited block', plain,
+               lambda: sweep(den, exam, names), 3)
 
 def _steps(n):
     torch.set_num_threads(1)
@@ -72,8 +76,8 @@ def side_by_side(n=30):
     [tr.step() for _ in range(2*n)]
     serial = time.perf_counter() - t
     with mp.get_context('spawn').Pool(2) as pool: pair = max(pool.map(_steps, [n, n]))
-    ROWS.append(dict(what='two trainings: one thread each, side by side', baseline_s=serial, ours_s=pair,
-                     speedup=serial/pair, runs=1))
+    ROWS.append(dict(what='two trainings: one thread each, side by side', baseline_s=serial,
+                     ours_s=pair, speedup=serial/pair, runs=1))
     print(ROWS[-1])
 
 if __name__ == '__main__':
@@ -82,4 +86,5 @@ if __name__ == '__main__':
     head_sweep()
     side_by_side()
     pd.DataFrame(ROWS).round(4).to_csv(HERE/'results.csv', index=False)
-    (HERE/'results.json').write_text(json.dumps(environment() | dict(preset='cpu', batch=8), indent=1) + '\n')
+    about = environment() | dict(preset='cpu', batch=8)
+    (HERE/'results.json').write_text(json.dumps(about, indent=1) + '\n')

@@ -1,46 +1,55 @@
-"Checks of the rendered book. Not collected by default: `make check-book` and CI run it after a build (`pytest tests/built_book.py`)."
+"""Checks of the rendered book. Not collected by default: `make check-book` and CI run it after a
+build (`pytest tests/built_book.py`)."""
 import json, re, shutil, subprocess, tempfile
 from pathlib import Path
 import pytest, yaml
 
-ROOT = Path(__file__).parent.parent; HTML = ROOT/'_build'/'html'
+ROOT = Path(__file__).parent.parent
+HTML = ROOT/'_build'/'html'
 TOC = yaml.safe_load((ROOT/'_toc.yml').read_text())
 PAGES = [TOC['root'], *(c['file'] for p in TOC['parts'] for c in p['chapters'])]
-read = lambda p: (HTML/f'{p}.html').read_text()
+
+def read(page): return (HTML/f'{page}.html').read_text()
 
 def test_every_page_is_there_and_index_leads_to_the_first():
-    assert all((HTML/f'{p}.html').exists() for p in PAGES) and 'nbs/index.html' in (HTML/'index.html').read_text()
+    assert all((HTML/f'{p}.html').exists() for p in PAGES)
+    assert 'nbs/index.html' in (HTML/'index.html').read_text()
 
-@pytest.mark.parametrize('label', ['paper-table-2', 'paper-fig-4', 'paper-fig-9', 'tbl-accuracy', 'fig-network',
-                                   'fig-samples-natural'])
-def test_what_answers_the_paper_is_labelled_once(label): assert sum(f'id="{label}"' in read(p) for p in PAGES) == 1
+@pytest.mark.parametrize('label', ['paper-table-2', 'paper-fig-4', 'paper-fig-9', 'tbl-accuracy',
+                                   'fig-network', 'fig-samples-natural'])
+def test_what_answers_the_paper_is_labelled_once(label):
+    assert sum(f'id="{label}"' in read(p) for p in PAGES) == 1
 
 @pytest.mark.parametrize('page', PAGES)
 def test_no_request_to_another_host(page):
-    loads = re.findall(
-        r'<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc="([^"]+)"|<link\b(?=[^>]*rel="(?:stylesheet|preload|icon|prefetch|preconnect)")[^>]*href="([^"]+)"',
-        read(page))
+    media = r'<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc="([^"]+)"'
+    kinds = 'stylesheet|preload|icon|prefetch|preconnect'
+    links = rf'<link\b(?=[^>]*rel="(?:{kinds})")[^>]*href="([^"]+)"'
+    loads = re.findall(f'{media}|{links}', read(page))
     assert not [u for pair in loads for u in pair if re.match(r'(https?:)?//', u)]
 
 @pytest.mark.parametrize('page', [p for p in PAGES if (ROOT/f'{p}.ipynb').exists()])
 def test_every_chapter_opens_in_colab_and_shows_no_directives(page):
     text = read(page)
-    assert ('colab.research.google.com' in text and ('#| ' not in text or page == 'nbs/book/build')
-            and 'Traceback (most recent call last)' not in text)
+    assert 'colab.research.google.com' in text
+    assert '#| ' not in text or page == 'nbs/book/build'
+    assert 'Traceback (most recent call last)' not in text
     assert re.search(r'<h1>[^#<]', text)
 
 def test_every_claim_has_a_verdict_and_a_place_that_exists():
     claims = json.loads((HTML/'claims.json').read_text())
     stated = json.loads((ROOT/'diffcirc'/'paper_claims.json').read_text())
-    assert ([c['id'] for c in claims] == [c['id'] for c in stated]
-            and all(set(c) == {'id', 'place', 'statement', 'paper', 'ours', 'interval', 'n_models', 'verdict', 'source'}
-                    for c in claims))
+    assert [c['id'] for c in claims] == [c['id'] for c in stated]
+    keys = {'id', 'place', 'statement', 'paper', 'ours', 'interval', 'n_models', 'verdict',
+            'source'}
+    assert all(set(c) == keys for c in claims)
     for c in claims:
         page, anchor = c['source'].split('.html#')
-        assert f'id="{anchor}"' in read(page) and c['ours'] and c['verdict'] in ('reproduced', 'not reproduced',
-            'not testable'), c
+        assert f'id="{anchor}"' in read(page) and c['ours'], c
+        assert c['verdict'] in ('reproduced', 'not reproduced', 'not testable'), c
         assert c['interval'] is None or c['interval'][0] <= c['interval'][1], c
-    assert len({c['verdict'] for c in claims}) == 3 and sum(c['interval'] is not None for c in claims) > 60
+    assert len({c['verdict'] for c in claims}) == 3
+    assert sum(c['interval'] is not None for c in claims) > 60
 
 def test_every_table_and_figure_has_its_provenance():
     P = json.loads((HTML/'provenance.json').read_text())
@@ -49,11 +58,13 @@ def test_every_table_and_figure_has_its_provenance():
             assert P['where'][label] == p, label
     for p, r in P['pages'].items():
         assert {'version', 'code', 'preset', 'config', 'tables', 'peak_memory_mb', 'environment',
-                'made'} <= set(r) and r['page_seconds'] is not None and (read(p)
-            .count('<details class="dc-prov">') == 1), p
+                'made'} <= set(r), p
+        assert r['page_seconds'] is not None, p
+        assert read(p).count('<details class="dc-prov">') == 1, p
     measured = [r for r in P['pages'].values() if r['tables']]
-    assert (len(measured) > 8 and all(r['runs'] and r['seeds'] and r['data'] and r['training_seconds'] for r in measured
-                                      if 'runs' in r))
+    assert len(measured) > 8
+    assert all(r['runs'] and r['seeds'] and r['data'] and r['training_seconds']
+               for r in measured if 'runs' in r)
     assert len({(r['code'], r['preset'], r['version']) for r in P['pages'].values()}) == 1
 
 def test_no_notebook_of_the_repository_holds_outputs():
@@ -61,39 +72,46 @@ def test_no_notebook_of_the_repository_holds_outputs():
         assert not any(c.get('outputs') for c in json.loads(p.read_text())['cells']), p
 
 def test_pictures_of_the_readme_exist():
-    assert all((ROOT/p).exists() for p in re.findall(r'!\[[^]]*\]\(([^)]+)\)', (ROOT/'README.md').read_text()))
+    pictures = re.findall(r'!\[[^]]*\]\(([^)]+)\)', (ROOT/'README.md').read_text())
+    assert all((ROOT/p).exists() for p in pictures)
 
 def test_planted_circuits_stand_beside_the_book():
     import pandas as pd
     d = pd.read_csv(HTML/'planted.csv')
-    assert ({'instrument', 'circuit_kind', 'seed', 'timestep', 'auc', 'precision_at_k'} <= set(d)
-            and d.circuit_kind.nunique() >= 4 and d.seed.nunique() >= 2)
+    assert {'instrument', 'circuit_kind', 'seed', 'timestep', 'auc', 'precision_at_k'} <= set(d)
+    assert d.circuit_kind.nunique() >= 4 and d.seed.nunique() >= 2
     assert d.auc.between(0, 1).all() and d.precision_at_k.between(0, 1).all()
     # wires need no training, so this holds at every preset
     assert (d[(d.instrument == 'mean-ablation') & (d.circuit_kind == 'wired')].auc > .99).all()
 
 @pytest.mark.skipif(not shutil.which('chromium'), reason='chromium is not installed')
 def test_no_sideways_scroll_on_a_phone():
-    "Every page in a frame 390 px wide, the width of a phone; the page itself reports how wide its content is."
-    probe = (
-        '<script>addEventListener("load",()=>setTimeout(()=>parent.postMessage(["%s",document.documentElement.scrollWidth,innerWidth],"*"),1500))</script>')
+    """Every page in a frame 390 px wide, the width of a phone; the page itself reports how wide its
+    content is."""
+    probe = ('<script>addEventListener("load",()=>setTimeout(()=>parent.postMessage('
+             '["%s",document.documentElement.scrollWidth,innerWidth],"*"),1500))</script>')
+    listen = ('<script>addEventListener("message",e=>{document.body.insertAdjacentHTML('
+              '"beforeend",`<i>${e.data.join("|")}</i>`)})</script>')
     copies = []
     try:
         for p in PAGES:
             copies.append(HTML/f'{p}.probe.html')
             copies[-1].write_text(read(p).replace('</body>', probe % p + '</body>'))
-        frame = HTML/'phone.probe.html'; copies.append(frame)
-        frame.write_text('<body>' + ''.join(f'<iframe width=390 height=800 src="{p}.probe.html"></iframe>'
-                                            for p in PAGES)
-                         + '<script>addEventListener("message",e=>{document.body.insertAdjacentHTML("beforeend",`<i>${e.data.join("|")}</i>`)})</script></body>')
+        frame = HTML/'phone.probe.html'
+        copies.append(frame)
+        frames = ''.join(f'<iframe width=390 height=800 src="{p}.probe.html"></iframe>'
+                         for p in PAGES)
+        frame.write_text(f'<body>{frames}{listen}</body>')
         with tempfile.TemporaryDirectory() as d:
-            out = subprocess.run(['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic',
-                                  '--no-first-run', '--disable-background-networking', '--disable-component-update',
-                                  '--disable-sync',
-                f'--user-data-dir={d}', '--virtual-time-budget=30000', '--window-size=1200,900', '--dump-dom',
-                f'file://{frame}'], capture_output=True, text=True, timeout=280).stdout
+            out = subprocess.run(
+                ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic',
+                 '--no-first-run', '--disable-background-networking', '--disable-component-update',
+                 '--disable-sync', f'--user-data-dir={d}', '--virtual-time-budget=30000',
+                 '--window-size=1200,900', '--dump-dom', f'file://{frame}'],
+                capture_output=True, text=True, timeout=280).stdout
         said = re.findall(r'<i>([^|<]+)\|(\d+)\|(\d+)</i>', out)
         assert {s[0] for s in said} == set(PAGES), set(PAGES) - {s[0] for s in said}
-        assert not [s for s in said if int(s[1]) > int(s[2])], [s for s in said if int(s[1]) > int(s[2])]
+        wide = [s for s in said if int(s[1]) > int(s[2])]
+        assert not wide, wide
     finally:
         for c in copies: c.unlink(missing_ok=True)

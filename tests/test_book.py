@@ -8,9 +8,10 @@ pytest.importorskip('jupyter_book')
 
 def build(folder, cells, strict=True):
     v4 = nbformat.v4
-    cells = [v4.new_markdown_cell(c[3:]) if c.startswith('md:') else v4.new_code_cell(c) for c in cells]
-    nb = v4.new_notebook(cells=cells,
-                         metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')))
+    cells = [v4.new_markdown_cell(c[3:]) if c.startswith('md:') else v4.new_code_cell(c)
+             for c in cells]
+    kernel = dict(name='python3', display_name='python3', language='python')
+    nb = v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel))
     (folder/'page.ipynb').write_text(nbformat.writes(nb))
     (folder/'_toc.yml').write_text('format: jb-book\nroot: page\n')
     cfg = yaml.safe_load((ROOT/'_config.yml').read_text())
@@ -20,8 +21,8 @@ def build(folder, cells, strict=True):
     shutil.copytree(ROOT/'_static', folder/'_static', dirs_exist_ok=True)
     shutil.copy(ROOT/'references.bib', folder)
     flags = ['-W', '-n', '--keep-going'] if strict else []
-    r = subprocess.run([Path(sys.executable).parent/'jupyter-book', 'build', str(folder), *flags], capture_output=True,
-                       text=True, timeout=300)
+    command = [Path(sys.executable).parent/'jupyter-book', 'build', str(folder), *flags]
+    r = subprocess.run(command, capture_output=True, text=True, timeout=300)
     page = folder/'_build'/'html'/'page.html'
     return r, page.read_text() if page.exists() else ''
 
@@ -37,7 +38,7 @@ GOOD = [
     "#| eval: false\nraise RuntimeError('must not run')",
     "#| gpu\nraise RuntimeError('no GPU here')",
     'import nbdev\nnbdev.nbdev_export()',
-    '#| echo: false\nfrom diffcirc.style import Table, Prose, show, use_style\n'
+    '#| echo: false\nfrom diffcirc.book.style import Table, Prose, show, use_style\n'
     "d = drawing_helper().assign(b='<script>alert(1)</script>')\n"
     "Table(d, label='paper-table-9', caption='Recomputed.')",
     "#| echo: false\nprose_source = 6*7\nProse(f'The answer is **{prose_source}**.')",
@@ -48,11 +49,14 @@ GOOD = [
 @pytest.fixture(scope='module')
 def good(tmp_path_factory): return build(tmp_path_factory.mktemp('book'), GOOD)
 
-def test_builds_without_warnings(good): assert good[0].returncode == 0, good[0].stderr[-3000:] + good[0].stdout[-2000:]
+def test_builds_without_warnings(good):
+    r = good[0]
+    assert r.returncode == 0, r.stderr[-3000:] + r.stdout[-2000:]
 
 def test_directives(good):
     page = good[1]
-    assert 'exported' in page and 'hidden-source' not in page and 'default_exp' not in page and '#|' not in page
+    assert 'exported' in page and 'hidden-source' not in page
+    assert 'default_exp' not in page and '#|' not in page
     assert 'must not run' in page and 'Traceback' not in page and 'nbdev_export' not in page
 
 def test_code_of_figures_and_tables_can_be_opened(good):
@@ -69,10 +73,12 @@ def test_what_is_hidden_leaves_no_output(good):
 
 def test_numbers_tables_and_figures(good):
     page = good[1]
-    assert 'The answer is <strong>42</strong>' in page and 'id="paper-table-9"' in page and 'id="fig-a"' in page
+    assert 'The answer is <strong>42</strong>' in page
+    assert 'id="paper-table-9"' in page and 'id="fig-a"' in page
     assert '>Table 1' in page and '>Fig. 1' in page and 'var(--dc-ink' in page
 
-def test_text_from_data_is_escaped(good): assert '<script>alert(1)' not in good[1] and '&lt;script&gt;' in good[1]
+def test_text_from_data_is_escaped(good):
+    assert '<script>alert(1)' not in good[1] and '&lt;script&gt;' in good[1]
 
 def test_theme_style_sheet_is_written(good): assert 'diffcirc-theme.css' in good[1]
 

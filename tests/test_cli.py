@@ -1,11 +1,14 @@
-"The command line as a user meets it: messages, the progress bar, and a study that is killed and gone on with."
+"""The command line as a user meets it: messages, the progress bar, and a study that is killed and
+gone on with."""
 import fcntl, os, pty, signal, struct, subprocess, sys, termios, time
-import psutil, pytest
+import psutil
 
 def env(tmp_path, **kw):
-    e = {k: v for k, v in os.environ.items() if k not in ('IN_TEST', 'DIFFCIRC_BOOK', 'DIFFCIRC_CELEBA')}
-    return (e | dict(DIFFCIRC_HOME=str(tmp_path/'home'), DIFFCIRC_PRESET='smoke', DIFFCIRC_NATURAL='orl',
-                     OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', CUDA_VISIBLE_DEVICES='') | kw)
+    e = {k: v for k, v in os.environ.items()
+         if k not in ('IN_TEST', 'DIFFCIRC_BOOK', 'DIFFCIRC_CELEBA')}
+    ours = dict(DIFFCIRC_HOME=str(tmp_path/'home'), DIFFCIRC_PRESET='smoke', DIFFCIRC_NATURAL='orl',
+                OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', CUDA_VISIBLE_DEVICES='')
+    return e | ours | kw
 
 CLI = [sys.executable, '-m', 'diffcirc.cli']
 
@@ -21,7 +24,8 @@ def test_a_wrong_setting_is_one_sentence(tmp_path):
 def test_help_names_the_commands(tmp_path):
     r = run(tmp_path, '--help')
     assert r.returncode == 0 and '\x1b' not in r.stdout
-    for name in ('prepare', 'train', 'execute', 'status', 'snapshot', '--preset'): assert name in r.stdout
+    for name in ('prepare', 'train', 'execute', 'status', 'snapshot', '--preset'):
+        assert name in r.stdout
     assert 'benchmarks/snapshots.csv' in run(tmp_path, 'snapshot', '--help').stdout
 
 def test_an_unknown_preset_or_dataset_says_which_exist(tmp_path):
@@ -36,8 +40,10 @@ def test_the_preset_named_wins_over_the_environment(tmp_path):
     assert r.returncode == 0 and r.stdout == '' and r.stderr == ''
 
 def test_the_entry_point_is_the_module(tmp_path):
-    code = 'import sys; sys.argv = ["diffcirc", "status"]; from diffcirc.cli import main; print(main())'
-    r = subprocess.run([sys.executable, '-c', code], env=env(tmp_path), capture_output=True, text=True)
+    code = ('import sys; sys.argv = ["diffcirc", "status"]; '
+            'from diffcirc.cli import main; print(main())')
+    r = subprocess.run([sys.executable, '-c', code], env=env(tmp_path), capture_output=True,
+                       text=True)
     assert r.returncode == 0 and r.stdout == 'None\n'
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
@@ -47,11 +53,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     while not (tmp_path/'home'/'runs').exists() and time.time() < deadline: time.sleep(.05)
     p.send_signal(signal.SIGINT)
     _, said = p.communicate(timeout=60)
-    assert p.returncode == 1 and 'the same command goes on from here' in said and 'Traceback' not in said
+    assert p.returncode == 1 and 'Traceback' not in said
+    assert 'the same command goes on from here' in said
 
 def test_a_killed_study_leaves_no_process_behind_and_goes_on(tmp_path):
-    p = subprocess.Popen([*CLI, 'prepare'], env=env(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True)
+    p = subprocess.Popen([*CLI, 'prepare'], env=env(tmp_path), stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
     runs, deadline = tmp_path/'home'/'runs', time.time() + 120
     while not (runs.exists() and any(runs.iterdir())) and time.time() < deadline: time.sleep(.05)
     children = psutil.Process(p.pid).children(recursive=True)

@@ -143,7 +143,7 @@ def either(request, den):
     return untrained(UNetConfig(16, 1, 8, (1, 2), n_res=2, mid_res=1, temb=16, width=32))
 
 def points(net, name):
-    "(the point of a site, the head's index), found without `diffcirc.sites`."
+    "(the point of a site, the head's index), found without `denoiser.sites`."
     if name in net.parts.skips: return net.parts.skips[name], None
     if name in net.parts.blocks: return net.parts.blocks[name].update, None
     layer, i = head_parts(name)
@@ -167,7 +167,8 @@ def errors_without(den, exam, names, edit=zero):
 def test_sites_are_listed(either):
     net, known = either.net, sites(either.net)
     assert isinstance(net, Network)
-    names = {kind: [n for n, s in known.items() if s.kind == kind] for kind in ('block', 'skip', 'head')}
+    names = {kind: [n for n, s in known.items() if s.kind == kind]
+             for kind in ('block', 'skip', 'head')}
     assert names['block'] == list(blocks(net)) == list(net.levels)
     assert names['skip'] == list(skips(net)) and names['head'] == heads(net)
     acts = {n: net.plan[s.step][0] for n, s in known.items()}

@@ -1,4 +1,5 @@
 "Every instrument of the book on every kind of network: ours, and a wrapped diffusers UNet2DModel."
+from types import SimpleNamespace
 import numpy as np, pandas as pd, pytest, torch
 diffusers = pytest.importorskip('diffusers')
 from diffcirc.book.protocols import protocols
@@ -64,15 +65,14 @@ def test_every_instrument_on_every_denoiser(instrument, make):
     with torch.no_grad(): got = instrument(denoiser, EXAM, **ASKED[instrument](make))
     assert isinstance(got, pd.DataFrame) and len(got)
     numbers = got.select_dtypes('number')
-    assert np.isfinite(numbers.drop(columns=['score', 'cv', 'other'], errors='ignore')).all(axis=None)
+    always = numbers.drop(columns=['score', 'cv', 'other'], errors='ignore')
+    assert np.isfinite(always).all(axis=None)
     if 'site' in got:
         known = set(sites(denoiser.net)) | {n for k in KINDS for n in targets(denoiser.net, k)}
         assert set(got.site) <= known | {'clean'}
 
 def test_no_instrument_of_the_book_is_left_out():
-    from types import SimpleNamespace
-    p = preset('smoke')
-    asked = {q.instrument for q in protocols(SimpleNamespace(preset=p)).values()}
+    asked = {p.instrument for p in protocols(SimpleNamespace(preset=preset('smoke'))).values()}
     assert asked <= set(ASKED), {f.__name__ for f in asked - set(ASKED)}
 
 @pytest.mark.parametrize('make', [ours, wrapped], ids=['ours', 'wrapped'])

@@ -1,7 +1,9 @@
 "A cached result is found by what made it: what changes its key, and what does not."
 import pytest
 from diffcirc import core
+from diffcirc.circuits import temporal
 from diffcirc.core import code_key, reached
+from diffcirc.study.jobs import FRAME
 
 A = '''
 from .b import double
@@ -38,19 +40,25 @@ def package(tmp_path, monkeypatch):
 
 def test_everything_reached_is_in_the_key(package):
     package(a=A, b=B)
-    assert {n for _, n in reached('a.instrument')} == {'instrument', 'helper', 'LEVEL', 'double', 'twice'}
+    names = {n for _, n in reached('a.instrument')}
+    assert names == {'instrument', 'helper', 'LEVEL', 'double', 'twice'}
 
 @pytest.mark.parametrize('what, change', [
-    ('a reading of the table', lambda a, b: dict(a=a.replace('table.mean()', 'table.median()'), b=b)),
+    ('a reading of the table', lambda a, b: dict(
+        a=a.replace('table.mean()', 'table.median()'), b=b)),
     ('a docstring', lambda a, b: dict(a=a.replace('Measures.', 'Measures it.'), b=b)),
-    ('an annotation', lambda a, b: dict(a=a.replace('def helper(y)', 'def helper(y: int) -> int'), b=b)),
+    ('an annotation', lambda a, b: dict(
+        a=a.replace('def helper(y)', 'def helper(y: int) -> int'), b=b)),
     ('a comment and a line break', lambda a, b: dict(
-        a=a.replace('return double(x) + helper(y)', 'return (double(x)  # why\n            + helper(y))'), b=b)),
-    ('where an import stands', lambda a, b: dict(b=b, a=a.replace('from .b import double', '').replace(
-        '    return double', '    from .b import double\n    return double'))),
+        a=a.replace('return double(x) + helper(y)',
+                    'return (double(x)  # why\n            + helper(y))'), b=b)),
+    ('where an import stands', lambda a, b: dict(
+        a=a.replace('from .b import double', '').replace(
+            '    return double', '    from .b import double\n    return double'), b=b)),
     ('a module that moves', lambda a, b: dict(a=a.replace('.b', '.wing.c'), wing__c=b)),
     ('a definition that moves', lambda a, b: dict(
-        a=a, b='from .c import twice\n' + b.split('def twice')[0], c='def twice' + b.split('def twice')[1])),
+        a=a, b='from .c import twice\n' + b.split('def twice')[0],
+        c='def twice' + b.split('def twice')[1])),
     ('another name for an import', lambda a, b: dict(a=a, b=b, c='import math\n'))])
 def test_what_does_not_change_a_key(package, what, change):
     before = package(a=A, b=B)
@@ -60,17 +68,17 @@ def test_what_does_not_change_a_key(package, what, change):
     lambda a, b: dict(a=a, b=b.replace('2*x', '3*x')),                # at depth two
     lambda a, b: dict(a=a.replace('LEVEL = 3', 'LEVEL = 4'), b=b),    # a constant
     lambda a, b: dict(a=a.replace('y + 1', 'y - 1'), b=b),            # beside it
-    lambda a, b: dict(a=a, b=b + '\ntwice.__wrapped__ = None\n')])    # something put onto a definition
+    # something put onto a definition
+    lambda a, b: dict(a=a, b=b + '\ntwice.__wrapped__ = None\n')])
 def test_what_changes_a_key(package, change):
     assert package(a=A, b=B) != package(**change(A, B))
 
 def test_a_job_depends_on_precision_network_and_denoiser():
-    from diffcirc.study.jobs import FRAME
     names = {n for _, n in reached(*FRAME)}
     assert {'full_precision', 'keep_big_buffers', 'UNet', 'Denoiser', 'Exam', 'untrained'} <= names
 
 def test_editing_a_reading_measures_nothing_again():
     "The old key of `component_impacts` changed with every reading in its module."
-    from diffcirc.circuits import temporal
     names = {n for _, n in reached(temporal.component_impacts)}
-    assert 'component_impacts' in names and not names & {'phase_boundaries', 'stability', 'metric_curves'}
+    assert 'component_impacts' in names
+    assert not names & {'phase_boundaries', 'stability', 'metric_curves'}

@@ -1,4 +1,5 @@
-"""What the chapter on matching cannot show: properties of the match and of the balance, and the study's sets for small sources."""
+"""What the chapter on matching cannot show: properties of the match and of the balance, and the
+study's sets for small sources."""
 import dataclasses
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
@@ -18,11 +19,13 @@ def drawings(n, size=16, seed=0, c=3, name='synthetic', ids=None, unknown=False)
     f = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)) * size
     x = np.fft.irfft2(np.fft.rfft2(x) / (1 + f)**g.uniform(0, 2, (n, 1, 1, 1)), s=(size, size))
     x = np.clip(x / (3 * x.std((1, 2, 3), keepdims=True)), -1, 1)
-    a = pd.DataFrame(np.nan if unknown else (g.random((n, 13)) < .3).astype(float), range(n), ATTRIBUTES)
-    return FaceSet(name, torch.from_numpy(x.astype('float32')), a, np.arange(n) if ids is None else ids)
+    values = np.nan if unknown else (g.random((n, 13)) < .3).astype(float)
+    a = pd.DataFrame(values, range(n), ATTRIBUTES)
+    ids = np.arange(n) if ids is None else ids
+    return FaceSet(name, torch.from_numpy(x.astype('float32')), a, ids)
 
-tables = st.integers(2, 25).flatmap(lambda n: arrays(float, (n, 5), elements=st.floats(-5, 5, width=16))
-                                    .map(lambda a: pd.DataFrame(a, columns=COMPLEXITY)))
+def numbers(n): return arrays(float, (n, 5), elements=st.floats(-5, 5, width=16))
+tables = st.integers(2, 25).flatmap(numbers).map(lambda a: pd.DataFrame(a, columns=COMPLEXITY))
 
 # --- complexity -----------------------------------------------------------------------------------
 
@@ -31,26 +34,30 @@ def test_complexity_orders_pictures():
     smooth = torch.nn.functional.avg_pool2d(x[None], 5, 1, 2, count_include_pad=False)
     noise = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     s, n = image_complexity(smooth).iloc[0], image_complexity(noise).iloc[0]
-    assert ((s[['contrast', 'entropy', 'edges', 'bits']] < n[['contrast', 'entropy', 'edges', 'bits']]).all()
-            and s['slope'] < n['slope'] - 1)
+    more = ['contrast', 'entropy', 'edges', 'bits']
+    assert (s[more] < n[more]).all() and s['slope'] < n['slope'] - 1
 
 @settings(max_examples=25, deadline=None)
 @given(arrays(np.float32, (2, 3, 16, 16), elements=st.floats(-1, 1, width=32)))
 def test_complexity_is_finite_and_bounded(x):
     c = image_complexity(torch.from_numpy(x))
-    assert (np.isfinite(c.to_numpy()).all() and c['edges'].between(0, 1).all() and c['entropy'].between(0, 6).all()
-            and c['contrast'].between(0, 1).all())
+    assert np.isfinite(c.to_numpy()).all()
+    for name, top in dict(edges=1, entropy=6, contrast=1).items():
+        assert c[name].between(0, top).all()
 
 def test_complexity_of_a_face_does_not_depend_on_its_company():
     f = drawings(7)
     whole = image_complexity(f.images)
-    for i in range(7): np.testing.assert_allclose(image_complexity(f[i].images).iloc[0], whole.iloc[i], rtol=1e-9)
+    for i in range(7):
+        alone = image_complexity(f[i].images).iloc[0]
+        np.testing.assert_allclose(alone, whole.iloc[i], rtol=1e-9)
 
 def test_grey_and_colour_versions_are_equally_complicated():
     f = drawings(5, 32)
     np.testing.assert_allclose(image_complexity(f.images)[['contrast', 'slope']],
                                image_complexity(f.grey().images)[['contrast', 'slope']], rtol=1e-4)
-    with pytest.raises(ValueError, match='n, 1 or 3, h, w'): image_complexity(torch.zeros(3, 16, 16))
+    with pytest.raises(ValueError, match='n, 1 or 3, h, w'):
+        image_complexity(torch.zeros(3, 16, 16))
 
 # --- matching -------------------------------------------------------------------------------------
 
@@ -64,7 +71,8 @@ def test_pairs_are_one_to_one(a, b, d):
 
 def test_pairs_find_a_noisy_copy_and_keep_the_closest():
     g = np.random.default_rng(0)
-    a = pd.DataFrame(g.normal(size=(50, 5)), columns=COMPLEXITY); order = g.permutation(50)
+    a = pd.DataFrame(g.normal(size=(50, 5)), columns=COMPLEXITY)
+    order = g.permutation(50)
     b = a.iloc[order] + g.normal(size=a.shape) * 1e-3
     assert (match_faces(b, a) == np.argsort(order)).mean() > .9
     b.iloc[:10] += 50
@@ -81,7 +89,8 @@ def test_most_alike_moves_towards_the_others_and_keeps_the_people():
     g = np.random.default_rng(0)
     a, b = (pd.DataFrame(g.normal(m, 1, (400, 5)), columns=COMPLEXITY) for m in (0, 1))
     people = pd.DataFrame((g.random((400, 13)) < .3).astype(float), columns=ATTRIBUTES)
-    a = pd.concat([a, people], axis=1); a['bits'] -= 2 * a['bald']
+    a = pd.concat([a, people], axis=1)
+    a['bits'] -= 2 * a['bald']
     near = most_alike(a, b, 100)
     assert len(set(near)) == 100 and (np.diff(near) > 0).all()
     assert (smd(a.iloc[near], b)[list(COMPLEXITY)].abs() < smd(a, b)[list(COMPLEXITY)].abs()).all()
@@ -111,7 +120,7 @@ def test_smd_properties(a, b):
     np.testing.assert_allclose(smd(3 * a + 1, 3 * b + 1)[finite], s[finite], rtol=1e-6)
 
 def test_smd_known_value():
-    a = pd.DataFrame({'male': [0., 1.] * 50}); b = pd.DataFrame({'male': [0., 0., 0., 1.] * 25})
+    a, b = (pd.DataFrame({'male': v}) for v in ([0., 1.] * 50, [0., 0., 0., 1.] * 25))
     assert smd(a, b)['male'] == pytest.approx(.25 / np.sqrt((.25 + .1875) / 2))
     t = balance(a, a, a, b)
     assert t.loc[0, 'SMD before'] == pytest.approx(.5345, abs=1e-4) and t.loc[0, 'SMD after'] == 0
@@ -130,8 +139,9 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setenv('DIFFCIRC_HOME', str(tmp_path))
     data._say_once.cache_clear()
     p = dataclasses.replace(preset('smoke'), n_train=20, n_heldout=6, size=16)
-    monkeypatch.setattr(matching, 'draw_faces',
-                        lambda attrs, size, seed, ids: (drawings(len(ids), size, int(ids[0])).images.numpy(), None))
+    def draw(attrs, size, seed, ids):
+        return drawings(len(ids), size, int(ids[0])).images.numpy(), None
+    monkeypatch.setattr(matching, 'draw_faces', draw)
     matching._drawn.cache_clear()
     def run(pool):
         monkeypatch.setattr(matching, 'natural_faces', lambda n, size, seed=0: pool[:n])
@@ -147,7 +157,8 @@ def check(s, n, c):
 
 def test_study_with_photographs_to_spare(study):
     pool = drawings(104, name='celeba', seed=5, ids=np.arange(104) // 2)
-    s = study(pool); check(s, (20, 6), 3)
+    s = study(pool)
+    check(s, (20, 6), 3)
     again = study(pool)
     assert all(s[w][k].fingerprint == again[w][k].fingerprint for w in s for k in (0, 1))
 
@@ -155,13 +166,15 @@ def test_study_with_few_grey_portraits(study, caplog):
     s = study(drawings(24, c=1, name='orl', seed=5, ids=np.arange(24) // 3, unknown=True))
     check(s, (18, 6), 1)
     assert caplog.text.count('asks for 20 + 6 faces a side') == 1
-    assert s['natural'][0].attrs.isna().all(axis=None) and s['synthetic'][0].attrs.notna().all(axis=None)
+    assert s['natural'][0].attrs.isna().all(axis=None)
+    assert s['synthetic'][0].attrs.notna().all(axis=None)
 
 def test_study_with_hardly_any_faces(study):
     with pytest.raises(ValueError, match='Only 5 natural faces'): study(drawings(5, name='celeba'))
 
 def test_study_draws_nothing_twice(study, monkeypatch):
-    pool = drawings(104, name='celeba', seed=5); s = study(pool)
+    pool = drawings(104, name='celeba', seed=5)
+    s = study(pool)
     def never(*a): raise AssertionError('drawn again')
     monkeypatch.setattr(matching, 'draw_faces', never)
     monkeypatch.setattr(matching, '_pairs', never)

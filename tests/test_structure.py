@@ -1,4 +1,5 @@
-"The rules of the house: who may know whom, no circles, nothing imported inside functions, pages that read forwards."
+"""The rules of the house: who may know whom, no circles, nothing imported inside functions, pages
+that read forwards."""
 import ast, json, re, statistics
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,8 @@ MAY_KNOW = {  # wing → wings that it may import
     'trust': {'core', 'denoiser', 'statistics', 'circuits'},
     'book': {'core', 'faces', 'denoiser', 'statistics', 'study', 'circuits', 'trust'},
     'cli': {'core', 'faces', 'denoiser', 'study', 'book'}}
-# imported inside a function on purpose: a command starts fast, Sphinx loads its extension for every build
+# imported inside a function on purpose: a command starts fast, Sphinx loads its extension for every
+# build
 LATE = {'cli', 'book.build'}
 
 def name_of(path): return '.'.join(path.relative_to(PACKAGE).with_suffix('').parts)
@@ -30,10 +32,12 @@ def modules():
 def resolve(module, node):
     "Modules of this package that an import statement of `module` brings."
     if isinstance(node, ast.Import):
-        return [a.name.removeprefix('diffcirc.') for a in node.names if a.name.startswith('diffcirc.')]
+        return [a.name.removeprefix('diffcirc.') for a in node.names
+                if a.name.startswith('diffcirc.')]
     base = module.split('.')[:-node.level] if node.level else []
     if not node.level and (node.module or '').split('.')[0] != 'diffcirc': return []
-    path = '.'.join([*base, *(node.module or '').removeprefix('diffcirc').strip('.').split('.')]).strip('.')
+    inner = (node.module or '').removeprefix('diffcirc').strip('.')
+    path = '.'.join([*base, *inner.split('.')]).strip('.')
     whole = [f'{path}.{a.name}'.strip('.') for a in node.names]
     return [w if w in modules() else path for w in whole if w in modules() or path in modules()]
 
@@ -71,7 +75,8 @@ def test_instruments_take_a_denoiser_and_an_exam():
     for m, tree in modules().items():
         if wing(m) != 'circuits': continue
         names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-        assert not names & {'Study', 'study', 'cached_table', 'home', 'Job', 'compute', 'use_style'}, m
+        assert not names & {'Study', 'study', 'cached_table', 'home', 'Job', 'compute',
+                            'use_style'}, m
 
 def test_one_name_one_meaning():
     "No two modules export the same name."
@@ -85,15 +90,25 @@ def test_one_name_one_meaning():
 
 # ------------------------------------------------------------------ notebooks
 
-def notebooks(): return sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if 'checkpoints' not in str(p))
+def notebooks():
+    return sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if 'checkpoints' not in str(p))
+
+def without_suffix(path, folder): return path.relative_to(folder).with_suffix('').as_posix()
+
+def parsed(source):
+    "The syntax tree of a cell, its magics left out."
+    lines = ('pass' if l.startswith(('%', '!')) else l for l in source.splitlines())
+    return ast.parse('\n'.join(lines))
+
 def code_cells(path):
     for i, c in enumerate(json.loads(path.read_text())['cells']):
         if c['cell_type'] == 'code': yield i, ''.join(c['source'])
 
 def test_notebooks_mirror_the_package():
     for p in notebooks():
-        exported = [m[1] for _, s in code_cells(p) if (m := re.search(r'#\|\s*default_exp (\S+)', s))]
-        if exported: assert exported[0].replace('.', '/') == p.relative_to(ROOT/'nbs').with_suffix('').as_posix()
+        exported = [m[1] for _, s in code_cells(p)
+                    if (m := re.search(r'#\|\s*default_exp (\S+)', s))]
+        if exported: assert exported[0].replace('.', '/') == without_suffix(p, ROOT/'nbs')
 
 def in_order():
     "Pages as they are read."
@@ -102,22 +117,20 @@ def in_order():
 
 def test_every_notebook_is_a_page():
     pages = {*in_order(), 'nbs/index'}
-    assert pages == {p.relative_to(ROOT).with_suffix('').as_posix() for p in notebooks()} | {
-        p.relative_to(ROOT).with_suffix('').as_posix() for p in (ROOT/'nbs').rglob('*.md')}
+    assert pages == {without_suffix(p, ROOT) for p in [*notebooks(), *(ROOT/'nbs').rglob('*.md')]}
 
 def test_pages_read_forwards():
     "A page uses what stands on earlier pages, and the machinery of the book."
     order = {f.removeprefix('nbs/').replace('/', '.'): i for i, f in enumerate(in_order())}
     bad = []
     for p in notebooks():
-        me = '.'.join(p.relative_to(ROOT/'nbs').with_suffix('').parts)
+        me = without_suffix(p, ROOT/'nbs').replace('/', '.')
         if me == 'index' or wing(me) in ('book', 'cli'): continue
         for i, s in code_cells(p):
-            tree = ast.parse('\n'.join('pass' if l.startswith(('%', '!')) else l for l in s.splitlines()))
-            for n in ast.walk(tree):
+            for n in ast.walk(parsed(s)):
                 if isinstance(n, (ast.Import, ast.ImportFrom)) and not getattr(n, 'level', 0):
-                    bad += [f'{me}[{i}] → {r}' for r in resolve(me, n) if wing(r) not in ('book', 'core')
-                            and order[r] > order[me]]
+                    bad += [f'{me}[{i}] → {r}' for r in resolve(me, n)
+                            if wing(r) not in ('book', 'core') and order[r] > order[me]]
     assert not bad, bad
 
 @pytest.fixture(scope='module')
@@ -136,17 +149,33 @@ def test_cells_and_lines_are_short(lengths, record_property, capsys):
     median, ninety = statistics.median(n), n[int(.9*len(n))]
     wide = [w for w in widths if w[0] > 100]
     with capsys.disabled():
-        print(f'\n{len(n)} code cells: median {median:g} lines, 90 % within {ninety}, longest {n[-1]}; '
-              f'{len(wide)} of {len(widths)} lines over 100 characters')
-    assert median <= 6 and ninety <= 13 and len(wide) <= .005*len(widths), sorted(cells)[-10:] + wide[:10]
+        print(f'\n{len(n)} code cells: median {median:g} lines, 90 % within {ninety}, longest '
+              f'{n[-1]}; {len(wide)} of {len(widths)} lines over 100 characters')
+    assert median <= 6 and ninety <= 13, sorted(cells)[-10:]
+    assert len(wide) <= .005*len(widths), wide[:10]
 
 def test_one_statement_a_line():
     bad = []
     for p in notebooks():
         for i, s in code_cells(p):
-            s = '\n'.join('pass' if l.startswith(('%', '!')) else l for l in s.splitlines())
-            for node in ast.walk(ast.parse(s)):
+            for node in ast.walk(parsed(s)):
                 bodies = [getattr(node, f, None) for f in ('body', 'orelse', 'finalbody')]
                 body = [b for some in bodies if isinstance(some, list) for b in some]
-                bad += [f'{p.name}[{i}]' for a, b in zip(body, body[1:]) if a.end_lineno == b.lineno]
+                bad += [f'{p.name}[{i}]' for a, b in zip(body, body[1:])
+                        if a.end_lineno == b.lineno]
     assert not bad, bad
+
+def test_every_protocol_is_shown_and_nothing_is_measured_beside_them():
+    "Rule 2: pages ask for tables by name, each name is asked for, and no page measures by itself."
+    from types import SimpleNamespace
+    from diffcirc.book.protocols import COMPUTED, SIMULATED, protocols
+    from diffcirc.core import preset
+    text = {p: '\n'.join(s for _, s in code_cells(p)) for p in notebooks()}
+    pages = '\n'.join(t for p, t in text.items() if p.stem != 'protocols')
+    named = {*protocols(SimpleNamespace(preset=preset('smoke'))), *COMPUTED, *SIMULATED}
+    asked = {n for n in named if f"table('{n}'" in pages}
+    drawn = {'drawn', 'drawn by DDIM'}  # asked for by `study.samples.draw`, which knows them alone
+    assert named - asked == drawn
+    for p, t in text.items():
+        if p.relative_to(ROOT/'nbs').as_posix() in ('study/jobs.ipynb', 'study/samples.ipynb'): continue
+        assert not re.search(r'\b(measure|jobs|Job|Computation)\(', t) or p.stem == 'protocols', p

@@ -1,4 +1,5 @@
-"""The drawn faces: same seed, same face; masks that add up; attributes that do not contradict each other."""
+"""The drawn faces: same seed, same face; masks that add up; attributes that do not contradict each
+other."""
 import subprocess, sys
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
@@ -9,9 +10,10 @@ from diffcirc.faces.synthetic import balanced_attributes, draw_faces, switched, 
 
 
 def test_another_process_draws_the_same_faces():
-    code = "from diffcirc.synthetic import synthetic_faces; print(synthetic_faces(3, 32, 5).fingerprint)"
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip()
-    assert out == synthetic_faces(3, 32, 5).fingerprint
+    code = ('from diffcirc.faces.synthetic import synthetic_faces; '
+            'print(synthetic_faces(3, 32, 5).fingerprint)')
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == synthetic_faces(3, 32, 5).fingerprint
 
 
 @pytest.mark.parametrize('size', [32, 64])
@@ -56,12 +58,13 @@ def test_switching_keeps_the_person(seed, attribute):
     corner = off[1][:, 0, :4, :2] == 255                                  # pure background in both
     corner &= on[1][:, 0, :4, :2] == 255
     same = np.abs(off[0] - on[0])[:, :, :4, :2].max(1)[corner]
-    assert same.size == 0 or same.max() < .12                             # blur may reach in from a neighbour
-    if attribute in ('hat', 'eyeglasses'): assert (np.abs(off[0] - on[0]).max((1, 2, 3)) > .05).all()
+    assert same.size == 0 or same.max() < .12                # blur may reach in from a neighbour
+    if attribute in ('hat', 'eyeglasses'):
+        assert (np.abs(off[0] - on[0]).max((1, 2, 3)) > .05).all()
 
 
 def test_refitting_finds_the_shipped_model():
-    m = attribute_model(); again = fit_attributes(sample_attributes(20_000, 1))
+    m, again = attribute_model(), fit_attributes(sample_attributes(20_000, 1))
     for a in ATTRIBUTES: assert abs(again['marginal'][a] - m['marginal'][a]) < .02
     assert np.abs(np.array(again['phi']) - m['phi']).max() < .06
 

@@ -1,5 +1,6 @@
-"Training across processes: killed and resumed, shared by two, damaged caches, two callers of one run."
-import json, os, signal, socket, subprocess, sys, time
+"""Training across processes: killed and resumed, shared by two, damaged caches, two callers of one
+run."""
+import json, os, signal, socket, subprocess, sys
 from pathlib import Path
 import pandas as pd, pytest, torch
 from safetensors.torch import load_file
@@ -9,9 +10,9 @@ from diffcirc.denoiser.unet import UNetConfig
 JOB = '''
 import os, sys, torch, numpy as np, pandas as pd
 torch.set_num_threads(1)
-from diffcirc.data import FaceSet, ATTRIBUTES
-from diffcirc.training import TrainConfig, train
-from diffcirc.unet import UNetConfig
+from diffcirc.faces.data import FaceSet, ATTRIBUTES
+from diffcirc.denoiser.training import TrainConfig, train
+from diffcirc.denoiser.unet import UNetConfig
 def faces(n=48):
     x = torch.rand(n, 1, 16, 16, generator=torch.Generator().manual_seed(0))*2 - 1
     attributes = pd.DataFrame(np.nan, index=range(n), columns=list(ATTRIBUTES))

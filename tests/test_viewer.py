@@ -5,22 +5,24 @@ from diffcirc.book.style import css, use_style
 from diffcirc.book.viewer import attention_viewer, check_frames, pack, unpack
 
 CHROMIUM = shutil.which('chromium')
-FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
+         '--disable-background-networking --disable-component-update --disable-sync').split()
 EVIL = '</script><img src=x onerror=document.title="hit">'
 
 def frames(T=4, H=3, n=16, seed=0):
     rng = np.random.default_rng(seed)
+    def pictures(): return rng.integers(0, 256, (T, 16, 16, 3), np.uint8)
     def one():
         m = rng.dirichlet(np.ones(n), (T, H, n)).astype(np.float32)
-        return dict(timesteps=[900, 600, 300, 100][:T], images=rng.integers(0, 256, (T, 16, 16, 3), np.uint8),
-                    clean=rng.integers(0, 256, (T, 16, 16, 3), np.uint8),
+        return dict(timesteps=[900, 600, 300, 100][:T], images=pictures(), clean=pictures(),
                     maps=m, heads=['mid.attn.h0', EVIL, 'dec1.attn.h0'],
                     entropy=-(m*np.log2(m + 1e-12)).sum(-1).mean(-1))
     return {'synthetic faces': one(), 'natural faces': one()}
 
 @pytest.fixture(scope='module')
 def page():
-    use_style(); f = frames()
+    use_style()
+    f = frames()
     return f, attention_viewer(f).body
 
 def test_round_trip():
@@ -34,10 +36,13 @@ def test_nothing_foreign_in_the_page(page):
     assert 'http' not in body and '<img src=x' not in body and body.count('</script>') == 2
 
 def test_one_clear_sentence():
-    f = frames(); f['natural faces']['maps'] = f['natural faces']['maps'][:2]
-    with pytest.raises(ValueError, match="maps of frames 'natural faces' has shape"): check_frames(f)
+    f = frames()
+    f['natural faces']['maps'] = f['natural faces']['maps'][:2]
+    with pytest.raises(ValueError, match="maps of frames 'natural faces' has shape"):
+        check_frames(f)
 
-# Moves the slider, picks a head, points at a position; reports what the page then says and what the canvases hold.
+# Moves the slider, picks a head, points at a position; reports what the page then says and what the
+# canvases hold.
 DRIVE = """<script>
 const log = []; window.addEventListener('error', e => log.push(e.message)); document.addEventListener('securitypolicyviolation', e => log.push('request ' + e.blockedURI));
 const error = console.error; console.error = (...a) => { log.push(a.join(' ')); error(...a); };
@@ -59,34 +64,39 @@ window.addEventListener('load', () => setTimeout(() => {
 </script>"""
 
 def dump(tmp_path, body, *flags):
-    policy = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
-    (tmp_path/'page.html').write_text('<!doctype html><html><head><meta charset="utf-8"><meta '
-                                      'http-equiv="Content-Security-Policy" '
-                                      f'content="{policy}"><title>quiet</title><style>{css()}</style></head><body>{body}</body></html>')
+    policy = ("default-src 'none'; img-src data:; script-src 'unsafe-inline'; "
+              "style-src 'unsafe-inline'")
+    (tmp_path/'page.html').write_text(
+        '<!doctype html><html><head><meta charset="utf-8"><meta '
+        f'http-equiv="Content-Security-Policy" content="{policy}"><title>quiet</title>'
+        f'<style>{css()}</style></head><body>{body}</body></html>')
     run = subprocess.run([CHROMIUM, *FLAGS, *flags, f'--user-data-dir={tmp_path/"profile"}',
-                          '--virtual-time-budget=8000', '--dump-dom', (tmp_path/'page.html').as_uri()],
+                          '--virtual-time-budget=8000', '--dump-dom',
+                          (tmp_path/'page.html').as_uri()],
                          capture_output=True, text=True, timeout=120)
     return run.stdout
 
 @pytest.mark.skipif(not CHROMIUM, reason='chromium is not installed: the viewer cannot be driven')
 @pytest.mark.parametrize('window', ['390,900', '1200,900'])
 def test_drives(page, tmp_path, window):
-    f, body = page; m = [x['maps'] for x in f.values()]
-    found = re.search(r'data-result="([^"]*)"', dump(tmp_path, DRIVE + body + attention_viewer(frames(seed=5)).body,
-                                                     f'--window-size={window}'))
+    f, body = page
+    m = [x['maps'] for x in f.values()]
+    both = DRIVE + body + attention_viewer(frames(seed=5)).body
+    found = re.search(r'data-result="([^"]*)"', dump(tmp_path, both, f'--window-size={window}'))
     assert found, 'the page did not report'
     o = json.loads(html.unescape(found[1]))
-    assert (o['log'] == [] and o['title'] == 'quiet' and o['live'] == [True, True] and o['still'] == 'none'
-            and o['maps'] == 'ready' and o['wide'] <= 0)
-    assert ((o['first']['clock'], o['last']['clock'], o['left']['clock'], o['other']) == ('t = 900', 't = 100',
-                't = 300', 't = 300'))
-    assert all(o['first'][k] != o['last'][k] for k in ('image', 'clean', 'tile', 'bits', 'say'))
-    assert (o['last']['bits'] == f"{f['synthetic faces']['entropy'][3, 0]:.2f} bits" and o['head']['pressed'] == 2
-            and o['head']['clean'] != o['last']['clean'])
-    assert ('row 1, column 3' in o['query']['say'] and 'row 2, column 3' in o['down']['say']
-            and o['query']['clean'] != o['head']['clean'] and o['away']['clean'] == o['head']['clean'])
+    assert o['log'] == [] and o['title'] == 'quiet' and o['live'] == [True, True]
+    assert o['still'] == 'none' and o['maps'] == 'ready' and o['wide'] <= 0
+    first, last, head, query = (o[k] for k in ('first', 'last', 'head', 'query'))
+    assert (first['clock'], last['clock']) == ('t = 900', 't = 100')
+    assert o['left']['clock'] == o['other'] == 't = 300'
+    assert all(first[k] != last[k] for k in ('image', 'clean', 'tile', 'bits', 'say'))
+    assert last['bits'] == f"{f['synthetic faces']['entropy'][3, 0]:.2f} bits"
+    assert head['pressed'] == 2 and head['clean'] != last['clean']
+    assert 'row 1, column 3' in query['say'] and 'row 2, column 3' in o['down']['say']
+    assert query['clean'] != head['clean'] and o['away']['clean'] == head['clean']
     # the browser inflated and decoded the row that was stored
-    share = [float(x) for x in re.findall(r'([\d.]+)\u00a0%', o['query']['say'])]
+    share = [float(x) for x in re.findall(r'([\d.]+)\u00a0%', query['say'])]
     np.testing.assert_allclose(share[:2], [100*x[3, 2, 2].max() for x in m], atol=.6)
 
 @pytest.mark.skipif(not CHROMIUM, reason='chromium is not installed: the viewer cannot be loaded')

@@ -13,6 +13,7 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'SELECT', 'UNTRAINED',
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
 from dataclasses import dataclass
+from types import SimpleNamespace
 import numpy as np, pandas as pd
 from ..circuits.ablation import DOSES, ablate, edited_samples, route_impacts
 from ..circuits.attention import (
@@ -23,7 +24,7 @@ from ..circuits.information import information_flow
 from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
-from ..core import paper_numbers
+from ..core import paper_numbers, preset
 from ..denoiser.diffusion import prediction_errors
 from ..faces.data import ATTRIBUTES, region_maps
 from ..study.jobs import Computation, Job, compute
@@ -234,7 +235,6 @@ def of_transfer(st) -> dict:
     at = (300,)
     return {'errors on other faces': Protocol(prediction_errors, images=MATRIX, faces='other'),
             'similarity': Protocol(gram, at, MATRIX, faces='both'),
-            'similarity, untrained': Protocol(gram, at, MATRIX, trained=False, faces='both'),
             'exchanged parts': Protocol(stitch, at, ROUTES, options=donors),
             'transferred probes': Protocol(probe_transfer, at, 4, options=transferring),
             'transferred probes, untrained': Protocol(
@@ -323,6 +323,7 @@ def _named(name, st) -> list:
 def table(name: str, st: Study = None) -> pd.DataFrame:
     """The measured table of this name: the instrument's columns, and dataset, seed, trained
     (`faces` where a model was asked about others' too). Measured now where it is not in the cache."""
+    if name in COMPUTED: st = st or SimpleNamespace(preset=preset())  # no faces, no models
     todo = _named(name, st or study())
     compute([j for _, j in todo])
     return pd.concat([j.table().assign(**columns) for columns, j in todo], ignore_index=True)
