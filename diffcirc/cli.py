@@ -136,7 +136,8 @@ def status():
                      'compared with')
 def snapshot(file: str = 'benchmarks/snapshots.csv'):
     "Append this build's headline numbers to a CSV file."
-    from diffcirc.book.reproduce import keep_snapshot  # slow to import, and other commands need none of it
+    # slow to import, and other commands need none of it
+    from diffcirc.book.reproduce import keep_snapshot
     rows = keep_snapshot(file)
     build, preset = rows[['build', 'preset']].iloc[0]
     print(f'{len(rows)} numbers of build {build} (preset {preset}) are in {file}')

@@ -167,7 +167,8 @@ def _file(module: str) -> Path:
 # %% ../nbs/core.ipynb #0d5c6f56
 def _sources(module: str, node: ast.ImportFrom) -> dict:
     "What a `from … import` of `module` brings of this package: name → (module, name there)."
-    above, below = module.split('.')[:-node.level] if node.level else [], (node.module or '').split('.')
+    above = module.split('.')[:-node.level] if node.level else []
+    below = (node.module or '').split('.')
     if not node.level and below.pop(0) != 'diffcirc': return {}
     path, out = '.'.join(p for p in (*above, *below) if p), {}
     for a in node.names:

@@ -4,13 +4,13 @@ import numpy as np, pytest, torch
 from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
-from diffcirc.circuits import information as inf
-from diffcirc.denoiser.diffusion import Denoiser, make_exam, untrained
-from diffcirc.circuits.estimators import ESTIMATORS, coordinates, features, ife
-from diffcirc.circuits.information import information_flow
-from diffcirc.circuits.estimators import mutual_information
+from diffcirc.circuits.estimators import (
+    ESTIMATORS, coordinates, features, ife, kernel, mutual_information, renyi, shrinkage)
+from diffcirc.circuits.information import information_flow, streams
 from diffcirc.circuits.transfer import exchangeable, gram, last_middle, stitch
-from diffcirc.denoiser.unet import UNetConfig, attention_layers, blocks, group, skips
+from diffcirc.denoiser.diffusion import Denoiser, make_exam, untrained
+from diffcirc.denoiser.unet import (
+    Network, Parts, UNetConfig, attention_layers, blocks, group, skips)
 
 SMALL = UNetConfig(16, 1, 8, (1, 2), temb=16, width=32)
 some = st.floats(-100, 100, width=32)
@@ -24,8 +24,8 @@ def usable(*arrays):
     rounding, no equidistant images."""
     for X in arrays:
         assume(X.std(0).max() > 1e-3*max(1, np.abs(X).max()))
-        A = inf.kernel(X)
-        assume(inf.renyi(A, A) > 1e-6)
+        A = kernel(X)
+        assume(renyi(A, A) > 1e-6)
 
 @any_method
 @settings(max_examples=40, deadline=None)
@@ -116,13 +116,13 @@ def test_neighbours_and_shrinkage_agree_with_scikit_learn():
         Z = rng.normal(size=shape)*np.arange(1, shape[1] + 1)
         Z -= Z.mean(0)
         theirs = cov.ledoit_wolf_shrinkage(Z, assume_centered=True)
-        assert inf.shrinkage(Z) == pytest.approx(theirs, abs=1e-9)
+        assert shrinkage(Z) == pytest.approx(theirs, abs=1e-9)
 
 def test_chance_term_is_the_mean_over_pairings():
     rng = np.random.default_rng(4)
     X, Y = rng.normal(size=(2, 30, 3))
-    A, B = inf.kernel(X), inf.kernel(Y)
-    got = [2**inf.renyi(A, B[np.ix_(p, p)]) for p in (rng.permutation(30) for _ in range(4000))]
+    A, B = kernel(X), kernel(Y)
+    got = [2**renyi(A, B[np.ix_(p, p)]) for p in (rng.permutation(30) for _ in range(4000))]
     assert np.mean(got) == pytest.approx(1, abs=.003)
 
 def test_coordinates_keep_distances_and_take_no_memory():
@@ -159,7 +159,7 @@ def test_images_are_a_set_and_batches_do_not_matter():
     flip = type(ex)(ex.x0.flip(0), ex.ε.flip(0), ex.timesteps)
     a, b = (information_flow(den, e, 'renyi', 0) for e in (ex, flip))
     assert np.allclose(a.ife, b.ife, atol=1e-4) and (a.kind == 'real').all()
-    for (n, x), (m, y) in zip(inf.streams(den, ex, 100, batch=7), inf.streams(den, ex, 100)):
+    for (n, x), (m, y) in zip(streams(den, ex, 100, batch=7), streams(den, ex, 100)):
         assert n == m and np.allclose(x @ x.T, y @ y.T, atol=1e-3*np.abs(y @ y.T).max())
 
 def test_a_broken_block_is_named():
@@ -185,15 +185,17 @@ class Renamed(nn.Module):
         super().__init__()
         self.inner, self.plan = net, [(op, foreign_name(name)) for op, name in net.plan]
         self.groups = {foreign_name(n): group(net, n) for n in blocks(net)}
+        self.levels = {foreign_name(n): level for n, level in net.levels.items()}
         self.begin, self.advance = net.begin, net.advance
-        layers = {foreign_name(n): a for n, a in attention_layers(net).items()}
-        self.parts = {foreign_name(n): b for n, b in blocks(net).items()}, skips(net), layers
+        self.parts = Parts({foreign_name(n): b for n, b in blocks(net).items()}, skips(net),
+                           {foreign_name(n): a for n, a in attention_layers(net).items()})
     def forward(self, x, t): return self.inner(x, t)
 
 def renamed(den): return Denoiser(Renamed(den.net))
 
 def test_information_flow_asks_for_no_name_of_ours():
     den = untrained(SMALL)
+    assert isinstance(renamed(den).net, Network)
     ours, theirs = (information_flow(d, exam(), shuffles=1) for d in (den, renamed(den)))
     assert list(theirs.target) == [foreign_name(n) for n in ours.target]
     assert (ours.group == theirs.group).all() and np.allclose(ours.ife, theirs.ife)

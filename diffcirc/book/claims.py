@@ -55,7 +55,7 @@ def record(st, chapter: str, answers: list[dict]):
 
 # %% ../../nbs/book/claims.ipynb #7fe227ee
 def page(module: str) -> str:
-    "The page that exports a module: `nbs/study/models` for study.models. ValueError where none does."
+    "The page that exports a module: `nbs/study/models` for study.models. ValueError for none."
     f = Path(diffcirc.__file__).parent/f"{module.replace('.', '/')}.py"
     m = re.search(r'File to edit: (?:\.\./)*(\S+)\.ipynb', f.read_text()) if f.exists() else None
     if not m: raise ValueError(f'No notebook exports a module {module!r}.')
@@ -82,8 +82,8 @@ def ledger(st) -> pd.DataFrame:
     """Every claim of the paper in its order, with this build's answer where a chapter has recorded
     one: `COLUMNS`. ValueError if two chapters answer one claim."""
     got = _answers(_place(st))
-    rows = pd.DataFrame([c | got.get(i, {}) for i, c in paper_claims().items()]).reindex(columns=COLUMNS)
-    return rows.replace({float('nan'): None})
+    rows = pd.DataFrame([c | got.get(i, {}) for i, c in paper_claims().items()])
+    return rows.reindex(columns=COLUMNS).replace({float('nan'): None})
 
 # %% ../../nbs/book/claims.ipynb #2abc846d
 def complete(L: pd.DataFrame) -> pd.DataFrame:

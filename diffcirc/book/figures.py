@@ -16,7 +16,7 @@ def band(ax, x, mid, lo, hi, color, alpha=.18, clip=(-np.inf, np.inf), **line):
 
 # %% ../../nbs/book/figures.ipynb #4ea8e9bc
 def apart(ys, gap, lo=-np.inf, hi=np.inf) -> np.ndarray:
-    "Places near `ys`, at least `gap` apart and within lo … hi where there is room, in the order of `ys`."
+    "Places near `ys`, in their order, at least `gap` apart and within lo … hi where there is room."
     order = np.argsort(ys, kind='stable')
     y = np.clip(np.array(ys, float)[order], lo, hi)
     steps = gap*np.arange(len(y))

@@ -89,7 +89,8 @@ def of_errors(st) -> dict:
     return {'errors': Protocol(prediction_errors),
             'errors, untrained': Protocol(prediction_errors, trained=False),
             'errors over time': Protocol(prediction_errors, curve, CURVE),
-            'errors over time, untrained': Protocol(prediction_errors, sparse(st), 4, trained=False),
+            'errors over time, untrained': Protocol(
+                prediction_errors, sparse(st), 4, trained=False),
             'drawn': Protocol(drawn, options=drawing),
             'drawn by DDIM': Protocol(drawn, seeds=1, options=drawing_ddim)}
 
@@ -105,13 +106,16 @@ def of_attention(st) -> dict:
     return {'attention': Protocol(attention_stats),
             'attention, untrained': Protocol(attention_stats, trained=False),
             'attention over time': Protocol(attention_stats, st.preset.curve, CURVE),
-            'attention over time, untrained': Protocol(attention_stats, sparse(st), 4, trained=False),
+            'attention over time, untrained': Protocol(
+                attention_stats, sparse(st), 4, trained=False),
             'head functions': Protocol(head_functions, options=references),
-            'head functions, untrained': Protocol(head_functions, trained=False, options=references),
+            'head functions, untrained': Protocol(
+                head_functions, trained=False, options=references),
             'head impacts': Protocol(head_importance)}
 
 # %% ../../nbs/book/protocols.ipynb #c4c4c746
-SELECT, UNTRAINED, PROBE_TIMES = 50, 2, (100, 300, 500, 700, 900)  # images; untrained networks a dataset
+SELECT, UNTRAINED = 50, 2  # images; untrained networks of each dataset
+PROBE_TIMES = 100, 300, 500, 700, 900
 
 def selecting(st, dataset, seed=None) -> dict:
     "Options of `selectivity`: reference maps of its images."
@@ -137,7 +141,7 @@ def enough(y, share=.08, least=3) -> bool:
 
 # %% ../../nbs/book/protocols.ipynb #4003e2aa
 def _probed(faces, names, control) -> dict:
-    "What a probe is fitted on or read from: reference maps and labels (n, attributes + control tasks)."
+    "What a probe is fitted on or read from: reference maps, labels (n, attributes + control tasks)."
     return dict(refs=reference_maps(faces.images, region_maps(faces.masks)),
                 labels=np.hstack([faces.attrs[names].to_numpy('float32'), control]))
 
@@ -215,7 +219,8 @@ def donors(st, dataset, seed) -> dict:
 
 # %% ../../nbs/book/protocols.ipynb #fcea6065
 def known_to_both(faces: dict, least=8) -> dict:
-    "{attribute: {dataset: (train, test) labels}} that all sets know, with `least` faces of either kind in each."
+    """{attribute: {dataset: (train, test) labels}} that all sets know, with at least so many faces
+    of either kind in each."""
     out = {}
     for a in faces['natural'][0].attrs:
         labels = {d: tuple(f.attrs[a].to_numpy() for f in sets) for d, sets in faces.items()}
@@ -261,11 +266,11 @@ def of_trials(st) -> list:
 
 # %% ../../nbs/book/protocols.ipynb #194d657f
 def measured(st) -> dict:
-    "{quantity: variance components} of accuracy, impact of a head and attention entropy of a study."
+    "{quantity: variance components} of a study: accuracy, impact of a head, attention entropy."
     return quantities(*(table(name, st) for name in ('errors', 'head impacts', 'attention')))
 
 def claimed_size() -> float:
-    "Median of the effect sizes that the paper prints in Table 4, the size of a claim in the simulations."
+    "Median of the effect sizes in the paper's Table 4: the size of a claim in the simulations."
     t = paper_numbers()['table4']
     return round(float(np.median([r[t['columns'].index('d')] for r in t['rows']])), 6)
 
@@ -291,7 +296,7 @@ def of_others(st) -> list:
     return [_simulation(calibration_of_others, n=SIZES.get(st.preset.name, SIZES['cpu'])[3])]
 
 def of_units(st) -> list:
-    "False positives of the three units over the share of variance between models and the number of images."
+    "False positives of the units over the variance between models and the number of images."
     point = SIZES.get(st.preset.name, SIZES['cpu'])[-1]
     grid = [(s, IMAGES) for s in SHARES] + [(.1, i) for i in COUNTS if i != IMAGES]
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
@@ -308,7 +313,7 @@ def protocols(st) -> dict:
 
 # %% ../../nbs/book/protocols.ipynb #c661da9e
 def _named(name, st) -> list:
-    "[(columns that say whose it is, job)] of a table. ValueError with the nearest names when there is none."
+    "[(columns that say whose it is, job)] of a table. ValueError with the nearest names if none."
     computed = COMPUTED | SIMULATED
     if name in computed: return [({}, c) for c in computed[name](st)]
     known = protocols(st)
@@ -321,8 +326,8 @@ def _named(name, st) -> list:
              | ({} if p.faces == 'own' else dict(faces=f)), j) for f, j in jobs_of(p, st)]
 
 def table(name: str, st: Study = None) -> pd.DataFrame:
-    """The measured table of this name: the instrument's columns, and dataset, seed, trained
-    (`faces` where a model was asked about others' too). Measured now where it is not in the cache."""
+    """The measured table of this name: the instrument's columns, and dataset, seed, trained (`faces`
+    where a model was asked about others' too). Measured now where it is not in the cache."""
     if name in COMPUTED: st = st or SimpleNamespace(preset=preset())  # no faces, no models
     todo = _named(name, st or study())
     compute([j for _, j in todo])
