@@ -177,5 +177,11 @@ def test_every_protocol_is_shown_and_nothing_is_measured_beside_them():
     drawn = {'drawn', 'drawn by DDIM'}  # asked for by `study.samples.draw`, which knows them alone
     assert named - asked == drawn
     for p, t in text.items():
-        if p.relative_to(ROOT/'nbs').as_posix() in ('study/jobs.ipynb', 'study/samples.ipynb'): continue
+        if without_suffix(p, ROOT/'nbs') in ('study/jobs', 'study/samples'): continue
         assert not re.search(r'\b(measure|jobs|Job|Computation)\(', t) or p.stem == 'protocols', p
+
+def test_classes_are_written_in_one_place():
+    "Nothing is assigned onto a class from outside."
+    bad = [f'{m}: {ast.unparse(n)}' for m, tree in modules().items() for n in tree.body
+           if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Attribute)]
+    assert not bad, bad

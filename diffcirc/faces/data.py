@@ -84,6 +84,16 @@ class FaceSet:
         for check in (_check_images, _check_pixels, _check_attrs, _check_sizes): check(self)
         self.attrs = self.attrs[list(ATTRIBUTES)].astype('float64').reset_index(drop=True)
     def __len__(self): return len(self.images)
+    def __getitem__(self, i):
+        "The chosen faces as a FaceSet; an int gives a set of one."
+        return _chosen(self, i)
+    def grey(self):
+        "The same with one channel: Rec. 601 luma, the weights of PIL's 'L' mode."
+        return _grey(self)
+    @property
+    def fingerprint(self) -> str:
+        "SHA-256 over name, images, attributes, identities and masks, hex."
+        return _fingerprint(self)
 
 # %% ../../nbs/faces/data.ipynb #9f8e5681
 def _rows(i, n):
@@ -98,35 +108,26 @@ def _rows(i, n):
     return i
 
 # %% ../../nbs/faces/data.ipynb #9f509509
-def _getitem(self: FaceSet, i) -> FaceSet:
-    "The chosen faces as a FaceSet; an int gives a set of one."
-    i = _rows(i, len(self))
-    return replace(self, images=self.images[torch.from_numpy(i)], attrs=self.attrs.iloc[i],
-                   ids=self.ids[i], masks=None if self.masks is None else self.masks[i])
-
-FaceSet.__getitem__ = _getitem
+def _chosen(f: FaceSet, i) -> FaceSet:
+    i = _rows(i, len(f))
+    return replace(f, images=f.images[torch.from_numpy(i)], attrs=f.attrs.iloc[i],
+                   ids=f.ids[i], masks=None if f.masks is None else f.masks[i])
 
 # %% ../../nbs/faces/data.ipynb #6628acdd
-def _grey(self: FaceSet) -> FaceSet:
-    "One channel: Rec. 601 luma, the weights of PIL's 'L' mode."
-    x = self.images
-    if x.shape[1] == 1: return self
-    return replace(self, images=(.299*x[:, :1] + .587*x[:, 1:2] + .114*x[:, 2:]).clamp(-1, 1))
-
-FaceSet.grey = _grey
+def _grey(f: FaceSet) -> FaceSet:
+    x = f.images
+    if x.shape[1] == 1: return f
+    return replace(f, images=(.299*x[:, :1] + .587*x[:, 1:2] + .114*x[:, 2:]).clamp(-1, 1))
 
 # %% ../../nbs/faces/data.ipynb #ce69eedd
-def _fingerprint(self: FaceSet) -> str:
-    "SHA-256 over name, images, attributes, identities and masks, hex."
-    h = hashlib.sha256(f"{self.name} {tuple(self.images.shape)}".encode())
-    h.update(np.ascontiguousarray(self.images.numpy()).astype('<f4', copy=False).data)
+def _fingerprint(f: FaceSet) -> str:
+    h = hashlib.sha256(f"{f.name} {tuple(f.images.shape)}".encode())
+    h.update(np.ascontiguousarray(f.images.numpy()).astype('<f4', copy=False).data)
     # NaN has many bit patterns; -1 stands for 'unknown'
-    h.update(self.attrs.fillna(-1).to_numpy('<f4').tobytes())
-    h.update(self.ids.astype('<i8').tobytes())
-    if self.masks is not None: h.update(np.ascontiguousarray(self.masks).data)
+    h.update(f.attrs.fillna(-1).to_numpy('<f4').tobytes())
+    h.update(f.ids.astype('<i8').tobytes())
+    if f.masks is not None: h.update(np.ascontiguousarray(f.masks).data)
     return h.hexdigest()
-
-FaceSet.fingerprint = property(_fingerprint)
 
 # %% ../../nbs/faces/data.ipynb #1455985a
 REGION_GROUPS = dict(eyes=('eyes', 'brows', 'glasses'), mouth=('mouth', 'beard'), nose=('nose',),
