@@ -27,8 +27,13 @@ def read(home, renamed=None):
     out = defaultdict(list)
     for f in sorted(Path(home, 'tables').glob('*.parquet')):
         t = pd.read_parquet(f)
-        if t.attrs.get('table'): out[signature(t, renamed or {})].append(t)
+        if t.attrs.get('table'): out[signature(t, renamed or {})].append(in_order(t))
     return out
+
+def in_order(table) -> pd.DataFrame:
+    "The rows in the order of their labels: the order in which they were made is no result."
+    labels = list(table.select_dtypes(exclude='floating'))
+    return table.sort_values(sorted(labels), kind='stable') if labels else table
 
 def differences(a, b) -> np.ndarray:
     """Differences of all float columns in units of the column's standard deviation; NaN beside NaN
@@ -36,8 +41,9 @@ def differences(a, b) -> np.ndarray:
     parts = [np.zeros(0)]
     for c in a.select_dtypes('floating'):
         x, y = a[c].to_numpy(float), b[c].to_numpy(float)
-        scale = np.nanstd(x) or np.nanmax(np.abs(x), initial=0) or 1.
-        d = np.abs(x - y)/scale
+        finite = x[np.isfinite(x)]
+        scale = (finite.std() if len(finite) else 0) or np.abs(finite).max(initial=0) or 1.
+        with np.errstate(invalid='ignore'): d = np.abs(x - y)/scale
         same = np.isnan(x) & np.isnan(y) | (x == y)
         parts.append(np.where(same, 0., np.where(np.isnan(d), np.inf, d)))
     return np.concatenate(parts)
