@@ -47,8 +47,10 @@ def test_the_entry_point_is_the_module(tmp_path):
     assert r.returncode == 0 and r.stdout == 'None\n'
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
+    def heed():  # a shell's background jobs, and so their children, ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     p = subprocess.Popen([*CLI, 'train'], env=env(tmp_path), stdout=subprocess.DEVNULL,
-                         stderr=subprocess.PIPE, text=True)
+                         stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.time() + 60
     while not (tmp_path/'home'/'runs').exists() and time.time() < deadline: time.sleep(.05)
     p.send_signal(signal.SIGINT)
