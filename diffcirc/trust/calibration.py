@@ -103,7 +103,7 @@ def world_of(share) -> World:
 
 # %% ../../nbs/trust/calibration.ipynb #b5a0396a
 def flips(Y) -> np.ndarray:
-    "p of `models.paired_flip` of models of one seed, for studies Y (2, n, models, images) → (n,)."
+    "p of `replication.paired_flip` of models of one seed, for studies Y (2, n, models, images) → (n,)."
     signs = np.array(list(itertools.product((1, -1), repeat=Y.shape[2])))
     v = (Y[1] - Y[0]).mean(-1) @ signs.T
     return (np.abs(v) >= np.abs(v[:, :1])*(1 - 1e-9)).mean(1)
@@ -152,7 +152,7 @@ def misses(name, unit, lo, hi, truth) -> list:
 
 # %% ../../nbs/trust/calibration.ipynb #b9b5823e
 def level_intervals(s) -> list:
-    "Rows of errors of the intervals of `models.over_models` for the level of dataset 0."
+    "Rows of errors of the intervals of `replication.over_models` for the level of dataset 0."
     n, M = s.model.shape[1:]
     means = dict(dataset=np.repeat(range(n), M), seed=np.tile(range(M), n),
                  value=s.Y[0].mean(-1).ravel())
@@ -161,7 +161,7 @@ def level_intervals(s) -> list:
 
 # %% ../../nbs/trust/calibration.ipynb #68476791
 def intervals(s) -> list:
-    "Rows of errors of the intervals of `compare`, of pairs, and of `models.over_models`."
+    "Rows of errors of the intervals of `compare`, of pairs, and of `replication.over_models`."
     image, means, both, truth = s.Y[:, :, 0], s.Y.mean(-1), crossed_test(*s.Y), truths(s)
     def welch(v): return stats.ttest_ind(v[1], v[0], axis=-1, equal_var=False).confidence_interval()
     pairs = stats.ttest_rel(means[1], means[0], axis=-1).confidence_interval()
