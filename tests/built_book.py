@@ -84,6 +84,15 @@ def test_planted_circuits_stand_beside_the_book():
     # wires need no training, so this holds at every preset
     assert (d[(d.instrument == 'mean-ablation') & (d.circuit_kind == 'wired')].auc > .99).all()
 
+def test_skill_stands_beside_the_book():
+    import pandas as pd
+    d = pd.read_csv(HTML/'skill.csv')
+    assert list(d) == ['dataset', 'timestep', 'accuracy', 'linear', 'skill', 'lo', 'hi', 'n_models']
+    assert set(d.dataset) == {'synthetic', 'natural'} and d.timestep.nunique() == 4
+    # skill is a mean over models, so that it is near, not at, that of the mean accuracies
+    assert ((d.lo <= d.skill) & (d.skill <= d.hi)).all()
+    assert (d.linear > 0).all() and (d.n_models >= 2).all()
+
 @pytest.mark.skipif(not shutil.which('chromium'), reason='chromium is not installed')
 def test_no_sideways_scroll_on_a_phone():
     """Every page in a frame 390 px wide, the width of a phone; the page itself reports how wide its

@@ -271,19 +271,26 @@ def _write_size(outdir, n):
     place = r'(<span id="dc-book-size">).*?(</span>)'
     atomic_write(page, re.sub(place, rf'\g<1>{said}\2', page.read_text()))
 
+# %% ../../nbs/book/build.ipynb #ec0cea78
+def _write_tables(outdir):
+    "Skill and planted circuits as CSV files beside the book's first page."
+    # slow to import, and needed by the whole book only
+    from diffcirc.book.findings import skill_csv
+    from diffcirc.book.protocols import table
+    from diffcirc.study.models import study
+    from diffcirc.trust.trials import marks, marks_csv
+    atomic_write(outdir/'planted.csv', marks_csv(marks(table('trials'))))
+    atomic_write(outdir/'skill.csv', skill_csv(study()))
+
 # %% ../../nbs/book/build.ipynb #8aa4e6ce
 def _write_records(app, exc):
-    "After the build: provenance, claims and planted circuits beside the book's first page."
+    "After the build: provenance, claims, skill and planted circuits beside the first page."
     if exc is not None or app.builder.format != 'html': return
     outdir = Path(app.outdir)
     claims, made = collect(outdir, app.env.found_docs)
     atomic_write(outdir/'provenance.json', json.dumps(made, indent=1))
     _write_size(outdir, len(made['pages']))
-    if (outdir/FOLDER/f'{TRIALS}.html').exists():
-        # slow to import, and needed by the whole book only
-        from diffcirc.book.protocols import table
-        from diffcirc.trust.trials import marks, marks_csv
-        atomic_write(outdir/'planted.csv', marks_csv(marks(table('trials'))))
+    if (outdir/FOLDER/f'{TRIALS}.html').exists(): _write_tables(outdir)
     if claims is not None:
         atomic_write(outdir/'claims.json', json.dumps(claims, indent=1, ensure_ascii=False))
 

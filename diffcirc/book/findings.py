@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHECKED_AGAINST', 'by_dataset', 'per_cent', 'share_per_cent', 'accuracy_gaps', 'head_impact', 'named_heads',
            'named_by_dataset', 'importance_range', 'left_open', 'claims_said', 'part_of_paper', 'claims_by_part',
-           'claims_held', 'trusted']
+           'claims_held', 'trusted', 'skill_of', 'unlearned', 'at_timestep', 'skill_note', 'skill_csv']
 
 # %% ../../nbs/book/findings.ipynb #ddf8dbc0
 from functools import lru_cache
@@ -15,7 +15,7 @@ from ..statistics.verdicts import VERDICTS
 from .protocols import table
 from ..core import home, paper_numbers, preset
 from ..statistics.replication import over_models
-from ..study.models import DATASETS
+from ..study.models import DATASETS, learned, skill_table, skills, study
 from ..statistics.report import interval
 from ..trust.trials import judged_instruments, marks, trial_text
 
@@ -121,3 +121,41 @@ def trusted(instrument) -> str:
 
 @lru_cache
 def _judged(preset_name, where): return judged_instruments(marks(table('trials')))
+
+# %% ../../nbs/book/findings.ipynb #125e58ac
+def skill_of(st) -> pd.DataFrame:
+    "The `skill_table` of a study: what its networks add to the linear filter, with intervals."
+    return skill_table(skills(table('errors', st), table('errors, linear', st)))
+
+def unlearned(st=None) -> set:
+    "The (dataset, timestep) pairs at which the skill's interval reaches 0, or has no bounds."
+    return _unlearned(preset().name, str(home())) if st is None else _places(skill_of(st))
+
+def _places(t) -> set: return set(t[~learned(t)][['dataset', 'timestep']].itertuples(False, None))
+
+@lru_cache
+def _unlearned(preset_name, where): return unlearned(study())
+
+# %% ../../nbs/book/findings.ipynb #4a551b73
+def at_timestep(t, datasets=DATASETS, places=None) -> str:
+    "`t` as text, with ° where the networks of one of these datasets have learned no more than a matrix."
+    places = unlearned() if places is None else places
+    return f'{t}°' if any((d, t) in places for d in datasets) else str(t)
+
+def skill_note(places=None, timesteps=None) -> str:
+    "One sentence: at which timesteps (of these) what the networks know beyond a matrix is in doubt."
+    places = unlearned() if places is None else places
+    found = {d: [t for e, t in sorted(places) if e == d and (not timesteps or t in timesteps)]
+             for d in DATASETS}
+    said = [f"{d} faces, $t={', '.join(map(str, ts))}$" for d, ts in found.items() if ts]
+    if said:
+        return ("Marked with °: the networks do not surely know more than the linear filter there ("
+                + '; '.join(said) + '; {numref}`tbl-accuracy`), so that these rows say little '
+                'about what their parts are for.')
+    return ('The networks surely know more than the linear filter at every timestep of this '
+            'chapter ({numref}`tbl-accuracy`).')
+
+# %% ../../nbs/book/findings.ipynb #320ee82a
+def skill_csv(st) -> str:
+    "The skill of a study's networks as CSV text: dataset … n_models, one line per timestep."
+    return skill_of(st).to_csv(index=False)

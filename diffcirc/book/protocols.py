@@ -26,6 +26,7 @@ from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
 from ..core import paper_numbers, preset
 from ..denoiser.diffusion import prediction_errors
+from ..denoiser.linear import Linear
 from ..faces.data import ATTRIBUTES, region_maps
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
@@ -45,6 +46,7 @@ class Protocol:
     timesteps: tuple = None
     images: int = None          # the first so many held-out images
     trained: bool = True        # or untrained networks of the same shape and seeds
+    linear: bool = False        # or the linear filters of the models' training images
     seeds: int = None           # the first so many models of each dataset
     faces: str = 'own'          # whose held-out faces: of the 'own', the 'other' or 'both' datasets
     options: callable = None    # (study, dataset, seed) → keyword arguments
@@ -62,6 +64,7 @@ def jobs_of(p: Protocol, st: Study) -> list:
         if p.seeds is not None and seed >= p.seeds: continue
         options = p.options(st, d, seed) if p.options else {}
         model = run if p.trained else (run.net_config, seed)
+        if p.linear: model = Linear(st.faces[d][0].images)
         out += [(f, Job(p.instrument, model, st.exam(f, p.timesteps, p.images), options, d, seed))
                 for f in exams_of(p, d)]
     return out
@@ -88,7 +91,9 @@ def of_errors(st) -> dict:
     curve = st.preset.curve
     return {'errors': Protocol(prediction_errors),
             'errors, untrained': Protocol(prediction_errors, trained=False),
+            'errors, linear': Protocol(prediction_errors, linear=True),
             'errors over time': Protocol(prediction_errors, curve, CURVE),
+            'errors over time, linear': Protocol(prediction_errors, curve, CURVE, linear=True),
             'errors over time, untrained': Protocol(
                 prediction_errors, sparse(st), 4, trained=False),
             'drawn': Protocol(drawn, options=drawing),
@@ -322,7 +327,7 @@ def _named(name, st) -> list:
         raise ValueError(f"There is no table {name!r}; the nearest are {', '.join(near)}. "
                          "`protocols(study())` lists those of models.")
     p = known[name]
-    return [(dict(dataset=j.dataset, seed=j.seed, trained=p.trained)
+    return [(dict(dataset=j.dataset, seed=j.seed, trained=p.trained and not p.linear)
              | ({} if p.faces == 'own' else dict(faces=f)), j) for f, j in jobs_of(p, st)]
 
 def table(name: str, st: Study = None) -> pd.DataFrame:

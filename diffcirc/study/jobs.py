@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pandas as pd, torch
 from ..core import cached_table, code_key, table_path
 from ..denoiser.diffusion import Denoiser, Exam, untrained
+from ..denoiser.linear import Linear
 from ..denoiser.training import Run, keep_big_buffers
 from ..denoiser.unet import UNet, UNetConfig
 from .parallel import bar, n_workers, side_by_side, tell
@@ -30,10 +31,10 @@ def full_precision(device):
 
 # %% ../../nbs/study/jobs.ipynb #636c9459
 def opened(options, device):
-    """The same with every Run and every (UNetConfig, seed), at any depth of dicts, as a denoiser on
-    `device`."""
+    """The same with every Run, Linear and (UNetConfig, seed), at any depth of dicts, as a denoiser
+    on `device`."""
     if isinstance(options, dict): return {k: opened(v, device) for k, v in options.items()}
-    if isinstance(options, Run): return options.denoiser(device)
+    if isinstance(options, (Run, Linear)): return options.denoiser(device)
     recipe = isinstance(options, tuple) and options and isinstance(options[0], UNetConfig)
     return untrained(*options).to(device) if recipe else options
 
@@ -49,7 +50,7 @@ FRAME = Denoiser, UNet, Exam, untrained, full_precision  # takes part in every m
 class Job:
     "One instrument to be applied to one model: what `measure` computes and caches."
     instrument: callable   # module-level function (denoiser, exam, **options) → DataFrame
-    model: object          # a Run, or (UNetConfig, seed) for an untrained network
+    model: object          # a Run, Linear, or (UNetConfig, seed) for an untrained network
     exam: Exam
     options: dict
     dataset: str
@@ -58,7 +59,8 @@ class Job:
     @property
     def code(self) -> str:
         "Hash of the code that takes part. ValueError for an instrument that no module holds."
-        return code_key(self.instrument, *FRAME)
+        of_model = [Linear] if isinstance(self.model, Linear) else []
+        return code_key(self.instrument, *FRAME, *of_model)
 
     @property
     def key(self) -> list:
