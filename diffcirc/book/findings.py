@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHECKED_AGAINST', 'by_dataset', 'per_cent', 'share_per_cent', 'accuracy_gaps', 'head_impact', 'named_heads',
            'named_by_dataset', 'importance_range', 'left_open', 'claims_said', 'part_of_paper', 'claims_by_part',
-           'claims_held', 'trusted', 'skill_of', 'unlearned', 'at_timestep', 'skill_note', 'skill_csv']
+           'claims_held', 'trusted', 'skill_of', 'unlearned', 'at_timestep', 'skill_note', 'beaten_text', 'skill_csv']
 
 # %% ../../nbs/book/findings.ipynb #ddf8dbc0
 from functools import lru_cache
@@ -142,18 +142,28 @@ def at_timestep(t, datasets=DATASETS, places=None) -> str:
     places = unlearned() if places is None else places
     return f'{t}°' if any((d, t) in places for d in datasets) else str(t)
 
-def skill_note(places=None, timesteps=None) -> str:
-    "One sentence: at which timesteps (of these) what the networks know beyond a matrix is in doubt."
-    places = unlearned() if places is None else places
+def _said(places, timesteps=None) -> str:
+    "(dataset, timestep) pairs in words: `synthetic faces, $t=600, 900$; natural faces, $t=900$`."
     found = {d: [t for e, t in sorted(places) if e == d and (not timesteps or t in timesteps)]
              for d in DATASETS}
-    said = [f"{d} faces, $t={', '.join(map(str, ts))}$" for d, ts in found.items() if ts]
+    return '; '.join(f"{d} faces, $t={', '.join(map(str, ts))}$" for d, ts in found.items() if ts)
+
+# %% ../../nbs/book/findings.ipynb #eab4bb28
+def skill_note(places=None, timesteps=None) -> str:
+    "One sentence: at which timesteps (of these) what the networks know beyond a matrix is in doubt."
+    said = _said(unlearned() if places is None else places, timesteps)
     if said:
-        return ("Marked with °: the networks do not surely know more than the linear filter there ("
-                + '; '.join(said) + '; {numref}`tbl-accuracy`), so that these rows say little '
+        return (f'Marked with °: the networks do not surely know more than the linear filter there '
+                f'({said}; {{numref}}`tbl-accuracy`), so that what is measured there says little '
                 'about what their parts are for.')
     return ('The networks surely know more than the linear filter at every timestep of this '
             'chapter ({numref}`tbl-accuracy`).')
+
+def beaten_text(places) -> str:
+    "The same for the first page, plainly."
+    if not places: return 'They surely beat the matrix at every timestep that the paper names.'
+    return (f'**At some timesteps they do not surely beat the matrix** ({_said(places)}); what '
+            'this book says of their parts there may describe a matrix.')
 
 # %% ../../nbs/book/findings.ipynb #320ee82a
 def skill_csv(st) -> str:

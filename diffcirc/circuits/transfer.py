@@ -42,14 +42,14 @@ def pixelwise(exam: Exam) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #953cb106
 def transfer_accuracy(own, cross, reference) -> pd.DataFrame:
     """Rows dataset (trained on) × seed × timestep of a model on the other's faces: accuracy,
-    relative (to the mean model of those faces with the same seed), skill kept, error ratio."""
+    relative (to the mean model of those faces with the same seed), gain kept, error ratio."""
     key, place = ['faces', 'seed', 'timestep'], ['faces', 'timestep']
     at_home = own.assign(faces=own.dataset).groupby(key).mse.mean().rename('home').reset_index()
     away = cross.groupby(['dataset', *key]).mse.mean().rename('away').reset_index()
     naive = reference.groupby(place).mse.mean().rename('naive').reset_index()
     d = away.merge(at_home, on=key).merge(naive, on=place)
     return d.assign(accuracy=1 - d.away, relative=(1 - d.away)/(1 - d.home),
-                    skill=(d.naive - d.away)/(d.naive - d.home), ratio=d.away/d.home)
+                    gain=(d.naive - d.away)/(d.naive - d.home), ratio=d.away/d.home)
 
 # %% ../../nbs/circuits/transfer.ipynb #ca2feb13
 def ridge(X, Y, λ=1e-2):
@@ -359,8 +359,8 @@ def accuracy_readings(acc, acc0, naive) -> pd.DataFrame:
                 (naive, np.nan, np.nan), 'pixelwise denoiser'),
         reading(claim, 'relative to home model', seed_interval(acc, 'relative'),
                 seed_interval(acc0, 'relative'), 'untrained'),
-        reading(claim, 'share of skill kept', seed_interval(acc, 'skill'),
-                seed_interval(acc0, 'skill'), 'untrained')])
+        reading(claim, 'share of gain kept', seed_interval(acc, 'gain'),
+                seed_interval(acc0, 'gain'), 'untrained')])
 
 # %% ../../nbs/circuits/transfer.ipynb #c439bb75
 def feature_readings(kept, kept0, sim) -> pd.DataFrame:
