@@ -41,6 +41,9 @@ class Preset:
     temb: int = 128         # width of the time embedding
     width: int = 256        # width of the transformer layers
     heads: tuple = (2, 4, 2)  # heads in the encoder, middle and decoder transformer layers
+    bottom_res: int|None = None  # residual blocks per side at the coarsest level; None: n_res
+    bottom_skip: bool = True  # a skip edge at the coarsest level, around the middle
+    adaptive: bool = False  # whether the transformer layers see the timestep
     timesteps: tuple = (100, 300, 600, 900)        # the paper's four
     curve: tuple = tuple(range(25, 1000, 50))  # timesteps of the curves over time
     n_samples: int = 32     # images drawn from each model

@@ -110,11 +110,20 @@ class Attention(AttentionPoints):
 class AttentionBlock(nn.Module):
     "A block that attends: `attn` holds the points of its heads, `update` is what it adds."
 
+# %% ../../nbs/denoiser/unet.ipynb #0bb0091d
+def _adapters(linear, emb) -> list:
+    "Two functions on tokens (b, n, width), scaled and shifted as `linear` reads from `emb`."
+    if linear is None: return [nn.Identity(), nn.Identity()]
+    scale1, shift1, scale2, shift2 = linear(F.silu(emb))[:, None].chunk(4, -1)
+    def adapt(scale, shift): return lambda x: x*(1 + scale) + shift
+    return [adapt(scale1, shift1), adapt(scale2, shift2)]
+
 # %% ../../nbs/denoiser/unet.ipynb #8ef8ee86
 class Transformer(AttentionBlock):
     """Feature map (b, c, h, w) → same shape: project in, attention and perceptron as residual
-    updates, project out, add. A learned vector per position tells the positions apart."""
-    def __init__(self, ch, width, heads, tokens=64):
+    updates, project out, add. A learned vector per position tells the positions apart; with
+    `temb`, the time embedding scales and shifts what attention and perceptron read."""
+    def __init__(self, ch, width, heads, tokens=64, temb=None):
         super().__init__()
         self.place = nn.Parameter(.02*torch.randn(tokens, width))
         self.norm, self.proj_in = GroupNorm(ch), nn.Linear(ch, width)
@@ -123,11 +132,13 @@ class Transformer(AttentionBlock):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4*width), nn.GELU(), nn.Linear(4*width, width))
         self.attn_update, self.mlp_update, self.update = Point(), Point(), Point()
+        self.time = _zeros(nn.Linear(temb, 4*width)) if temb else None
 
     def forward(self, x, emb):
         h = self.proj_in(self.norm(x).flatten(2).transpose(1, 2)) + self.place
-        h = h + self.attn_update(self.attn(self.norm1(h)))
-        h = h + self.mlp_update(self.mlp(self.norm2(h)))
+        adapt1, adapt2 = _adapters(self.time, emb)
+        h = h + self.attn_update(self.attn(adapt1(self.norm1(h))))
+        h = h + self.mlp_update(self.mlp(adapt2(self.norm2(h))))
         return x + self.update(self.proj_out(h).transpose(1, 2).unflatten(2, x.shape[2:]))
 
 # %% ../../nbs/denoiser/unet.ipynb #fa892fa1
@@ -247,13 +258,16 @@ class UNetConfig:
     temb: int = 128          # width of the time embedding
     width: int = 256         # width of the transformer layers
     heads: tuple = (2, 4, 2) # heads in the encoder, middle and decoder layers
+    bottom_res: int|None = None  # residual blocks per side at the coarsest level; None: n_res
+    bottom_skip: bool = True  # a skip edge at the coarsest level, around the middle
+    adaptive: bool = False   # whether the transformer layers see t
 
     @classmethod
     def from_preset(cls, p: Preset|None = None, channels=3):
         "The network of preset `p` (the one in force by default)."
         p = p or preset()
         return cls(p.size, channels, p.base, tuple(p.mults), p.n_res, p.mid_res, p.temb, p.width,
-                   tuple(p.heads))
+                   tuple(p.heads), p.bottom_res, p.bottom_skip, p.adaptive)
 
     @property
     def tokens(self) -> int:
@@ -272,6 +286,9 @@ def check_config(cfg: UNetConfig) -> UNetConfig:
                          'so choose an even width.')
     if min(cfg.heads) < 1:
         raise ValueError(f'heads is {cfg.heads}; every transformer layer needs at least one head.')
+    if cfg.bottom_res == 0 and (cfg.bottom_skip or len(cfg.mults) < 2):
+        raise ValueError('Without residual blocks at the coarsest level (bottom_res=0) a network '
+                         'has no skip edge there (bottom_skip=False) and two levels or more.')
     if len(cfg.heads) != 3:
         raise ValueError(f'heads is {cfg.heads}; give three numbers, for the encoder, middle and '
                          'decoder transformer layers.')
@@ -298,22 +315,29 @@ class UNet(Stepwise):
         return super().forward(x, t)
 
 # %% ../../nbs/denoiser/unet.ipynb #2c0a9024
-def _level(net, name, c_in, c_out, heads=None):
-    "The residual blocks of one level and, where `heads` is given, its transformer layer."
-    cfg = net.cfg
-    for i in range(cfg.n_res):
-        _step(net, 'block', f'{name}.res{i}', Residual(c_in if i == 0 else c_out, c_out, cfg.temb))
-    if heads: _step(net, 'block', f'{name}.attn', Transformer(c_out, cfg.width, heads, cfg.tokens))
+def _transformer(net, name, ch, heads):
+    "A transformer layer as the next step."
+    temb = net.cfg.temb if net.cfg.adaptive else None
+    _step(net, 'block', name, Transformer(ch, net.cfg.width, heads, net.cfg.tokens, temb))
+
+def _level(net, name, c_in, c_out, heads=None) -> int:
+    """The residual blocks of one level and, where `heads` is given (the coarsest), its transformer
+    layer; the channels behind them."""
+    cfg, c = net.cfg, c_in
+    n = cfg.bottom_res if heads and cfg.bottom_res is not None else cfg.n_res
+    for i in range(n):
+        _step(net, 'block', f'{name}.res{i}', Residual(c, c_out, cfg.temb))
+        c = c_out
+    if heads: _transformer(net, f'{name}.attn', c, heads)
+    return c
 
 # %% ../../nbs/denoiser/unet.ipynb #38716e79
 def _middle(net, ch):
     "The middle transformer layer between `mid_res` residual blocks on each side."
     cfg = net.cfg
     for i in range(2*cfg.mid_res + 1):
-        if i == cfg.mid_res:
-            _step(net, 'block', 'mid.attn', Transformer(ch, cfg.width, cfg.heads[1], cfg.tokens))
-        else:
-            _step(net, 'block', f'mid.res{i - (i > cfg.mid_res)}', Residual(ch, ch, cfg.temb))
+        if i == cfg.mid_res: _transformer(net, 'mid.attn', ch, cfg.heads[1])
+        else: _step(net, 'block', f'mid.res{i - (i > cfg.mid_res)}', Residual(ch, ch, cfg.temb))
 
 # %% ../../nbs/denoiser/unet.ipynb #3be54298
 def _conv(c_in, c_out, stride=1) -> nn.Conv2d:
@@ -323,25 +347,28 @@ def _conv(c_in, c_out, stride=1) -> nn.Conv2d:
 # %% ../../nbs/denoiser/unet.ipynb #62512e81
 def _encoder(net, chs):
     "The levels with `chs` channels, finest first."
-    c = chs[0]
+    c, cfg, L = chs[0], net.cfg, len(chs)
     for l, ch in enumerate(chs, 1):
-        bottom = l == len(chs)
-        _level(net, f'enc{l}', c, ch, net.cfg.heads[0] if bottom else None)
-        _step(net, 'save', f'skip{l}', Point())
-        if not bottom: _step(net, 'apply', f'enc{l}.down', _conv(ch, ch, stride=2))
-        c = ch
+        bottom = l == L
+        c = _level(net, f'enc{l}', c, ch, cfg.heads[0] if bottom else None)
+        if not bottom or cfg.bottom_skip: _step(net, 'save', f'skip{l}', Point())
+        if bottom: return
+        widened = chs[l] if l == L - 1 and cfg.bottom_res == 0 else c
+        _step(net, 'apply', f'enc{l}.down', _conv(c, widened, stride=2))
+        c = widened
 
 # %% ../../nbs/denoiser/unet.ipynb #ee0ad5ac
 def _decoder(net, chs):
     "The levels with `chs` channels, coarsest first."
-    c, L = chs[0], len(chs)
+    c, cfg, L = chs[0], net.cfg, len(chs)
     for l, ch in enumerate(chs, 1):
-        net.plan.append(('join', f'skip{L + 1 - l}'))
-        _level(net, f'dec{l}', c + ch, ch, net.cfg.heads[2] if l == 1 else None)
+        if l > 1 or cfg.bottom_skip:
+            net.plan.append(('join', f'skip{L + 1 - l}'))
+            c += ch
+        c = _level(net, f'dec{l}', c, ch, cfg.heads[2] if l == 1 else None)
         if l < L:
-            up = nn.Sequential(_conv(ch, ch), nn.Upsample(scale_factor=2))
+            up = nn.Sequential(_conv(c, c), nn.Upsample(scale_factor=2))
             _step(net, 'apply', f'dec{l}.up', up)
-        c = ch
 
 # %% ../../nbs/denoiser/unet.ipynb #eb1b4094
 def _lay_out(net, cfg):
