@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffers', 'Crew',
            'loss_terms', 'gradient_norms', 'Trainer', 'banded', 'save_tensors', 'load_tensors', 'save_state',
-           'restore_state', 'Run', 'images_hash', 'run_folder', 'open_run', 'train']
+           'restore_state', 'Run', 'kept_steps', 'Stage', 'images_hash', 'run_folder', 'open_run', 'train']
 
 # %% ../../nbs/denoiser/training.ipynb #3d3fdcf0
 import ctypes, hashlib, json, math, os, time
@@ -38,6 +38,7 @@ class TrainConfig:
     flip: bool = True
     log_every: int = 10   # steps between rows of the record
     threads: int = 1      # CPU threads; another number sums in another order: other weights
+    keep: tuple = ()      # shares of the steps, between 0 and 1, at which the average is kept too
 
     @classmethod
     def from_preset(cls, p: Preset|None = None, channels=3, seed=0):
@@ -282,6 +283,13 @@ def restore_state(tr: Trainer, path) -> float:
     if meta['scaler']: tr.scaler.load_state_dict(meta['scaler'])
     return meta['seconds']
 
+# %% ../../nbs/denoiser/training.ipynb #f5cff7e6
+def _opened(cfg: UNetConfig, file, device) -> Denoiser:
+    "The network of this configuration with the weights in `file`, in evaluation mode."
+    net = UNet(cfg)
+    net.load_state_dict(load_tensors(file)[0])
+    return Denoiser(net.to(device).eval().requires_grad_(False))
+
 # %% ../../nbs/denoiser/training.ipynb #1ed72db2
 @dataclass
 class Run:
@@ -306,9 +314,34 @@ class Run:
 
     def denoiser(self, device='cpu') -> Denoiser:
         "The denoiser with the averaged weights, in evaluation mode, gradients off."
-        net = UNet(self.net_config)
-        net.load_state_dict(load_tensors(self.folder/'model.safetensors')[0])
-        return Denoiser(net.to(device).eval().requires_grad_(False))
+        return _opened(self.net_config, self.folder/'model.safetensors', device)
+
+# %% ../../nbs/denoiser/training.ipynb #03fa6981
+def kept_steps(cfg: TrainConfig) -> list[int]:
+    "Steps after which a training keeps its averaged weights, ascending, without the last."
+    return sorted({max(1, round(share*cfg.steps)) for share in cfg.keep} - {cfg.steps})
+
+def _stage_file(folder, step) -> Path: return Path(folder)/f'step-{step}.safetensors'
+
+@dataclass(frozen=True)
+class Stage:
+    "A run as it was after `step` steps; stands where a Run stands in a measurement."
+    run: Run
+    step: int
+
+    @property
+    def weights(self) -> str: return f'{self.run.weights} at {self.step}'
+    @property
+    def images(self) -> int:
+        "Training images seen, repeats counted."
+        return self.step*self.run.info['config']['batch']
+
+    def denoiser(self, device='cpu') -> Denoiser:
+        "The denoiser of that step. ValueError for a step that was not kept, or a damaged file."
+        if self.step == self.run.info['config']['steps']: return self.run.denoiser(device)
+        file = _stage_file(self.run.folder, self.step)
+        if not file.exists(): raise ValueError(f'{self.run.folder} has not kept step {self.step}.')
+        return _opened(self.run.net_config, file, device)
 
 # %% ../../nbs/denoiser/training.ipynb #f0e0ead6
 def _net_config(kept: dict) -> UNetConfig:
@@ -372,7 +405,8 @@ def _finish(tr: Trainer, faces, folder, seconds) -> Run:
     save_tensors(folder/'model.safetensors', tr.average)
     record = pd.DataFrame(tr.record)
     atomic_write(folder/'record.parquet', lambda tmp: record.to_parquet(tmp))
-    files = {n: _file_hash(folder/n) for n in ('model.safetensors', 'record.parquet')}
+    kept = [_stage_file(folder, k).name for k in kept_steps(tr.cfg)]
+    files = {n: _file_hash(folder/n) for n in ('model.safetensors', 'record.parquet', *kept)}
     info = _info(tr, faces, seconds) | dict(files=files)
     atomic_write(folder/'run.json', json.dumps(info, indent=1))
     (folder/'checkpoint.safetensors').unlink(missing_ok=True)
@@ -446,11 +480,13 @@ def _go_on(tr: Trainer, folder, report, checkpoint_s) -> float:
     before, began = _resume(tr, file, report), time.monotonic()
     _check_together(tr)
     keep_big_buffers()
-    last, pause = began, checkpoint_s
+    last, pause, kept = began, checkpoint_s, kept_steps(tr.cfg)
     while tr.k < tr.cfg.steps:
         loss = tr.step()
         report(tr.cfg.batch, loss)
         _check_loss(loss, tr)
+        if tr.k in kept and tr.crew.rank == 0:
+            save_tensors(_stage_file(folder, tr.k), tr.average)
         now = time.monotonic()
         if now - last > pause and tr.crew.rank == 0:
             save_state(tr, file, before + now - began)

@@ -12,7 +12,7 @@ import pandas as pd, torch
 from ..core import cached_table, code_key, table_path
 from ..denoiser.diffusion import Denoiser, Exam, untrained
 from ..denoiser.linear import Linear
-from ..denoiser.training import Run, keep_big_buffers
+from ..denoiser.training import Run, Stage, keep_big_buffers
 from ..denoiser.unet import UNet, UNetConfig
 from .parallel import bar, n_workers, side_by_side, tell
 
@@ -31,17 +31,17 @@ def full_precision(device):
 
 # %% ../../nbs/study/jobs.ipynb #636c9459
 def opened(options, device):
-    """The same with every Run, Linear and (UNetConfig, seed), at any depth of dicts, as a denoiser
-    on `device`."""
+    """The same with every Run, Stage, Linear and (UNetConfig, seed), at any depth of dicts, as a
+    denoiser on `device`."""
     if isinstance(options, dict): return {k: opened(v, device) for k, v in options.items()}
-    if isinstance(options, (Run, Linear)): return options.denoiser(device)
+    if isinstance(options, (Run, Stage, Linear)): return options.denoiser(device)
     recipe = isinstance(options, tuple) and options and isinstance(options[0], UNetConfig)
     return untrained(*options).to(device) if recipe else options
 
 def by_weights(options):
-    "The same with every Run, at any depth of dicts, as the checksum of its weights: for a key."
+    "The same with every Run or Stage, at any depth of dicts, as its weights' name: for a key."
     if isinstance(options, dict): return {k: by_weights(v) for k, v in options.items()}
-    return options.weights if isinstance(options, Run) else options
+    return options.weights if isinstance(options, (Run, Stage)) else options
 
 # %% ../../nbs/study/jobs.ipynb #33b6bf26
 FRAME = Denoiser, UNet, Exam, untrained, full_precision  # takes part in every measurement
@@ -50,7 +50,7 @@ FRAME = Denoiser, UNet, Exam, untrained, full_precision  # takes part in every m
 class Job:
     "One instrument to be applied to one model: what `measure` computes and caches."
     instrument: callable   # module-level function (denoiser, exam, **options) → DataFrame
-    model: object          # a Run, Linear, or (UNetConfig, seed) for an untrained network
+    model: object          # a Run, Stage, Linear, or (UNetConfig, seed) of an untrained network
     exam: Exam
     options: dict
     dataset: str
@@ -70,7 +70,7 @@ class Job:
 
     def table(self) -> pd.DataFrame:
         "The table, from the cache when it is there."
-        about = dict(dataset=self.dataset, seed=self.seed, trained=isinstance(self.model, Run),
+        about = dict(dataset=self.dataset, seed=self.seed, trained=isinstance(self.model, (Run, Stage)),
                      run=getattr(self.model, 'hash', None), n_images=len(self.exam),
                      timesteps=list(self.exam.timesteps), code=self.code)
         return cached_table(self.instrument.__name__, self.key, self._measure, **about)
