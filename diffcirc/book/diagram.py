@@ -107,7 +107,8 @@ def _levels(net, y):
     for i, (left, right, down, up) in enumerate(_level_names(net), 1):
         y += max(_tall(_stack(net, names, 0, 0)) for names in (left, right))
         out += _stack(net, left[::-1], LEFT, y) + _stack(net, right, RIGHT, y)
-        out.append(Box(f'skip{i}', 'skip', LEFT + COL, y - 13, RIGHT - LEFT - COL, 6))
+        if f'skip{i}' in net.parts.skips:
+            out.append(Box(f'skip{i}', 'skip', LEFT + COL, y - 13, RIGHT - LEFT - COL, 6))
         if down:
             y += 15 + 9
             out += _stack(net, down, LEFT, y) + _stack(net, up, RIGHT, y)
@@ -299,7 +300,8 @@ def _stream(net, boxes, mid):
     left, right, top, bend = LEFT + COL/2, RIGHT + COL/2, 14, 8
     path = (f'M{left:g},{top}V{mid - bend:g}q0,{bend} {bend},{bend}'
             f'H{right - bend:g}q{bend},0 {bend},-{bend}V{top + 5}')
-    first = next(b for b in boxes if b.name == 'dec1.res0')
+    name = next(name for _, name in net.plan if name.startswith('dec1.'))
+    first = next(b for b in boxes if b.name == name)
     tips = (_arrow(left, 26, 90) + _arrow(right, top, -90) + _arrow(CENTRE, mid, 0)
             + _arrow(right, first.y + first.h, -90))
     return (_line(path) + tips + _end(net, left, 'noisy image ', 'x', 't')

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffers', 'Crew',
-           'loss_terms', 'gradient_norms', 'Trainer', 'banded', 'save_tensors', 'load_tensors', 'save_state',
-           'restore_state', 'Run', 'kept_steps', 'Stage', 'images_hash', 'run_folder', 'open_run', 'train']
+           'loss_terms', 'gradient_norms', 'Trainer', 'attention_matrices', 'banded', 'save_tensors', 'load_tensors',
+           'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'images_hash', 'run_folder', 'open_run',
+           'train']
 
 # %% ../../nbs/denoiser/training.ipynb #3d3fdcf0
 import ctypes, hashlib, json, math, os, time
@@ -13,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, asdict
 from pathlib import Path
 import pandas as pd, torch
+from torch import nn
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -20,7 +22,7 @@ from ..core import (
     Preset, preset, home, atomic_write, content_hash, code_key, environment, log)
 from .diffusion import (
     Denoiser, add_noise, image_errors, v_target, min_snr_weight, ᾱ, T)
-from .unet import UNet, UNetConfig, blocks, n_params
+from .unet import AttentionBlock, UNet, UNetConfig, blocks, n_params
 
 # %% ../../nbs/denoiser/training.ipynb #90ba8b61
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class TrainConfig:
     warmup: int = 20      # steps
     ema: float = .995     # final decay of the weight average
     γ: float = 5.         # bound of the min-SNR weights
+    muon: bool = False    # Muon for the matrices of the transformer layers, AdamW for the rest
     clip: float = 1.      # gradient norm at which gradients are scaled down
     flip: bool = True
     log_every: int = 10   # steps between rows of the record
@@ -44,7 +47,7 @@ class TrainConfig:
     def from_preset(cls, p: Preset|None = None, channels=3, seed=0):
         "The training of preset `p` (the one in force by default)."
         p = p or preset()
-        return cls(UNetConfig.from_preset(p, channels), p.steps, p.batch, p.lr, seed)
+        return cls(UNetConfig.from_preset(p, channels), p.steps, p.batch, p.lr, seed, muon=p.muon)
 
 # %% ../../nbs/denoiser/training.ipynb #319e7e8d
 def learning_rate(cfg: TrainConfig, k: int) -> float:
@@ -167,7 +170,7 @@ class Trainer:
             net = UNet(cfg.net)
         self.net = net.to(self.crew.device, memory_format=torch.channels_last)
         self.average = {n: p.detach().clone() for n, p in self.net.named_parameters()}
-        self.opt = _optimizer(self.net, cfg)
+        self.optimizers = _optimizers(self.net, cfg)
         mixed = mixed_dtype(self.crew.device)
         self.scaler = torch.amp.GradScaler(enabled=mixed is torch.float16)
         self.model = self.crew.wrap(self.net)
@@ -180,11 +183,24 @@ class Trainer:
         self.k += 1
         return loss
 
+# %% ../../nbs/denoiser/training.ipynb #cc5daed7
+def attention_matrices(net) -> list:
+    "Weights of the linear maps of the transformer layers, without those that read the time."
+    layers = [b for b in net.parts.blocks.values() if isinstance(b, AttentionBlock)]
+    return [m.weight for b in layers for name, m in b.named_modules()
+            if isinstance(m, nn.Linear) and name != 'time']
+
 # %% ../../nbs/denoiser/training.ipynb #4c65d0fb
-def _optimizer(net, cfg):
-    "AdamW over all parameters."
-    return torch.optim.AdamW(net.parameters(), cfg.lr, betas=(.9, .99), weight_decay=.01,
-                             fused=True)
+def _optimizers(net, cfg) -> list:
+    "AdamW over all parameters or, with `cfg.muon`, over those that Muon does not take."
+    matrices = attention_matrices(net) if cfg.muon else []
+    taken = set(map(id, matrices))
+    others = [p for p in net.parameters() if id(p) not in taken]
+    out = [torch.optim.AdamW(others, cfg.lr, betas=(.9, .99), weight_decay=.01, fused=True)]
+    if matrices:
+        out.append(torch.optim.Muon(matrices, cfg.lr, weight_decay=.01,
+                                    adjust_lr_fn='match_rms_adamw'))
+    return out
 
 # %% ../../nbs/denoiser/training.ipynb #60b563ff
 def _backward(tr: Trainer) -> float:
@@ -193,7 +209,7 @@ def _backward(tr: Trainer) -> float:
     x0 = x0.contiguous(memory_format=torch.channels_last)
     loss, mse = loss_terms(tr.model, x0, ε, t, tr.cfg.γ)
     tr.scaler.scale(loss.mean()).backward()
-    tr.scaler.unscale_(tr.opt)
+    for opt in tr.optimizers: tr.scaler.unscale_(opt)
     if tr.k % tr.cfg.log_every == 0 or tr.k == tr.cfg.steps - 1:
         tr.record.append(_row(tr, loss.detach(), mse, t))
     return loss.mean().item()
@@ -202,10 +218,11 @@ def _backward(tr: Trainer) -> float:
 def _update(tr: Trainer):
     "Move the weights along their clipped gradients, and the average towards the weights."
     torch.nn.utils.clip_grad_norm_(tr.net.parameters(), tr.cfg.clip)
-    for g in tr.opt.param_groups: g['lr'] = learning_rate(tr.cfg, tr.k)
-    tr.scaler.step(tr.opt)
+    for opt in tr.optimizers:
+        for g in opt.param_groups: g['lr'] = learning_rate(tr.cfg, tr.k)
+        tr.scaler.step(opt)
+        opt.zero_grad()
     tr.scaler.update()
-    tr.opt.zero_grad()
     decay = min(tr.cfg.ema, (1 + tr.k)/(10 + tr.k))
     weights = [p.detach() for p in tr.net.parameters()]
     torch._foreach_lerp_(list(tr.average.values()), weights, 1 - decay)
@@ -259,12 +276,16 @@ def load_tensors(path) -> tuple:
     return tensors, json.loads(head['meta'])
 
 # %% ../../nbs/denoiser/training.ipynb #d17c3917
+def _moments(tr: Trainer) -> dict:
+    "{parameter: what its optimizer remembers of it}, filled where a step has been made."
+    return {p: opt.state[p] for opt in tr.optimizers for g in opt.param_groups for p in g['params']}
+
 def save_state(tr: Trainer, path, seconds=0.):
     "Write all that `tr` needs to go on."
-    tensors = {}
+    tensors, moments = {}, _moments(tr)
     for n, p in tr.net.named_parameters():
         tensors |= {f'w.{n}': p, f'a.{n}': tr.average[n]}
-        tensors |= {f'{k}.{n}': v for k, v in tr.opt.state[p].items()}
+        tensors |= {f'{k}.{n}': v for k, v in moments[p].items()}
     save_tensors(path, tensors, k=tr.k, record=tr.record, scaler=tr.scaler.state_dict(),
                  seconds=seconds)
 
@@ -273,17 +294,19 @@ def save_state(tr: Trainer, path, seconds=0.):
 def restore_state(tr: Trainer, path) -> float:
     "Put `tr` where `save_state` found it; the seconds so far. ValueError for a damaged file."
     tensors, meta = load_tensors(path)
+    moments = _moments(tr)
     for n, p in tr.net.named_parameters():
         p.copy_(tensors[f'w.{n}'])
         tr.average[n].copy_(tensors[f'a.{n}'])
-        moments = {k: torch.empty_like(p).copy_(tensors[f'{k}.{n}'])
-                   for k in ('exp_avg', 'exp_avg_sq')}
-        tr.opt.state[p] = {'step': tensors[f'step.{n}'].to(tr.crew.device), **moments}
+        for k in ('exp_avg', 'exp_avg_sq', 'momentum_buffer'):
+            if f'{k}.{n}' in tensors:
+                moments[p][k] = torch.empty_like(p).copy_(tensors[f'{k}.{n}'])
+        if f'step.{n}' in tensors: moments[p]['step'] = tensors[f'step.{n}'].to(tr.crew.device)
     tr.k, tr.record = meta['k'], meta['record']
     if meta['scaler']: tr.scaler.load_state_dict(meta['scaler'])
     return meta['seconds']
 
-# %% ../../nbs/denoiser/training.ipynb #f5cff7e6
+# %% ../../nbs/denoiser/training.ipynb #efc1a92b
 def _opened(cfg: UNetConfig, file, device) -> Denoiser:
     "The network of this configuration with the weights in `file`, in evaluation mode."
     net = UNet(cfg)
@@ -316,7 +339,7 @@ class Run:
         "The denoiser with the averaged weights, in evaluation mode, gradients off."
         return _opened(self.net_config, self.folder/'model.safetensors', device)
 
-# %% ../../nbs/denoiser/training.ipynb #03fa6981
+# %% ../../nbs/denoiser/training.ipynb #e600629e
 def kept_steps(cfg: TrainConfig) -> list[int]:
     "Steps after which a training keeps its averaged weights, ascending, without the last."
     return sorted({max(1, round(share*cfg.steps)) for share in cfg.keep} - {cfg.steps})
