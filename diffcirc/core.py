@@ -46,6 +46,7 @@ class Preset:
     bottom_res: int|None = None  # residual blocks per side at the coarsest level; None: n_res
     bottom_skip: bool = True  # a skip edge at the coarsest level, around the middle
     adaptive: bool = False  # whether the transformer layers see the timestep
+    data_sd: float = 1.     # SD of the data for which the network's output is scaled; 1: plain v
     timesteps: tuple = (100, 300, 600, 900)        # the paper's four
     curve: tuple = tuple(range(25, 1000, 50))  # timesteps of the curves over time
     n_samples: int = 32     # images drawn from each model

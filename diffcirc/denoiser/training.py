@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffers', 'Crew',
-           'loss_terms', 'gradient_norms', 'Trainer', 'attention_matrices', 'banded', 'save_tensors', 'load_tensors',
-           'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'images_hash', 'run_folder', 'open_run',
-           'train']
+           'loss_terms', 'gradient_norms', 'Trainer', 'hidden_weights', 'as_matrix', 'banded', 'save_tensors',
+           'load_tensors', 'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'images_hash', 'run_folder',
+           'open_run', 'train']
 
 # %% ../../nbs/denoiser/training.ipynb #3d3fdcf0
 import ctypes, hashlib, json, math, os, time
@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from ..core import (
     Preset, preset, home, atomic_write, content_hash, code_key, environment, log)
 from .diffusion import (
-    Denoiser, add_noise, image_errors, v_target, min_snr_weight, ᾱ, T)
-from .unet import AttentionBlock, UNet, UNetConfig, blocks, n_params
+    Denoiser, add_noise, image_errors, v_from_output, v_target, min_snr_weight, ᾱ, T)
+from .unet import UNet, UNetConfig, blocks, n_params
 
 # %% ../../nbs/denoiser/training.ipynb #90ba8b61
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TrainConfig:
     warmup: int = 20      # steps
     ema: float = .995     # final decay of the weight average
     γ: float = 5.         # bound of the min-SNR weights
-    muon: bool = False    # Muon for the matrices of the transformer layers, AdamW for the rest
+    muon: bool = False    # Muon for the hidden weights, AdamW for the rest
     clip: float = 1.      # gradient norm at which gradients are scaled down
     flip: bool = True
     log_every: int = 10   # steps between rows of the record
@@ -145,10 +145,12 @@ class Crew:
         return [_share(x, self.rank, self.size) for x in xs]
 
 # %% ../../nbs/denoiser/training.ipynb #6221df05
-def loss_terms(net, x0, ε, t, γ):
-    "Weighted v-loss per image and the unweighted mean squared error of ε̂ per image: both (b,)."
-    with autocast(x0.device): v = net(add_noise(x0, ε, t), t)
-    error = image_errors(v.float(), v_target(x0, ε, t))
+def loss_terms(net, x0, ε, t, γ, data_sd=1.):
+    """Weighted v-loss per image and the unweighted mean squared error of ε̂ per image: both (b,).
+    `data_sd`: the scale of the network's output."""
+    x_t = add_noise(x0, ε, t)
+    with autocast(x0.device): out = net(x_t, t)
+    error = image_errors(v_from_output(out.float(), x_t, t, data_sd), v_target(x0, ε, t))
     return error*min_snr_weight(t, γ), (error*ᾱ.to(t.device)[t]).detach().float()
 
 # %% ../../nbs/denoiser/training.ipynb #0c74416b
@@ -170,7 +172,8 @@ class Trainer:
             net = UNet(cfg.net)
         self.net = net.to(self.crew.device, memory_format=torch.channels_last)
         self.average = {n: p.detach().clone() for n, p in self.net.named_parameters()}
-        self.optimizers = _optimizers(self.net, cfg)
+        self.matrices = _matrices(self.net, cfg)
+        self.optimizers = _optimizers(self.net, cfg, self.matrices)
         mixed = mixed_dtype(self.crew.device)
         self.scaler = torch.amp.GradScaler(enabled=mixed is torch.float16)
         self.model = self.crew.wrap(self.net)
@@ -183,22 +186,30 @@ class Trainer:
         self.k += 1
         return loss
 
-# %% ../../nbs/denoiser/training.ipynb #cc5daed7
-def attention_matrices(net) -> list:
-    "Weights of the linear maps of the transformer layers, without those that read the time."
-    layers = [b for b in net.parts.blocks.values() if isinstance(b, AttentionBlock)]
-    return [m.weight for b in layers for name, m in b.named_modules()
-            if isinstance(m, nn.Linear) and name != 'time']
+# %% ../../nbs/denoiser/training.ipynb #cb61fcaa
+def hidden_weights(net) -> dict:
+    """{name: weight} of the convolutions and of the transformer layers' linear maps, without the
+    first and the last convolution and without what reads the time."""
+    layers = {name: m for name, m in net.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    outer = ('stem', 'head', 'time')
+    return {name: m.weight for name, m in layers.items() if not set(name.split('.')) & set(outer)}
+
+def as_matrix(w) -> torch.Tensor:
+    "A weight (out, in, h, w) or (out, in) as a matrix (out, rest); a view if stored channels last."
+    return (w.permute(0, 2, 3, 1) if w.ndim == 4 else w).flatten(1)
 
 # %% ../../nbs/denoiser/training.ipynb #4c65d0fb
-def _optimizers(net, cfg) -> list:
-    "AdamW over all parameters or, with `cfg.muon`, over those that Muon does not take."
-    matrices = attention_matrices(net) if cfg.muon else []
-    taken = set(map(id, matrices))
-    others = [p for p in net.parameters() if id(p) not in taken]
+def _matrices(net, cfg) -> dict:
+    "{weight: matrix that shares its memory, a leaf} of what Muon trains."
+    weights = hidden_weights(net).values() if cfg.muon else []
+    return {w: as_matrix(w.detach()).requires_grad_() for w in weights}
+
+def _optimizers(net, cfg, matrices) -> list:
+    "AdamW over all parameters or, with `cfg.muon`, over those that Muon does not train."
+    others = [p for p in net.parameters() if p not in matrices]
     out = [torch.optim.AdamW(others, cfg.lr, betas=(.9, .99), weight_decay=.01, fused=True)]
     if matrices:
-        out.append(torch.optim.Muon(matrices, cfg.lr, weight_decay=.01,
+        out.append(torch.optim.Muon(matrices.values(), cfg.lr, weight_decay=.01,
                                     adjust_lr_fn='match_rms_adamw'))
     return out
 
@@ -207,22 +218,27 @@ def _backward(tr: Trainer) -> float:
     "Put the gradients of step k into the network, a row into the record where due; the loss."
     x0, ε, t = tr.crew.share(*batch_at(tr.images, tr.cfg, tr.k, tr.crew.device))
     x0 = x0.contiguous(memory_format=torch.channels_last)
-    loss, mse = loss_terms(tr.model, x0, ε, t, tr.cfg.γ)
+    loss, mse = loss_terms(tr.model, x0, ε, t, tr.cfg.γ, tr.cfg.net.data_sd)
     tr.scaler.scale(loss.mean()).backward()
+    for w, matrix in tr.matrices.items(): matrix.grad = as_matrix(w.grad)
     for opt in tr.optimizers: tr.scaler.unscale_(opt)
     if tr.k % tr.cfg.log_every == 0 or tr.k == tr.cfg.steps - 1:
         tr.record.append(_row(tr, loss.detach(), mse, t))
     return loss.mean().item()
 
 # %% ../../nbs/denoiser/training.ipynb #ae5eb158
+def _trained(tr: Trainer) -> list:
+    "What the optimizers train: parameters, and matrices that share the memory of parameters."
+    return [p for opt in tr.optimizers for g in opt.param_groups for p in g['params']]
+
 def _update(tr: Trainer):
     "Move the weights along their clipped gradients, and the average towards the weights."
-    torch.nn.utils.clip_grad_norm_(tr.net.parameters(), tr.cfg.clip)
+    torch.nn.utils.clip_grad_norm_(_trained(tr), tr.cfg.clip)
     for opt in tr.optimizers:
         for g in opt.param_groups: g['lr'] = learning_rate(tr.cfg, tr.k)
         tr.scaler.step(opt)
-        opt.zero_grad()
     tr.scaler.update()
+    tr.net.zero_grad()
     decay = min(tr.cfg.ema, (1 + tr.k)/(10 + tr.k))
     weights = [p.detach() for p in tr.net.parameters()]
     torch._foreach_lerp_(list(tr.average.values()), weights, 1 - decay)
@@ -277,17 +293,28 @@ def load_tensors(path) -> tuple:
 
 # %% ../../nbs/denoiser/training.ipynb #d17c3917
 def _moments(tr: Trainer) -> dict:
-    "{parameter: what its optimizer remembers of it}, filled where a step has been made."
-    return {p: opt.state[p] for opt in tr.optimizers for g in opt.param_groups for p in g['params']}
+    "{name: what an optimizer remembers of a parameter}, filled where a step has been made."
+    state = {p: opt.state[p] for opt in tr.optimizers for g in opt.param_groups
+             for p in g['params']}
+    return {n: state[tr.matrices.get(p, p)] for n, p in tr.net.named_parameters()}
 
 def save_state(tr: Trainer, path, seconds=0.):
     "Write all that `tr` needs to go on."
     tensors, moments = {}, _moments(tr)
     for n, p in tr.net.named_parameters():
         tensors |= {f'w.{n}': p, f'a.{n}': tr.average[n]}
-        tensors |= {f'{k}.{n}': v for k, v in moments[p].items()}
+        tensors |= {f'{k}.{n}': v for k, v in moments[n].items()}
     save_tensors(path, tensors, k=tr.k, record=tr.record, scaler=tr.scaler.state_dict(),
                  seconds=seconds)
+
+# %% ../../nbs/denoiser/training.ipynb #d10cf842
+def _restored(tensors, name, p) -> dict:
+    "What `save_state` kept of the optimizer's memory of `p`, in its layout."
+    found = {k: tensors[f'{k}.{name}'] for k in ('exp_avg', 'exp_avg_sq', 'momentum_buffer')
+             if f'{k}.{name}' in tensors}
+    out = {k: torch.empty_like(p).copy_(v) for k, v in found.items()}
+    step = f'step.{name}'
+    return out | ({'step': tensors[step].to(p.device)} if step in tensors else {})
 
 # %% ../../nbs/denoiser/training.ipynb #4db9700d
 @torch.no_grad()
@@ -298,15 +325,12 @@ def restore_state(tr: Trainer, path) -> float:
     for n, p in tr.net.named_parameters():
         p.copy_(tensors[f'w.{n}'])
         tr.average[n].copy_(tensors[f'a.{n}'])
-        for k in ('exp_avg', 'exp_avg_sq', 'momentum_buffer'):
-            if f'{k}.{n}' in tensors:
-                moments[p][k] = torch.empty_like(p).copy_(tensors[f'{k}.{n}'])
-        if f'step.{n}' in tensors: moments[p]['step'] = tensors[f'step.{n}'].to(tr.crew.device)
+        moments[n] |= _restored(tensors, n, tr.matrices.get(p, p))
     tr.k, tr.record = meta['k'], meta['record']
     if meta['scaler']: tr.scaler.load_state_dict(meta['scaler'])
     return meta['seconds']
 
-# %% ../../nbs/denoiser/training.ipynb #efc1a92b
+# %% ../../nbs/denoiser/training.ipynb #6aac873f
 def _opened(cfg: UNetConfig, file, device) -> Denoiser:
     "The network of this configuration with the weights in `file`, in evaluation mode."
     net = UNet(cfg)
@@ -339,7 +363,7 @@ class Run:
         "The denoiser with the averaged weights, in evaluation mode, gradients off."
         return _opened(self.net_config, self.folder/'model.safetensors', device)
 
-# %% ../../nbs/denoiser/training.ipynb #e600629e
+# %% ../../nbs/denoiser/training.ipynb #728ce86e
 def kept_steps(cfg: TrainConfig) -> list[int]:
     "Steps after which a training keeps its averaged weights, ascending, without the last."
     return sorted({max(1, round(share*cfg.steps)) for share in cfg.keep} - {cfg.steps})

@@ -110,7 +110,7 @@ class Attention(AttentionPoints):
 class AttentionBlock(nn.Module):
     "A block that attends: `attn` holds the points of its heads, `update` is what it adds."
 
-# %% ../../nbs/denoiser/unet.ipynb #0bb0091d
+# %% ../../nbs/denoiser/unet.ipynb #bde3d363
 def _adapters(linear, emb) -> list:
     "Two functions on tokens (b, n, width), scaled and shifted as `linear` reads from `emb`."
     if linear is None: return [nn.Identity(), nn.Identity()]
@@ -261,13 +261,14 @@ class UNetConfig:
     bottom_res: int|None = None  # residual blocks per side at the coarsest level; None: n_res
     bottom_skip: bool = True  # a skip edge at the coarsest level, around the middle
     adaptive: bool = False   # whether the transformer layers see t
+    data_sd: float = 1.      # SD of the data for which the output is scaled; 1: v
 
     @classmethod
     def from_preset(cls, p: Preset|None = None, channels=3):
         "The network of preset `p` (the one in force by default)."
         p = p or preset()
         return cls(p.size, channels, p.base, tuple(p.mults), p.n_res, p.mid_res, p.temb, p.width,
-                   tuple(p.heads), p.bottom_res, p.bottom_skip, p.adaptive)
+                   tuple(p.heads), p.bottom_res, p.bottom_skip, p.adaptive, p.data_sd)
 
     @property
     def tokens(self) -> int:
