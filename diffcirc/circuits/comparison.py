@@ -38,10 +38,12 @@ def metric_rows(layers, importance, attention, feature) -> pd.DataFrame:
                            'intervention impact': groups.groupby(KEY).impact.mean()})
     return circuit_rows(layers, importance).set_index(KEY).join(others).reset_index()
 
-# %% ../../nbs/circuits/comparison.ipynb #d32dca3d
-def halves_found(frames: dict, images) -> pd.DataFrame:
+# %% ../../nbs/circuits/comparison.ipynb #d7f7a536
+UNIT = {'image': 'images of model 0', 'model': 'models', 'both': 'models and images'}
+
+def halves_found(frames: dict, images, units=tuple(UNIT)) -> pd.DataFrame:
     "`half_against_half` for several values {name: frame with a column `value`}, named in `value`."
-    return pd.concat([half_against_half(f, 'value', images).assign(value=name)
+    return pd.concat([half_against_half(f, 'value', images, units).assign(value=name)
                       for name, f in frames.items()], ignore_index=True)
 
 def halves_read(found) -> pd.DataFrame:
@@ -49,7 +51,7 @@ def halves_read(found) -> pd.DataFrame:
     return pd.concat([null_readings(f).assign(value=name)
                       for name, f in found.groupby('value', sort=False)], ignore_index=True)
 
-# %% ../../nbs/circuits/comparison.ipynb #db2bee47
+# %% ../../nbs/circuits/comparison.ipynb #044b5808
 def null_sentence(read, names=None) -> str:
     """Which values differ between datasets by more than halves of one do, and which do not, models
     and images both apart; from `halves_read`. `names` {value: as it is called}."""
@@ -60,15 +62,14 @@ def null_sentence(read, names=None) -> str:
                          for r in judged.itertuples() if is_none(r) == none)
     more, none = said(False), said(True)
     return (f'By {by}, the datasets differ by more than the halves of one do in {more or "nothing"}; '
-            + (f'by no more in {none}, where a difference is none.' if none else 'in nothing less.'))
+            + (f'by no more, so that it cannot be told from none, in {none}.' if none
+               else 'in nothing less.'))
 
 def _share_of(r):
     "How many of the halves within a dataset differ at least as much."
     return f"{round(getattr(r, f'{measured_by(r)}_share')*r.n)} of {r.n} splits reach it"
 
 # %% ../../nbs/circuits/comparison.ipynb #c89e21ca
-UNIT = {'image': 'images of model 0', 'model': 'models', 'both': 'models and images'}
-
 def compared(frames: dict, claims: dict) -> pd.DataFrame:
     """`compare` for several values {name: frame with a column `value`} at every unit, with verdicts
     on the comparison in which models and images are both random; one family for Holm's
