@@ -72,8 +72,7 @@ def effort(step, **seconds):
 # %% ../nbs/cli.ipynb #8b6fdad4
 def _keep_prepared(st):
     "Note which faces and weights the study has: pages depend on them."
-    prints = {d: [f.fingerprint for f in both] for d, both in st.faces.items()}
-    record = dict(natural=natural_source(), faces=prints,
+    record = dict(natural=natural_source(), faces=st.fingerprints,
                   weights=[r.weights for r in st.runs.values()])
     atomic_write(home()/f'prepared-{st.preset.name}.json', json.dumps(record))
 
@@ -103,7 +102,9 @@ def train_one(dataset: _Faces = _Faces.synthetic, seed: int = 0):
     from diffcirc.study.parallel import bar, reporter
     from diffcirc.denoiser.training import TrainConfig, train
     dataset = _Faces(dataset).value
-    faces = study_faces()[dataset][0]
+    faces = study_faces()[1].get((dataset, seed))
+    if faces is None: raise ValueError(f'There is no training set of seed {seed}; preset '
+                                       f'{preset().name} has {preset().seeds} seeds.')
     cfg = TrainConfig.from_preset(channels=faces.images.shape[1], seed=seed)
     with bar(cfg.steps*cfg.batch, f'{dataset} {seed}') as b:
         run = train(faces, cfg, report=reporter(b))

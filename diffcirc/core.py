@@ -29,7 +29,7 @@ class Preset:
     "The scale of a build. The same code runs at every preset, on other numbers."
     name: str
     size: int               # image height and width, px
-    n_train: int            # training images per dataset (at most)
+    n_train: int            # training images per model (at most)
     n_heldout: int          # held-out images per dataset, no identity shared with training
     seeds: int              # trained models per dataset
     steps: int              # optimizer steps per model

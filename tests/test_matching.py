@@ -10,7 +10,8 @@ from diffcirc.faces.data import ATTRIBUTES, FaceSet
 from diffcirc.book.figures import love_plot
 from diffcirc.faces.matching import (
     COMPLEXITY, balance, covariates, image_complexity, match_faces, match_pairs, most_alike, smd,
-    study_faces)
+    study_faces, study_halves)
+from diffcirc.faces.people import distinct, nested
 
 def drawings(n, size=16, seed=0, c=3, name='synthetic', ids=None, unknown=False):
     "Smooth random pictures: noise, blurred by a random amount."
@@ -134,50 +135,90 @@ def test_love_plot_draws_every_known_covariate():
 # --- the study's faces ----------------------------------------------------------------------------
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
-    "study_faces with small stand-ins for both sources; returns a function of the natural faces."
+def source(tmp_path, monkeypatch):
+    "Small stand-ins for both sources; returns a function that puts natural faces in force."
     monkeypatch.setenv('DIFFCIRC_HOME', str(tmp_path))
     data._say_once.cache_clear()
-    p = dataclasses.replace(preset('smoke'), n_train=20, n_heldout=6, size=16)
     def draw(attrs, size, seed, ids):
         return drawings(len(ids), size, int(ids[0])).images.numpy(), None
     monkeypatch.setattr(matching, 'draw_faces', draw)
     matching._drawn.cache_clear()
-    def run(pool):
-        monkeypatch.setattr(matching, 'natural_faces', lambda n, size, seed=0: pool[:n])
+    def put(pool): monkeypatch.setattr(matching, 'natural_faces', lambda n, size, seed=0: pool[:n])
+    return put
+
+P = dataclasses.replace(preset('smoke'), n_train=20, n_heldout=6, size=16, seeds=3)
+
+@pytest.fixture
+def study(source):
+    "study_faces of the natural faces that it is given."
+    def run(pool, p=P):
+        source(pool)
         return study_faces(p)
     return run
 
-def check(s, n, c):
-    for k, m in enumerate(n):
-        a, b = s['synthetic'][k], s['natural'][k]
-        assert len(a) == len(b) == m and a.images.shape == b.images.shape == (m, c, 16, 16)
-        assert len(set(a.ids)) == m
-    for w in s: assert not set(s[w][0].ids) & set(s[w][1].ids)
+def check(found, n_train, n_heldout, c):
+    "Sizes, pairs, nobody held out in any training set, no drawing in two of them."
+    heldout, samples = found
+    assert set(samples) == {(d, s) for d in heldout for s in range(P.seeds)}
+    for f in heldout.values(): assert f.images.shape == (n_heldout, c, 16, 16)
+    for (d, _), f in samples.items():
+        assert f.images.shape == (n_train, c, 16, 16)
+        assert not set(f.ids) & set(heldout[d].ids)
+    drawn = np.concatenate([f.ids for (d, _), f in samples.items() if d == 'synthetic'])
+    assert len(set(drawn)) == P.seeds*n_train
 
-def test_study_with_photographs_to_spare(study):
-    pool = drawings(104, name='celeba', seed=5, ids=np.arange(104) // 2)
-    s = study(pool)
-    check(s, (20, 6), 3)
-    again = study(pool)
-    assert all(s[w][k].fingerprint == again[w][k].fingerprint for w in s for k in (0, 1))
+def prints(found): return [f.fingerprint for part in found for f in part.values()]
+
+def test_study_with_people_enough_for_every_seed(study):
+    pool = drawings(160, name='celeba', seed=5, ids=np.arange(160) // 2)
+    found = study(pool)
+    check(found, 20, 6, 3)
+    people = [set(found[1]['natural', s].ids) for s in range(3)]
+    assert not people[0] & people[1] | people[0] & people[2] | people[1] & people[2]
+    for s in range(3): assert len(distinct(found[1]['natural', s])) == 20
+    assert prints(study(pool)) == prints(found)
+
+def test_study_draws_people_with_replacement_where_they_are_few(study):
+    heldout, samples = found = study(drawings(60, name='celeba', seed=5, ids=np.arange(60) // 2))
+    check(found, 20, 6, 3)
+    shared = set(samples['natural', 0].ids) & set(samples['natural', 1].ids)
+    assert shared and samples['natural', 0].fingerprint != samples['natural', 1].fingerprint
 
 def test_study_with_few_grey_portraits(study, caplog):
-    s = study(drawings(24, c=1, name='orl', seed=5, ids=np.arange(24) // 3, unknown=True))
-    check(s, (18, 6), 1)
+    found = heldout, samples = study(
+        drawings(24, c=1, name='orl', seed=5, ids=np.arange(24) // 3, unknown=True))
+    check(found, 18, 6, 1)
     assert caplog.text.count('asks for 20 + 6 faces a side') == 1
-    assert s['natural'][0].attrs.isna().all(axis=None)
-    assert s['synthetic'][0].attrs.notna().all(axis=None)
+    for (d, _), f in samples.items():
+        assert f.attrs.isna().all(axis=None) if d == 'natural' else f.attrs.notna().all(axis=None)
+    # all photographs of a person, as often as the person was drawn; the last one's are cut
+    times = np.unique(samples['natural', 0].ids, return_counts=True)[1]
+    assert (times % 3 != 0).sum() <= 1 and len(times) < 6
+
+def test_study_of_one_seed_takes_everybody(study):
+    _, samples = study(drawings(26, name='celeba', seed=5), dataclasses.replace(P, seeds=1))
+    assert len(set(samples['natural', 0].ids)) == 20
 
 def test_study_with_hardly_any_faces(study):
     with pytest.raises(ValueError, match='Only 5 natural faces'): study(drawings(5, name='celeba'))
 
 def test_study_draws_nothing_twice(study, monkeypatch):
     pool = drawings(104, name='celeba', seed=5)
-    s = study(pool)
+    found = study(pool)
     def never(*a): raise AssertionError('drawn again')
     monkeypatch.setattr(matching, 'draw_faces', never)
     monkeypatch.setattr(matching, '_pairs', never)
-    monkeypatch.setattr(matching, 'natural_faces', lambda n, size, seed=0: pool[:n])
-    again = study_faces(dataclasses.replace(preset('smoke'), n_train=20, n_heldout=6, size=16))
-    assert again['natural'][1].fingerprint == s['natural'][1].fingerprint
+    assert prints(study(pool)) == prints(found)
+
+def test_two_halves_of_a_dataset_share_nobody(source):
+    source(drawings(60, name='celeba', seed=5, ids=np.arange(60) // 2))
+    half, (heldout, samples) = study_halves(P), study_faces(P)
+    assert set(half) == {(d, k) for d in heldout for k in (0, 1)}
+    assert len({len(f) for f in half.values()}) == 1
+    for d in heldout:
+        a, b, held = (set(f.ids) for f in (half[d, 0], half[d, 1], heldout[d]))
+        assert not a & b and not a & held and not b & held
+        smaller = nested(half[d, 0], (4, 16))
+        assert set(smaller[4].ids) <= set(smaller[16].ids)
+    drawn = {i for s in range(P.seeds) for i in samples['synthetic', s].ids}
+    assert not drawn & {*half['synthetic', 0].ids, *half['synthetic', 1].ids}

@@ -6,9 +6,10 @@
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'GRIDS', 'GRID_FULL', 'SIZES',
            'SHARES', 'COUNTS', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'exams_of', 'jobs_of', 'everywhere',
            'sparse', 'drawing_ddim', 'of_errors', 'references', 'of_attention', 'selecting', 'of_features', 'enough',
-           'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'of_time', 'donors',
-           'known_to_both', 'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'measured', 'claimed_size',
-           'of_worlds', 'of_others', 'of_units', 'protocols', 'table', 'measure_all', 'design']
+           'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
+           'of_ablation', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'of_estimators',
+           'of_trials', 'measured', 'claimed_size', 'of_worlds', 'of_others', 'of_units', 'protocols', 'table',
+           'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -27,7 +28,8 @@ from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
 from ..core import paper_numbers, preset
 from ..denoiser.diffusion import prediction_errors
 from ..denoiser.linear import Linear
-from ..faces.data import ATTRIBUTES, region_maps
+from ..faces.data import ATTRIBUTES, FaceSet, region_maps
+from ..faces.people import distinct
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
 from ..study.samples import drawing, drawn
@@ -64,7 +66,7 @@ def jobs_of(p: Protocol, st: Study) -> list:
         if p.seeds is not None and seed >= p.seeds: continue
         options = p.options(st, d, seed) if p.options else {}
         model = run if p.trained else (run.net_config, seed)
-        if p.linear: model = Linear(st.faces[d][0].images)
+        if p.linear: model = Linear(st.samples[d, seed].images)
         out += [(f, Job(p.instrument, model, st.exam(f, p.timesteps, p.images), options, d, seed))
                 for f in exams_of(p, d)]
     return out
@@ -102,7 +104,7 @@ def of_errors(st) -> dict:
 # %% ../../nbs/book/protocols.ipynb #4a430950
 def references(st, dataset, seed=None, n=None) -> dict:
     "Reference maps of the first n held-out faces: edges, texture, intensity, rendered regions."
-    f = st.faces[dataset][1]
+    f = st.heldout[dataset]
     regions = region_maps(None if f.masks is None else f.masks[:n])
     return dict(refs=reference_maps(f.images[:n], regions))
 
@@ -150,15 +152,24 @@ def _probed(faces, names, control) -> dict:
     return dict(refs=reference_maps(faces.images, region_maps(faces.masks)),
                 labels=np.hstack([faces.attrs[names].to_numpy('float32'), control]))
 
-def probing(st, dataset, seed=None, n_fit=PROBES) -> dict:
-    "Options of `probes`: fit images (training faces), maps and labels of fit and held-out faces."
-    return _probing(st.faces[dataset], n_fit)
+# %% ../../nbs/book/protocols.ipynb #33d99d6e
+def fit_faces(st, dataset, seed, n) -> FaceSet:
+    "`n` distinct images of the training set of a model, or all, evenly spread over it."
+    sample = st.samples[dataset, seed]
+    rows = distinct(sample)
+    return sample[rows[np.linspace(0, len(rows) - 1, min(n, len(rows))).astype(int)]]
 
-def _probing(faces, n_fit):
-    train, test = faces
-    train = train[np.linspace(0, len(train) - 1, min(n_fit, len(train))).astype(int)]
-    names = [a for a in ATTRIBUTES if enough(train.attrs[a]) and enough(test.attrs[a])]
-    control = control_labels(train.images, test.images)
+def probed_attributes(st, dataset, n_fit) -> list:
+    "The attributes with enough faces of both classes in what each model is fitted on and held out."
+    fits = [fit_faces(st, d, s, n_fit) for d, s in st.samples if d == dataset]
+    tables = [f.attrs for f in (*fits, st.heldout[dataset])]
+    return [a for a in ATTRIBUTES if all(enough(t[a]) for t in tables)]
+
+# %% ../../nbs/book/protocols.ipynb #040c1dbd
+def probing(st, dataset, seed=0, n_fit=PROBES) -> dict:
+    "Options of `probes`: fit images (of the model's own), maps and labels of fit and held-out ones."
+    train, test = fit_faces(st, dataset, seed, n_fit), st.heldout[dataset]
+    names, control = probed_attributes(st, dataset, n_fit), control_labels(train.images, test.images)
     return dict(fit=dict(images=train.images, **_probed(train, names, control[0])),
                 test=_probed(test, names, control[1]),
                 names=[*names, *(f'control {i}' for i in range(control[0].shape[1]))])
@@ -217,27 +228,28 @@ def of_time(st) -> dict:
 
 # %% ../../nbs/book/protocols.ipynb #3e5fac40
 def donors(st, dataset, seed) -> dict:
-    "Options of `stitch`: the four donors of one model, and training faces to fit the maps on."
+    "Options of `stitch`: the four donors of one model, and faces of its own to fit the maps on."
     trained = {k: st.runs[m] for k, m in donors_of(dataset, seed, st.seeds).items()}
     untrained = st.runs[dataset, seed].net_config, 10_007
-    return dict(donors={**trained, 'untrained': untrained}, fit=st.faces[dataset][0].images[:48])
+    return dict(donors={**trained, 'untrained': untrained}, fit=fit_faces(st, dataset, seed, 48).images)
 
 # %% ../../nbs/book/protocols.ipynb #fcea6065
-def known_to_both(faces: dict, least=8) -> dict:
-    """{attribute: {dataset: (train, test) labels}} that all sets know, with at least so many faces
-    of either kind in each."""
-    out = {}
-    for a in faces['natural'][0].attrs:
-        labels = {d: tuple(f.attrs[a].to_numpy() for f in sets) for d, sets in faces.items()}
-        if all(np.isfinite(v).all() and min(v.sum(), (1 - v).sum()) >= least
-               for pair in labels.values() for v in pair): out[a] = labels
-    return out
+def known_to_all(tables: list, least=8) -> list:
+    "The attributes that all these tables know, with at least so many faces of either kind in each."
+    return [a for a in ATTRIBUTES
+            if all(np.isfinite(t[a]).all() and min(t[a].sum(), (1 - t[a]).sum()) >= least
+                   for t in tables)]
 
-def transferring(st, dataset=None, seed=None, n=400) -> dict:
-    "Options of `probe_transfer`: faces and labels of both datasets."
-    faces = {d: tuple(f[:n] for f in st.faces[d]) for d in st.faces}
-    return dict(train={d: f[0].images for d, f in faces.items()},
-                test={d: f[1].images for d, f in faces.items()}, labels=known_to_both(faces))
+# %% ../../nbs/book/protocols.ipynb #2737226a
+def transferring(st, dataset=None, seed=0, n=400) -> dict:
+    "Options of `probe_transfer`: faces of both datasets, those to fit on of one seed, and labels."
+    fits = {(d, s): fit_faces(st, d, s, n) for d, s in st.samples}
+    test = {d: f[:n] for d, f in st.heldout.items()}
+    names = known_to_all([f.attrs for f in (*fits.values(), *test.values())])
+    def labels(a): return {d: (fits[d, seed].attrs[a].to_numpy(), f.attrs[a].to_numpy())
+                           for d, f in test.items()}
+    return dict(train={d: fits[d, seed].images for d in test},
+                test={d: f.images for d, f in test.items()}, labels={a: labels(a) for a in names})
 
 # %% ../../nbs/book/protocols.ipynb #5a269e10
 def of_transfer(st) -> dict:

@@ -59,7 +59,7 @@ def _study(S) -> dict:
     info = [r.info for r in runs]
     device, precision = (sorted({str(i[k]) for i in info}) for k in ('device', 'precision'))
     return dict(natural=S.natural, seeds=S.seeds, runs=[r.hash for r in runs],
-                data={d: [f.fingerprint for f in both] for d, both in S.faces.items()},
+                data=S.fingerprints,
                 training_config=content_hash([i['config'] for i in info]),
                 training_seconds=round(sum(i['seconds'] for i in info), 1),
                 training_device=device, training_precision=precision,
@@ -81,7 +81,7 @@ def provenance(S=None) -> dict:  # S: the page's study, where it has one
 _ROWS = dict(
     version='version', code='code version (hash of the package)', preset='preset',
     config='hash of the preset', training_config='hash of the training configurations',
-    data='fingerprints of the data (training, held out)', natural='natural faces', seeds='seeds',
+    data='fingerprints of the data (all training sets, held out)', natural='natural faces', seeds='seeds',
     runs='trained models', parameters='parameters of a model',
     training_seconds='training of all models, seconds', training_device='trained on',
     training_precision='precision', tables='measured tables',
@@ -125,7 +125,7 @@ def records() -> Path:
 
 def footer(S=None, title='') -> Raw:
     "The foot of a page. Its record is also kept under the page's title, for pages that sum up."
-    p = provenance(S if hasattr(S, 'runs') and hasattr(S, 'faces') else None)
+    p = provenance(S if hasattr(S, 'runs') and hasattr(S, 'samples') else None)
     if title:
         record = json.dumps(p | dict(title=title))
         atomic_write(records()/f'{content_hash(title)}.json', record)

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 import numpy as np, pandas as pd
-from ..core import Preset, home, preset
+from ..core import Preset, content_hash, home, preset
 from ..denoiser.diffusion import Exam, make_exam
 from ..denoiser.training import Run, TrainConfig, open_run, run_folder, train
 from ..faces.data import natural_source
@@ -27,26 +27,33 @@ DATASETS = ('synthetic', 'natural')
 # %% ../../nbs/study/models.ipynb #3d35b589
 @dataclass
 class Study:
-    "The faces {dataset: (train, held out)} and runs {(dataset, seed): Run} of one preset."
+    """One preset's held-out faces {dataset: FaceSet}, and the training set and run of each model
+    {(dataset, seed): …}."""
     preset: Preset
-    faces: dict
+    heldout: dict
+    samples: dict
     runs: dict = field(default_factory=dict)
 
     @property
     def channels(self) -> int:
         "Colour channels of the images."
-        return self.faces['natural'][0].images.shape[1]
+        return self.heldout['natural'].images.shape[1]
     @property
     def natural(self) -> str:
         "Where the natural faces come from: 'celeba' or 'orl'."
-        return self.faces['natural'][0].name
+        return self.heldout['natural'].name
     @property
     def seeds(self) -> list:
         "Seeds of the trained models, ascending."
         return sorted({s for _, s in self.runs})
+    @property
+    def fingerprints(self) -> dict:
+        "{dataset: (of all training sets, of the held-out faces)}."
+        def samples(d): return [f.fingerprint for (of, _), f in self.samples.items() if of == d]
+        return {d: (content_hash(samples(d)), f.fingerprint) for d, f in self.heldout.items()}
     def exam(self, dataset, timesteps=None, n=None) -> Exam:
         "The exam on (the first n) held-out faces of a dataset; its noise is the same for both."
-        return make_exam(self.faces[dataset][1].images[:n], timesteps or self.preset.timesteps)
+        return make_exam(self.heldout[dataset].images[:n], timesteps or self.preset.timesteps)
 
 # %% ../../nbs/study/models.ipynb #0c723ff7
 def train_all(jobs: list,                # [(FaceSet, TrainConfig), …]
@@ -85,8 +92,8 @@ def study(p: Preset|str|None = None) -> Study:
 
 @lru_cache
 def _study(p, *environment) -> Study:
-    st = Study(p, study_faces(p))
-    todo = {(d, cfg.seed): (st.faces[d][0], cfg)
+    st = Study(p, *study_faces(p))
+    todo = {(d, cfg.seed): (st.samples[d, cfg.seed], cfg)
             for cfg in configs(p, st.channels) for d in DATASETS}
     runs = train_all(list(todo.values()), desc=f'training {len(todo)} models')
     st.runs = dict(zip(todo, runs))

@@ -54,12 +54,13 @@ def memorization(samples, train, heldout, q=.05) -> dict:
                 share=float((of_samples < np.quantile(of_heldout, q)).mean()))
 
 # %% ../../nbs/study/samples.ipynb #0eb80306
-def memorization_ratio(samples: list, train, heldout) -> Interval:
-    "Mean ratio of `memorization` over models, with its t interval; one tensor of samples each."
-    return t_interval([memorization(x, train, heldout)['ratio'] for x in samples])
+def memorization_ratio(found: list) -> Interval:
+    "Mean ratio over models, with its t interval; one result of `memorization` each."
+    return t_interval([f['ratio'] for f in found])
 
-def memorization_share(found: dict) -> Interval:
-    "The share in a result of `memorization`, with Wilson's interval over samples."
-    n = len(found['samples'])
-    lo, hi = proportion_confint(round(found['share']*n), n, method='wilson')
-    return Interval(found['share'], lo, hi, 'Wilson')
+def memorization_share(found: list) -> Interval:
+    "The share over the samples of all models, with Wilson's interval over samples."
+    n = [len(f['samples']) for f in found]
+    near = sum(round(f['share']*k) for f, k in zip(found, n))
+    lo, hi = proportion_confint(near, sum(n), method='wilson')
+    return Interval(near/sum(n), lo, hi, 'Wilson')
