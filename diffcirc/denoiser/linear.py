@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['even_odd', 'rejoined', 'LinearDenoiser', 'fit_linear', 'Linear']
 
-# %% ../../nbs/denoiser/linear.ipynb #4700643e
+# %% ../../nbs/denoiser/linear.ipynb #9fc723ab
 from dataclasses import dataclass
 import torch
 from torch import nn, Tensor
 from sklearn.covariance import ledoit_wolf_shrinkage
 from .diffusion import ᾱ
 
-# %% ../../nbs/denoiser/linear.ipynb #108863ae
+# %% ../../nbs/denoiser/linear.ipynb #332c2a84
 def even_odd(x) -> tuple[Tensor, Tensor]:
     "The even and the odd part of images (n, c, h, w) under mirroring: (n, c·h·w/2) each, isometric."
     half, m = x.shape[-1]//2, x.flip(-1)
@@ -24,14 +24,18 @@ def rejoined(even, odd, shape) -> Tensor:
     a, b = (v.view(-1, c, h, w//2)/2**.5 for v in (even, odd))
     return torch.cat([a + b, (a - b).flip(-1)], -1)
 
-# %% ../../nbs/denoiser/linear.ipynb #ebc7b556
+# %% ../../nbs/denoiser/linear.ipynb #da5633af
 def _block(x) -> tuple[Tensor, Tensor]:
     "Shrunken eigenvalues (d,) and eigenvectors (d, d) of the covariance of centred rows x (n, d)."
     λ, V = torch.linalg.eigh(x.T @ x/len(x))
     ρ = float(ledoit_wolf_shrinkage(x.cpu().numpy(), assume_centered=True))
     return (1 - ρ)*λ.clamp(min=0) + ρ*λ.mean(), V
 
-# %% ../../nbs/denoiser/linear.ipynb #0506aaaf
+# %% ../../nbs/denoiser/linear.ipynb #eb64056c
+def _ᾱ(x_t, t) -> Tensor:
+    "ᾱ (b, 1) at the timesteps of x_t."
+    return ᾱ.to(x_t.device)[t].to(x_t.dtype)[:, None]
+
 class LinearDenoiser(nn.Module):
     """(x_t (b, c, h, w), t (b,)) → ε̂ of Eq. `eq-linear`. `shape` (c, h, w); mean, eigenvalues and
     eigenvectors of the even and of the odd part."""
@@ -41,13 +45,23 @@ class LinearDenoiser(nn.Module):
         def fixed(v): return nn.Parameter(v.float(), requires_grad=False)
         self.mean, self.λ, self.V = fixed(mean), fixed(torch.stack(λ)), fixed(torch.stack(V))
 
-    def forward(self, x_t, t):
-        a = ᾱ.to(x_t.device)[t].to(x_t.dtype)[:, None]
+    def _filtered(self, x_t, a, gain):
+        "x_t − √ᾱ μ with the gain of each direction, a function of its λ and of ᾱ = a (b, 1)."
         parts = even_odd(x_t - a.sqrt()[..., None, None]*self.mean)
-        gains = [(1 - a).sqrt()/(a*λ + 1 - a) for λ in self.λ]
-        return rejoined(*(g*(z @ V) @ V.T for z, g, V in zip(parts, gains, self.V)), self.shape)
+        return rejoined(*(gain(λ)*(z @ V) @ V.T for z, λ, V in zip(parts, self.λ, self.V)),
+                        self.shape)
 
-# %% ../../nbs/denoiser/linear.ipynb #d007a3db
+    def forward(self, x_t, t):
+        a = _ᾱ(x_t, t)
+        return self._filtered(x_t, a, lambda λ: (1 - a).sqrt()/(a*λ + 1 - a))
+
+    def v(self, x_t, t) -> Tensor:
+        "The same prediction as v̂."
+        a = _ᾱ(x_t, t)
+        rest = self._filtered(x_t, a, lambda λ: (a*(1 - a)).sqrt()*(1 - λ)/(a*λ + 1 - a))
+        return rest - (1 - a).sqrt()[..., None, None]*self.mean
+
+# %% ../../nbs/denoiser/linear.ipynb #efbca848
 def fit_linear(images) -> LinearDenoiser:
     """The linear denoiser of training images (n, c, h, w), mirrored ones included. ValueError for
     fewer than two images or an odd width."""
@@ -59,7 +73,7 @@ def fit_linear(images) -> LinearDenoiser:
     λ, V = zip(*map(_block, even_odd(x - mean)))
     return LinearDenoiser(images.shape[1:], mean, λ, V)
 
-# %% ../../nbs/denoiser/linear.ipynb #6662b177
+# %% ../../nbs/denoiser/linear.ipynb #e772d5f2
 @dataclass
 class Linear:
     "The linear denoiser of these training images (n, c, h, w), as a model that a job can open."

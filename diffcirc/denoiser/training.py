@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffers', 'Crew',
-           'loss_terms', 'gradient_norms', 'Trainer', 'hidden_weights', 'as_matrix', 'banded', 'save_tensors',
+           'loss_terms', 'pulled', 'gradient_norms', 'Trainer', 'hidden_weights', 'as_matrix', 'banded', 'save_tensors',
            'load_tensors', 'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'images_hash', 'run_folder',
            'open_run', 'train']
 
@@ -22,6 +22,7 @@ from ..core import (
     Preset, preset, home, atomic_write, content_hash, code_key, environment, log)
 from .diffusion import (
     Denoiser, add_noise, image_errors, v_from_output, v_target, min_snr_weight, ᾱ, T)
+from .linear import fit_linear
 from .unet import UNet, UNetConfig, blocks, n_params
 
 # %% ../../nbs/denoiser/training.ipynb #90ba8b61
@@ -36,6 +37,8 @@ class TrainConfig:
     warmup: int = 20      # steps
     ema: float = .995     # final decay of the weight average
     γ: float = 5.         # bound of the min-SNR weights
+    floor: float = 0.     # least weight
+    pull: float = 0.      # ᾱ below which targets are pulled to the linear denoiser; 0: nowhere
     muon: bool = False    # Muon for the hidden weights, AdamW for the rest
     clip: float = 1.      # gradient norm at which gradients are scaled down
     flip: bool = True
@@ -145,13 +148,21 @@ class Crew:
         return [_share(x, self.rank, self.size) for x in xs]
 
 # %% ../../nbs/denoiser/training.ipynb #6221df05
-def loss_terms(net, x0, ε, t, γ, data_sd=1.):
+def loss_terms(net, x0, ε, t, cfg: TrainConfig, linear=None):
     """Weighted v-loss per image and the unweighted mean squared error of ε̂ per image: both (b,).
-    `data_sd`: the scale of the network's output."""
+    `linear`: the denoiser that the targets are pulled towards (`pulled`)."""
     x_t = add_noise(x0, ε, t)
     with autocast(x0.device): out = net(x_t, t)
-    error = image_errors(v_from_output(out.float(), x_t, t, data_sd), v_target(x0, ε, t))
-    return error*min_snr_weight(t, γ), (error*ᾱ.to(t.device)[t]).detach().float()
+    v, target = v_from_output(out.float(), x_t, t, cfg.net.data_sd), v_target(x0, ε, t)
+    mse = (image_errors(v, target)*ᾱ.to(t.device)[t]).detach().float()
+    if linear is not None: target = pulled(target, linear.v(x_t, t), t, cfg.pull)
+    return image_errors(v, target)*min_snr_weight(t, cfg.γ).clamp(min=cfg.floor), mse
+
+# %% ../../nbs/denoiser/training.ipynb #8c88b069
+def pulled(v, v_linear, t, pull) -> torch.Tensor:
+    "The target moved towards the linear denoiser's v̂ (Eq. `eq-pull`); v itself where ᾱ ≥ pull."
+    w = (ᾱ.to(t.device)[t]/pull).clamp(max=1)**.75
+    return v_linear + w.to(v.dtype).view(-1, 1, 1, 1)*(v - v_linear)
 
 # %% ../../nbs/denoiser/training.ipynb #0c74416b
 def gradient_norms(net) -> dict:
@@ -167,6 +178,7 @@ class Trainer:
     def __init__(self, images, cfg: TrainConfig, crew: Crew|None = None):
         self.images, self.cfg, self.crew = images, cfg, crew or Crew()
         self.k, self.record = 0, []
+        self.linear = fit_linear(images).to(self.crew.device) if cfg.pull else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(cfg.seed)
             net = UNet(cfg.net)
@@ -186,7 +198,7 @@ class Trainer:
         self.k += 1
         return loss
 
-# %% ../../nbs/denoiser/training.ipynb #cb61fcaa
+# %% ../../nbs/denoiser/training.ipynb #22f01447
 def hidden_weights(net) -> dict:
     """{name: weight} of the convolutions and of the transformer layers' linear maps, without the
     first and the last convolution and without what reads the time."""
@@ -218,7 +230,7 @@ def _backward(tr: Trainer) -> float:
     "Put the gradients of step k into the network, a row into the record where due; the loss."
     x0, ε, t = tr.crew.share(*batch_at(tr.images, tr.cfg, tr.k, tr.crew.device))
     x0 = x0.contiguous(memory_format=torch.channels_last)
-    loss, mse = loss_terms(tr.model, x0, ε, t, tr.cfg.γ, tr.cfg.net.data_sd)
+    loss, mse = loss_terms(tr.model, x0, ε, t, tr.cfg, tr.linear)
     tr.scaler.scale(loss.mean()).backward()
     for w, matrix in tr.matrices.items(): matrix.grad = as_matrix(w.grad)
     for opt in tr.optimizers: tr.scaler.unscale_(opt)
@@ -307,7 +319,7 @@ def save_state(tr: Trainer, path, seconds=0.):
     save_tensors(path, tensors, k=tr.k, record=tr.record, scaler=tr.scaler.state_dict(),
                  seconds=seconds)
 
-# %% ../../nbs/denoiser/training.ipynb #d10cf842
+# %% ../../nbs/denoiser/training.ipynb #1554ce6d
 def _restored(tensors, name, p) -> dict:
     "What `save_state` kept of the optimizer's memory of `p`, in its layout."
     found = {k: tensors[f'{k}.{name}'] for k in ('exp_avg', 'exp_avg_sq', 'momentum_buffer')
@@ -330,7 +342,7 @@ def restore_state(tr: Trainer, path) -> float:
     if meta['scaler']: tr.scaler.load_state_dict(meta['scaler'])
     return meta['seconds']
 
-# %% ../../nbs/denoiser/training.ipynb #6aac873f
+# %% ../../nbs/denoiser/training.ipynb #e72b9d70
 def _opened(cfg: UNetConfig, file, device) -> Denoiser:
     "The network of this configuration with the weights in `file`, in evaluation mode."
     net = UNet(cfg)
@@ -363,7 +375,7 @@ class Run:
         "The denoiser with the averaged weights, in evaluation mode, gradients off."
         return _opened(self.net_config, self.folder/'model.safetensors', device)
 
-# %% ../../nbs/denoiser/training.ipynb #728ce86e
+# %% ../../nbs/denoiser/training.ipynb #6325b2b7
 def kept_steps(cfg: TrainConfig) -> list[int]:
     "Steps after which a training keeps its averaged weights, ascending, without the last."
     return sorted({max(1, round(share*cfg.steps)) for share in cfg.keep} - {cfg.steps})
