@@ -29,7 +29,7 @@ class Preset:
     "The scale of a build. The same code runs at every preset, on other numbers."
     name: str
     size: int               # image height and width, px
-    n_train: int            # training images per model (at most)
+    n_train: int            # training images per dataset (at most)
     n_heldout: int          # held-out images per dataset, no identity shared with training
     seeds: int              # trained models per dataset
     steps: int              # optimizer steps per model
@@ -37,7 +37,9 @@ class Preset:
     lr: float               # peak learning rate
     base: int               # channels of the first level
     mults: tuple            # channel multipliers, one per level; the last level has 8×8 positions
-    muon: bool = False      # Muon for the matrices of the transformer layers
+    muon: float = 0.        # rate of Muon for the hidden weights, relative to lr; 0: AdamW for all
+    pull: float = 0.        # ᾱ below which targets are pulled to the linear denoiser; 0: nowhere
+    floor: float = 0.       # least weight of a timestep in the loss
     n_res: int = 1          # residual blocks per level
     mid_res: int = 0        # residual blocks on each side of the middle attention
     temb: int = 128         # width of the time embedding
@@ -54,7 +56,7 @@ class Preset:
 
 # %% ../nbs/core.ipynb #d2134e94
 # no blocks but transformer layers at the coarsest level, no skip edge around it
-LEAN = dict(mid_res=1, bottom_res=0, bottom_skip=False, adaptive=True, muon=True)
+LEAN = dict(mid_res=1, bottom_res=0, bottom_skip=False, adaptive=True, muon=2., pull=.2, floor=.15)
 PRESETS = {p.name: p for p in (
     Preset('smoke', 32, 64, 16, 2, 30, 16, 2e-3, 16, (1, 2, 2), temb=32, width=64,
            curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5, **LEAN),

@@ -39,7 +39,7 @@ class TrainConfig:
     γ: float = 5.         # bound of the min-SNR weights
     floor: float = 0.     # least weight
     pull: float = 0.      # ᾱ below which targets are pulled to the linear denoiser; 0: nowhere
-    muon: bool = False    # Muon for the hidden weights, AdamW for the rest
+    muon: float = 0.      # rate of Muon for the hidden weights, relative to lr; 0: AdamW for all
     clip: float = 1.      # gradient norm at which gradients are scaled down
     flip: bool = True
     log_every: int = 10   # steps between rows of the record
@@ -50,7 +50,8 @@ class TrainConfig:
     def from_preset(cls, p: Preset|None = None, channels=3, seed=0):
         "The training of preset `p` (the one in force by default)."
         p = p or preset()
-        return cls(UNetConfig.from_preset(p, channels), p.steps, p.batch, p.lr, seed, muon=p.muon)
+        return cls(UNetConfig.from_preset(p, channels), p.steps, p.batch, p.lr, seed, muon=p.muon,
+                   pull=p.pull, floor=p.floor)
 
 # %% ../../nbs/denoiser/training.ipynb #319e7e8d
 def learning_rate(cfg: TrainConfig, k: int) -> float:
@@ -158,7 +159,7 @@ def loss_terms(net, x0, ε, t, cfg: TrainConfig, linear=None):
     if linear is not None: target = pulled(target, linear.v(x_t, t), t, cfg.pull)
     return image_errors(v, target)*min_snr_weight(t, cfg.γ).clamp(min=cfg.floor), mse
 
-# %% ../../nbs/denoiser/training.ipynb #8c88b069
+# %% ../../nbs/denoiser/training.ipynb #a9b2beb5
 def pulled(v, v_linear, t, pull) -> torch.Tensor:
     "The target moved towards the linear denoiser's v̂ (Eq. `eq-pull`); v itself where ᾱ ≥ pull."
     w = (ᾱ.to(t.device)[t]/pull).clamp(max=1)**.75
@@ -198,7 +199,7 @@ class Trainer:
         self.k += 1
         return loss
 
-# %% ../../nbs/denoiser/training.ipynb #22f01447
+# %% ../../nbs/denoiser/training.ipynb #05ff6f58
 def hidden_weights(net) -> dict:
     """{name: weight} of the convolutions and of the transformer layers' linear maps, without the
     first and the last convolution and without what reads the time."""
@@ -221,8 +222,8 @@ def _optimizers(net, cfg, matrices) -> list:
     others = [p for p in net.parameters() if p not in matrices]
     out = [torch.optim.AdamW(others, cfg.lr, betas=(.9, .99), weight_decay=.01, fused=True)]
     if matrices:
-        out.append(torch.optim.Muon(matrices.values(), cfg.lr, weight_decay=.01,
-                                    adjust_lr_fn='match_rms_adamw'))
+        group = dict(params=list(matrices.values()), relative=cfg.muon)
+        out.append(torch.optim.Muon([group], weight_decay=.01, adjust_lr_fn='match_rms_adamw'))
     return out
 
 # %% ../../nbs/denoiser/training.ipynb #60b563ff
@@ -247,7 +248,8 @@ def _update(tr: Trainer):
     "Move the weights along their clipped gradients, and the average towards the weights."
     torch.nn.utils.clip_grad_norm_(_trained(tr), tr.cfg.clip)
     for opt in tr.optimizers:
-        for g in opt.param_groups: g['lr'] = learning_rate(tr.cfg, tr.k)
+        for g in opt.param_groups:
+            g['lr'] = g.get('relative', 1.)*learning_rate(tr.cfg, tr.k)
         tr.scaler.step(opt)
     tr.scaler.update()
     tr.net.zero_grad()
@@ -319,7 +321,7 @@ def save_state(tr: Trainer, path, seconds=0.):
     save_tensors(path, tensors, k=tr.k, record=tr.record, scaler=tr.scaler.state_dict(),
                  seconds=seconds)
 
-# %% ../../nbs/denoiser/training.ipynb #1554ce6d
+# %% ../../nbs/denoiser/training.ipynb #b1b71613
 def _restored(tensors, name, p) -> dict:
     "What `save_state` kept of the optimizer's memory of `p`, in its layout."
     found = {k: tensors[f'{k}.{name}'] for k in ('exp_avg', 'exp_avg_sq', 'momentum_buffer')
@@ -342,7 +344,7 @@ def restore_state(tr: Trainer, path) -> float:
     if meta['scaler']: tr.scaler.load_state_dict(meta['scaler'])
     return meta['seconds']
 
-# %% ../../nbs/denoiser/training.ipynb #e72b9d70
+# %% ../../nbs/denoiser/training.ipynb #f662b7e9
 def _opened(cfg: UNetConfig, file, device) -> Denoiser:
     "The network of this configuration with the weights in `file`, in evaluation mode."
     net = UNet(cfg)
@@ -375,7 +377,7 @@ class Run:
         "The denoiser with the averaged weights, in evaluation mode, gradients off."
         return _opened(self.net_config, self.folder/'model.safetensors', device)
 
-# %% ../../nbs/denoiser/training.ipynb #6325b2b7
+# %% ../../nbs/denoiser/training.ipynb #cc11785e
 def kept_steps(cfg: TrainConfig) -> list[int]:
     "Steps after which a training keeps its averaged weights, ascending, without the last."
     return sorted({max(1, round(share*cfg.steps)) for share in cfg.keep} - {cfg.steps})
