@@ -206,9 +206,11 @@ def of_ablation(st) -> dict:
     doses = dict(kinds=('level',), how=tuple(f'×{α:g}' for α in DOSES if α != 1))
     milder = dict(kinds=('group',), how=('mean', 'resample', 'noise'))
     samples = dict(n=min(5, st.preset.n_samples), steps=max(5, st.preset.draw_steps//2))
+    layers = dict(kinds=('layer',), how=('mean',))
     at = (300,)
     return {'layer impacts': Protocol(ablate),
             'layer impacts, untrained': Protocol(ablate, images=6, trained=False),
+            'layer loads': Protocol(ablate, options=always(**layers)),
             'kinds of ablation': Protocol(ablate, at, 32, options=always(**milder)),
             'random groups': Protocol(ablate, at, 32, options=always(kinds=('random',))),
             'attention edits': Protocol(ablate, at, 12, options=always(**attention)),
