@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'OUTCOMES', 'GRIDS', 'GRID_FULL',
            'SIZES', 'SHARES', 'COUNTS', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'exams_of', 'jobs_of',
-           'everywhere', 'sparse', 'drawing_ddim', 'of_errors', 'references', 'of_attention', 'selecting',
-           'of_features', 'enough', 'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation',
-           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_both', 'transferring',
-           'of_transfer', 'of_estimators', 'of_trials', 'measured', 'claimed_size', 'of_worlds', 'of_others',
-           'of_units', 'protocols', 'table', 'measure_all', 'design']
+           'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'references', 'of_attention',
+           'selecting', 'of_features', 'enough', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
+           'of_ablation', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_both',
+           'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'measured', 'claimed_size', 'of_worlds',
+           'of_others', 'of_units', 'protocols', 'table', 'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -86,6 +86,12 @@ def drawing_ddim(st, dataset=None, seed=None) -> dict:
     "Options of `drawn` by the deterministic sampler."
     return drawing(st, η=0.)
 
+def drawing_own(st, dataset, seed) -> dict:
+    "Options of `drawn`: four times as many in half as many steps, by DDIM, from noise of its own."
+    p = st.preset
+    n, steps = min(64, 4*p.n_samples), max(5, p.draw_steps//2)
+    return dict(n=n, steps=steps, η=0., first=1_000_000*(seed + 1))
+
 def of_errors(st) -> dict:
     "Protocols of the chapter on the trained models."
     curve = st.preset.curve
@@ -95,7 +101,10 @@ def of_errors(st) -> dict:
             'errors over time, untrained': Protocol(
                 prediction_errors, sparse(st), 4, trained=False),
             'drawn': Protocol(drawn, options=drawing),
-            'drawn by DDIM': Protocol(drawn, seeds=1, options=drawing_ddim)}
+            'drawn by DDIM': Protocol(drawn, seeds=1, options=drawing_ddim),
+            'drawn to judge': Protocol(drawn, options=drawing_own),
+            'drawn to judge, untrained': Protocol(
+                drawn, trained=False, seeds=UNTRAINED, options=drawing_own)}
 
 # %% ../../nbs/book/protocols.ipynb #4a430950
 def references(st, dataset, seed=None, n=None) -> dict:
@@ -203,7 +212,7 @@ def of_ablation(st) -> dict:
             'routes': Protocol(route_impacts, at, ROUTES),
             'edited samples': Protocol(edited_samples, at, 2, seeds=1, options=always(**samples))}
 
-# %% ../../nbs/book/protocols.ipynb #056ea8b9
+# %% ../../nbs/book/protocols.ipynb #5065b504
 def whole_regions(masks) -> dict|None:
     """{region: share of every pixel (n, h, w)}: the groups of `region_maps` and the background,
     which add up to 1; None without masks."""
@@ -212,7 +221,7 @@ def whole_regions(masks) -> dict|None:
     background = masks[:, REGIONS.index('background')].astype('float32')/255
     return maps | dict(background=torch.from_numpy(background))
 
-# %% ../../nbs/book/protocols.ipynb #188cbe49
+# %% ../../nbs/book/protocols.ipynb #79260f3c
 OUTCOMES = 24  # images
 
 def losing(st, dataset, seed=None) -> dict:
