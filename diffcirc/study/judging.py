@@ -5,18 +5,18 @@
 # %% auto #0
 __all__ = ['JUDGES', 'half_mirrored', 'by_person', 'at_random', 'gaussian_faces', 'judgement', 'beats']
 
-# %% ../../nbs/study/judging.ipynb #8b00c9b0
+# %% ../../nbs/study/judging.ipynb #a2cd9105
 import numpy as np, pandas as pd, torch
 from ..faces.data import FaceSet
 from ..statistics.twosample import dealt, kernel_distance, two_sample
 
-# %% ../../nbs/study/judging.ipynb #f290ba4b
+# %% ../../nbs/study/judging.ipynb #bb00ce10
 def half_mirrored(images, seed=0) -> torch.Tensor:
     "Images (n, c, h, w), each mirrored with probability one half."
     g = torch.Generator().manual_seed(seed)
     return torch.where(torch.rand(len(images), 1, 1, 1, generator=g) < .5, images.flip(-1), images)
 
-# %% ../../nbs/study/judging.ipynb #cd135e3c
+# %% ../../nbs/study/judging.ipynb #8f7eeb68
 def by_person(faces: FaceSet, parts, n) -> list:
     "At most n of the faces in each of `parts` tensors, no person in two of them."
     part = dealt(faces.ids, parts)
@@ -28,7 +28,7 @@ def at_random(faces: FaceSet, parts, n) -> list:
     orders = [np.random.default_rng(k).permutation(len(faces))[:n] for k in range(parts)]
     return [half_mirrored(faces.images[torch.from_numpy(r)], k) for k, r in enumerate(orders)]
 
-# %% ../../nbs/study/judging.ipynb #0e973387
+# %% ../../nbs/study/judging.ipynb #6d026d99
 def gaussian_faces(images, n, seed=0) -> torch.Tensor:
     """n draws from the normal distribution with the mean and covariance of the images and their
     mirror images, clipped to [−1, 1]."""
@@ -37,7 +37,7 @@ def gaussian_faces(images, n, seed=0) -> torch.Tensor:
     z = torch.randn(n, len(x), generator=g)/(len(x) - 1)**.5
     return (centre + z @ (x - centre)).clamp(-1, 1).view(n, *images.shape[1:])
 
-# %% ../../nbs/study/judging.ipynb #eaf87a7a
+# %% ../../nbs/study/judging.ipynb #39e65597
 JUDGES = {'features, linear': 'linear', 'features, kernel': 'kernel', 'pixels, linear': 'pixels'}
 
 def judgement(sets: list,       # one tensor of faces (n, c, h, w) per network
@@ -58,7 +58,7 @@ def judgement(sets: list,       # one tensor of faces (n, c, h, w) per network
     rows += [(k, 'KID', kernel_distance(points[0][who == k], points[1])) for k in range(len(sets))]
     return pd.DataFrame(rows, columns=['seed', 'judge', 'value'])
 
-# %% ../../nbs/study/judging.ipynb #0aa28a11
+# %% ../../nbs/study/judging.ipynb #9984b547
 def beats(found, dataset, source, other, judge) -> bool:
     "Whether `source` is nearer to the held-out faces than `other`, intervals apart (`hi` < `lo`)."
     return bool(found.loc[(dataset, source, judge), 'hi'] < found.loc[(dataset, other, judge), 'lo'])
