@@ -6,7 +6,7 @@
 __all__ = ['octave_masks', 'band_names', 'band_errors', 'region_errors', 'losses', 'part_costs', 'concentration', 'drifts',
            'ends', 'in_yardsticks']
 
-# %% ../../nbs/circuits/outcomes.ipynb #3dfc1a3a
+# %% ../../nbs/circuits/outcomes.ipynb #2117f108
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
 from .ablation import edit_of, targets
@@ -15,7 +15,7 @@ from ..denoiser.diffusion import (
 from ..denoiser.sites import editing, swept
 from ..statistics.tests import t_interval
 
-# %% ../../nbs/circuits/outcomes.ipynb #fc036734
+# %% ../../nbs/circuits/outcomes.ipynb #e5904155
 @lru_cache(8)
 def octave_masks(h, w) -> torch.Tensor:
     """Which coefficients of the discrete Fourier transform each band has, (bands, h, w) of 0 and 1:
@@ -28,20 +28,20 @@ def band_names(n) -> list:
     "Names of the first n bands, in cycles per image."
     return ['below 2', *(f'{2**i} to {2**(i + 1)}' for i in range(1, n))]
 
-# %% ../../nbs/circuits/outcomes.ipynb #90e7266d
+# %% ../../nbs/circuits/outcomes.ipynb #d4725571
 def band_errors(e) -> torch.Tensor:
     "Mean squared error of each band, (b, bands), of differences e (b, c, h, w); they add up to it."
     power = torch.fft.fft2(e, norm='ortho').abs().square().mean(1)
     return torch.einsum('bhw,khw->bk', power, octave_masks(*e.shape[2:]).to(e.device))/power[0].numel()
 
-# %% ../../nbs/circuits/outcomes.ipynb #d6e0db9c
+# %% ../../nbs/circuits/outcomes.ipynb #d6f6c391
 def region_errors(e, maps: dict) -> torch.Tensor:
     """What each region adds to the mean squared error, (b, regions), of differences e (b, c, h, w);
     `maps` {region: its share of every pixel (b, h, w)}."""
     squared = e.square().mean(1)
     return torch.stack([(squared*m.to(e.device)).mean((1, 2)) for m in maps.values()], 1)
 
-# %% ../../nbs/circuits/outcomes.ipynb #629e7eb4
+# %% ../../nbs/circuits/outcomes.ipynb #0c16b926
 def _parts(e, maps) -> tuple:
     "Errors (b, parts) of all parts of differences e, and {part: kind}, bands before regions."
     bands = band_errors(e)
@@ -53,7 +53,7 @@ def _sizes(errors, shape, maps) -> torch.Tensor:
     bands = octave_masks(*shape).mean((1, 2)).expand(len(errors), -1)
     return torch.cat([bands, *(m.mean((1, 2))[:, None] for m in maps.values())], 1)
 
-# %% ../../nbs/circuits/outcomes.ipynb #d10921b7
+# %% ../../nbs/circuits/outcomes.ipynb #f21f12f4
 def _long(values: dict, kinds, part, **labels) -> pd.DataFrame:
     "One row per image × part from {column: (b, parts)}; images are those of the slice `part`."
     columns = {k: v.flatten().cpu().numpy() for k, v in values.items()}
@@ -62,7 +62,7 @@ def _long(values: dict, kinds, part, **labels) -> pd.DataFrame:
     return pd.DataFrame(dict(image=image, kind=[*kinds.values()]*n, part=[*kinds]*n, **columns,
                              **labels))
 
-# %% ../../nbs/circuits/outcomes.ipynb #5fbf15ae
+# %% ../../nbs/circuits/outcomes.ipynb #2b935735
 def _named(net, kinds) -> dict:
     "{sites edited together: their names} of these kinds of targets; two kinds may share a set."
     out = {}
@@ -80,7 +80,7 @@ def _taken_apart(errors: dict, maps, images, named, **labels) -> list:
         out += [_long(values, parts, images, site=name, **labels) for name in names]
     return out
 
-# %% ../../nbs/circuits/outcomes.ipynb #830d44eb
+# %% ../../nbs/circuits/outcomes.ipynb #8bb2c2dc
 def losses(denoiser, exam: Exam,
            kinds=('group', 'layer'),        # of targets
            how=('zero', 'mean', 'noise'),   # names of edits
@@ -99,7 +99,7 @@ def losses(denoiser, exam: Exam,
             out += _taken_apart(errors, maps, part, named, timestep=t, edit=h)
     return pd.concat(out, ignore_index=True)
 
-# %% ../../nbs/circuits/outcomes.ipynb #4d9abb98
+# %% ../../nbs/circuits/outcomes.ipynb #f18a8e39
 def part_costs(frame, by=('site', 'edit', 'timestep')) -> pd.DataFrame:
     """One row per dataset × model × `by` × part: size, mse and clean (means over images), impact of
     the part alone, its cost, total (the impact of Eq. 5), clean_share, excess."""
@@ -112,7 +112,7 @@ def part_costs(frame, by=('site', 'edit', 'timestep')) -> pd.DataFrame:
     return m.assign(impact=m.mse/m.clean - 1, cost=cost, total=total, clean_share=share,
                     excess=cost - share*total)
 
-# %% ../../nbs/circuits/outcomes.ipynb #6bf72060
+# %% ../../nbs/circuits/outcomes.ipynb #e63930de
 def concentration(costs, by=('dataset', 'site', 'edit', 'kind', 'part')) -> pd.DataFrame:
     """Readings of `part_costs` over models: cost and excess with 95 % intervals (`cost_lo`, …),
     `to_size` and `to_clean`, ratios of the mean cost to what an even spread, or one like the intact
@@ -126,7 +126,7 @@ def concentration(costs, by=('dataset', 'site', 'edit', 'kind', 'part')) -> pd.D
     named = [f'{v}{end}' for v in ('cost', 'excess') for end in ('', '_lo', '_hi')]
     return pd.DataFrame(rows, columns=[*by, *named, 'to_size', 'to_clean'])
 
-# %% ../../nbs/circuits/outcomes.ipynb #9c72bf09
+# %% ../../nbs/circuits/outcomes.ipynb #1f96c533
 def _trajectory(denoiser, noise, steps, names=(), edit=None) -> dict:
     "{t: (x_t, x̂0)} of a drawing by DDIM, `names` edited at every step."
     with editing(denoiser.net, dict.fromkeys(names, edit)):
@@ -145,7 +145,7 @@ def _apart(one: dict, other: dict, features=None) -> pd.DataFrame:
         rows.append(pd.DataFrame(row))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/outcomes.ipynb #f775dafe
+# %% ../../nbs/circuits/outcomes.ipynb #ddae72af
 def drifts(denoiser, exam: Exam, kinds=('group', 'layer'), how=('mean',), n=8, steps=10,
            features=None,  # images (n, c, h, w) → points (n, d); None leaves the column out
            other=None      # another denoiser, for the yardstick
@@ -166,7 +166,7 @@ def drifts(denoiser, exam: Exam, kinds=('group', 'layer'), how=('mean',), n=8, s
     return pd.concat([_apart(whole, path, features).assign(site=s, edit=e) for s, e, path in out],
                      ignore_index=True)
 
-# %% ../../nbs/circuits/outcomes.ipynb #a2bdb6ba
+# %% ../../nbs/circuits/outcomes.ipynb #345d85dc
 def ends(frame) -> pd.DataFrame:
     "Rows of `drifts` at the last step: how far apart the drawn faces are."
     return frame[frame.step == frame.step.max()]
