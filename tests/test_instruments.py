@@ -8,6 +8,7 @@ from diffcirc.circuits.attention import (
     attention_stats, head_functions, head_importance, reference_maps)
 from diffcirc.circuits.features import feature_stats, interaction, selectivity
 from diffcirc.circuits.information import information_flow
+from diffcirc.circuits.outcomes import drifts, losses
 from diffcirc.circuits.probes import control_labels, probes
 from diffcirc.circuits.temporal import component_impacts, cooperation
 from diffcirc.circuits.transfer import gram, probe_transfer, stitch
@@ -35,6 +36,8 @@ def ours(seed): return untrained(UNetConfig(16, 1, 8, (1, 2), 1, 0, 16, 16, (1, 
 
 EXAM = make_exam(faces(8, 0), (300, 600))
 REFS = reference_maps(EXAM.x0)
+TOP = torch.arange(16).lt(5).float().view(1, 16, 1).expand(8, 16, 16)
+HALVES = dict(top=TOP, rest=1 - TOP)
 
 def probing():
     fit, test = faces(24, 1), EXAM.x0
@@ -54,6 +57,8 @@ ASKED = {  # instrument → options, from the kind of network
     probes: lambda make: probing(), information_flow: lambda make: dict(method='renyi', shuffles=2),
     ablate: lambda make: dict(kinds=KINDS, how=('zero', 'mean', 'resample', 'noise', '×0.5')),
     route_impacts: lambda make: {}, edited_samples: lambda make: dict(n=2, steps=2),
+    losses: lambda make: dict(regions=HALVES),
+    drifts: lambda make: dict(n=2, steps=3, features=torch.sin, other=make(1)),
     component_impacts: lambda make: {}, cooperation: lambda make: dict(kinds=('skip',)),
     gram: lambda make: {}, probe_transfer: lambda make: TWO,
     stitch: lambda make: dict(donors=dict(other=make(1)), fit=faces(12, 3))}
@@ -81,3 +86,13 @@ def test_removing_a_level_removes_its_blocks(make):
     net = make(0).net
     blocks = [b for group in targets(net, 'level').values() for b in group]
     assert sorted(blocks) == sorted(targets(net, 'block'))
+
+@pytest.mark.parametrize('make', [ours, wrapped], ids=['ours', 'wrapped'])
+def test_what_the_parts_lose_adds_up_to_the_impact(make):
+    "Bands and regions of x̂0 divide what `ablate` measures on ε̂, whichever the network and its output."
+    with torch.no_grad():
+        lost = losses(make(0), EXAM, ('group',), ('zero',), HALVES)
+        want = ablate(make(0), EXAM, ('group',)).set_index(['timestep', 'site', 'image']).impact
+    for _, own in lost.groupby('kind'):
+        sums = own.groupby(['timestep', 'site', 'image'])[['mse', 'clean']].sum().loc[want.index]
+        np.testing.assert_allclose(sums.mse/sums.clean - 1, want, rtol=1e-3, atol=1e-4)

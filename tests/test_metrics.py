@@ -6,8 +6,10 @@ from hypothesis.extra.numpy import arrays
 from diffcirc.circuits.attention import (
     attended_distance, displacements, divergence, entropy, function_test, pattern, received,
     specialization)
+from diffcirc.circuits.outcomes import band_errors, octave_masks, region_errors
 from diffcirc.denoiser.diffusion import T, add_noise, v_target, x0_from_ε, ε_from_v
 from diffcirc.statistics.replication import over_models, paired_flip
+from diffcirc.statistics.twosample import kernel_distance, two_sample
 from diffcirc.study.samples import nearest
 from diffcirc.book.style import Table, escape
 from diffcirc.statistics.report import interval
@@ -98,3 +100,42 @@ def test_small_things():
     assert pattern(.96, 0) == 'uniform distributed'
     x = torch.zeros(2, 1, 4, 4)
     assert nearest(x, x)[0].max() == 0
+
+images = arrays(np.float64, st.tuples(st.integers(1, 3), st.sampled_from((1, 3)),
+                                      st.integers(8, 20), st.integers(8, 20)),
+                elements=st.floats(-10, 10)).map(torch.from_numpy)
+
+@given(images)
+@fast
+def test_bands_and_regions_divide_the_error(e):
+    "Parseval, for any shape and number of channels; no band is negative; a shift moves no band."
+    whole = e.square().mean((1, 2, 3))
+    bands = band_errors(e.float()).double()
+    share = torch.linspace(0, 1, e.shape[3]).expand(len(e), *e.shape[2:]).double()
+    regions = region_errors(e, dict(left=1 - share, right=share))
+    assert torch.equal(octave_masks(*e.shape[2:]).sum(0), torch.ones(e.shape[2:]))
+    assert (bands >= 0).all() and torch.allclose(bands.sum(1), whole, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(regions.sum(1), whole)
+    shifted = band_errors(e.roll((3, 5), (2, 3)).float()).double()
+    assert torch.allclose(shifted, bands, rtol=1e-3, atol=1e-4*whole.max().item() + 1e-9)
+
+@pytest.mark.parametrize('degree', (1, 2, 3))
+def test_the_kernel_distance_is_unbiased(degree):
+    "Zero on average for samples of different size from one distribution, skewed and dependent."
+    rng = np.random.default_rng(degree)
+    def points(n): return rng.exponential(size=(n, 4)).cumsum(1) - 2
+    d = np.array([kernel_distance(points(12), points(20), degree) for _ in range(600)])
+    assert abs(d.mean()) < 3.3*d.std()/600**.5 and (d < 0).any()
+    with_itself = kernel_distance(x := points(12), x, degree)
+    assert with_itself < 0  # pairs of a point with itself count between the sets only
+
+def test_the_two_sample_test_does_not_depend_on_the_order_of_rows():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(60, 5)), rng.normal(.5, 1, (90, 5))
+    ga, gb = np.arange(60) % 6, np.arange(90) % 9
+    i, j = rng.permutation(60), rng.permutation(90)
+    one, other = two_sample(a, b, ga, gb, 3), two_sample(a[i], b[j], ga[i], gb[j], 3)
+    assert one.fold.equals(other.fold)
+    assert np.allclose(one.accuracy, other.accuracy, atol=.04)
+    swapped = two_sample(b, a, gb, ga, 3)
+    assert np.allclose(one.accuracy, swapped.accuracy, atol=.04)

@@ -138,7 +138,7 @@ def _unlearned(preset_name, where): return unlearned(study())
 
 # %% ../../nbs/book/findings.ipynb #4a551b73
 def at_timestep(t, datasets=DATASETS, places=None) -> str:
-    "`t` as text, with ° where the networks of one of these datasets have learned no more than a matrix."
+    "`t` as text, with ° where the networks of one of these datasets know no more than a matrix."
     places = unlearned() if places is None else places
     return f'{t}°' if any((d, t) in places for d in datasets) else str(t)
 
@@ -150,7 +150,7 @@ def _said(places, timesteps=None) -> str:
 
 # %% ../../nbs/book/findings.ipynb #eab4bb28
 def skill_note(places=None, timesteps=None) -> str:
-    "One sentence: at which timesteps (of these) what the networks know beyond a matrix is in doubt."
+    "One sentence: at which timesteps (of these) it is in doubt that networks beat the matrix."
     said = _said(unlearned() if places is None else places, timesteps)
     if said:
         return (f'Marked with °: the networks do not surely know more than the linear filter there '

@@ -81,7 +81,8 @@ def provenance(S=None) -> dict:  # S: the page's study, where it has one
 _ROWS = dict(
     version='version', code='code version (hash of the package)', preset='preset',
     config='hash of the preset', training_config='hash of the training configurations',
-    data='fingerprints of the data (all training sets, held out)', natural='natural faces', seeds='seeds',
+    data='fingerprints of the data (all training sets, held out)', natural='natural faces',
+    seeds='seeds',
     runs='trained models', parameters='parameters of a model',
     training_seconds='training of all models, seconds', training_device='trained on',
     training_precision='precision', tables='measured tables',

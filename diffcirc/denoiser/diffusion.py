@@ -58,7 +58,7 @@ def v_from_output(F, x_t, t, σ=1.) -> Tensor:
 # %% ../../nbs/denoiser/diffusion.ipynb #91401049
 class Denoiser(nn.Module):
     """(x_t (b, c, h, w), t (b,)) → predicted noise ε̂, float32. `output` is what the network puts
-    out: `ε`, or `v` scaled for the `data_sd` of its configuration, if it has one; else ValueError."""
+    out: `ε`, or `v` scaled for the `data_sd` of its configuration; ValueError for others."""
     def __init__(self, net, output='v'):
         super().__init__()
         if output not in ('v', 'ε'):

@@ -14,7 +14,7 @@ from .diffusion import ᾱ
 
 # %% ../../nbs/denoiser/linear.ipynb #332c2a84
 def even_odd(x) -> tuple[Tensor, Tensor]:
-    "The even and the odd part of images (n, c, h, w) under mirroring: (n, c·h·w/2) each, isometric."
+    "Even and odd part of images (n, c, h, w) under mirroring: (n, c·h·w/2) each, isometric."
     half, m = x.shape[-1]//2, x.flip(-1)
     return tuple(((x + s*m)/2**.5)[..., :half].flatten(1) for s in (1, -1))
 

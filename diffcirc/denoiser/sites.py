@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Site', 'sites', 'find', 'capturing', 'attention_maps', 'stream', 'on_pattern', 'editing', 'zero', 'mean', 'scale',
-           'patch', 'resample', 'matched_noise', 'uniform', 'temperature', 'permuted', 'even_batch', 'sweep']
+           'patch', 'resample', 'matched_noise', 'uniform', 'temperature', 'permuted', 'even_batch', 'swept', 'sweep']
 
 # %% ../../nbs/denoiser/sites.ipynb #9e951a30
 import difflib, math
@@ -215,23 +215,30 @@ def _resaved(net, state, names):
     return replace(state, saved=state.saved | again)
 
 # %% ../../nbs/denoiser/sites.ipynb #b9c5d8d4
-def _edited_errors(denoiser, x, t, ε, where: dict, edit):
-    "Errors (b,) of the clean network and of each edited one; `where` is {sites: first step}."
-    net, edited = denoiser.net, {}
-    def error(state): return image_errors(denoiser.read(net.advance(state).h, x, t), ε)
+def _edited_predictions(denoiser, x, t, where: dict, edit):
+    """Yield (sites, ε̂) of one batch, first those of the clean network, which are called (); `where`
+    is {sites: first step}."""
+    net = denoiser.net
+    def predicted(state): return denoiser.read(net.advance(state).h, x, t)
     states = _clean_states(net, x, t, where.values())
+    yield (), predicted(states[max(states)])
     for names, step in where.items():
         with editing(net, dict.fromkeys(names, edit)):
-            edited[names] = error(_resaved(net, states[step], names))
-    return error(states[max(states)]), edited
+            ε̂ = predicted(_resaved(net, states[step], names))
+        yield names, ε̂
 
 # %% ../../nbs/denoiser/sites.ipynb #ac04fe47
-def _rows(t, part, clean, edited) -> list[pd.DataFrame]:
-    "The rows of one batch: a table per set of sites."
-    def row(names, mse):
-        return dict(timestep=t, image=np.arange(part.start, part.stop), site=' + '.join(names),
-                    mse=mse.cpu().numpy(), clean=clean.cpu().numpy())
-    return [pd.DataFrame(row(names, mse)) for names, mse in edited.items()]
+@torch.no_grad()
+def swept(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100):
+    """For every timestep and batch, yield (t, slice of images, {sites: ε̂} one by one, x_t, ε); the
+    first ε̂ is the clean network's, called (). ValueError without a site."""
+    if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')
+    sets = [n if isinstance(n, tuple) else (n,) for n in names]
+    where = {s: min(find(denoiser.net, n).step for n in s) for s in sets}
+    size, device = even_batch(len(exam), batch), device_of(denoiser)
+    for t in timesteps or exam.timesteps:
+        for part, x, tt, ε in exam.batches(t, size, device):
+            yield t, part, _edited_predictions(denoiser, x, tt, where, edit), x, ε
 
 # %% ../../nbs/denoiser/sites.ipynb #ad38f859
 @torch.no_grad()
@@ -239,13 +246,12 @@ def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> 
     """One site edited at a time, or several together where `names` holds a tuple (named `a + b`).
     Rows image × timestep × site: `mse` (edited), `clean`, Eq. 5's `impact` = (mse − clean)/clean.
     ValueError without a site."""
-    if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')
-    sets = [n if isinstance(n, tuple) else (n,) for n in names]
-    where = {s: min(find(denoiser.net, n).step for n in s) for s in sets}
-    rows, size = [], even_batch(len(exam), batch)
-    for t in timesteps or exam.timesteps:
-        for part, x, tt, ε in exam.batches(t, size, device_of(denoiser)):
-            clean, edited = _edited_errors(denoiser, x, tt, ε, where, edit)
-            rows += _rows(t, part, clean, edited)
+    rows = []
+    for t, part, predicted, _, ε in swept(denoiser, exam, names, edit, timesteps, batch):
+        image = np.arange(part.start, part.stop)
+        errors = {' + '.join(s): image_errors(ε̂, ε).cpu().numpy() for s, ε̂ in predicted}
+        clean = errors.pop('')
+        rows += [pd.DataFrame(dict(timestep=t, image=image, site=s, mse=mse, clean=clean))
+                 for s, mse in errors.items()]
     d = pd.concat(rows, ignore_index=True)
     return d.assign(impact=(d.mse - d.clean)/d.clean)

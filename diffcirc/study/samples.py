@@ -13,11 +13,11 @@ from ..statistics.tests import Interval, t_interval
 from .jobs import jobs
 
 # %% ../../nbs/study/samples.ipynb #06708b3e
-def drawn(denoiser, exam: Exam, n, steps, η=1.) -> pd.DataFrame:
+def drawn(denoiser, exam: Exam, n, steps, η=1., first=10_000) -> pd.DataFrame:
     """An instrument like the others: one row of pixels per sample, by DDPM or (η = 0) DDIM. The
-    starting noise depends on the image number only; the exam gives the image shape."""
+    starting noise of image i depends on `first` + i only; the exam gives the image shape."""
     dev = device_of(denoiser)
-    noise = starting_noise(n, exam.x0.shape[1:]).to(dev)
+    noise = starting_noise(n, exam.x0.shape[1:], first).to(dev)
     x = sample(denoiser, noise, steps, η, torch.Generator(dev).manual_seed(0))
     return pd.DataFrame(x.cpu().flatten(1).numpy()).rename(columns=str)
 
