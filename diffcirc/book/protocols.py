@@ -245,7 +245,8 @@ OUTCOMES = 24  # images
 def losing(st, dataset, seed=None) -> dict:
     "Options of `losses`: regions of the first held-out faces, where they are known."
     masks = st.heldout[dataset].masks
-    return dict(regions=whole_regions(None if masks is None else masks[:OUTCOMES]))
+    regions = whole_regions(None if masks is None else masks[:OUTCOMES])
+    return dict(regions=regions, how=('mean', 'noise'))
 
 def drifting(st, dataset, seed) -> dict:
     "Options of `drifts`: how much is drawn, the critic, and the network of the next seed."
@@ -256,10 +257,10 @@ def drifting(st, dataset, seed) -> dict:
 
 def of_outcomes(st) -> dict:
     "Protocols of the chapter on outcomes."
-    at = tuple(st.preset.timesteps[:2])
-    return {'losses': Protocol(losses, at, OUTCOMES, options=losing),
+    at = st.preset.timesteps
+    return {'losses': Protocol(losses, at[1:2], OUTCOMES, options=losing),
             'losses, untrained': Protocol(
-                losses, at[1:], OUTCOMES, trained=False, seeds=UNTRAINED, options=losing),
+                losses, at[1:2], OUTCOMES, trained=False, seeds=UNTRAINED, options=losing),
             'drifts': Protocol(drifts, at[:1], 2, options=drifting)}
 
 # %% ../../nbs/book/protocols.ipynb #3c2f13c4
