@@ -304,6 +304,8 @@ def of_transfer(st) -> dict:
     "Protocols of the chapter on transfer."
     at = (300,)
     return {'errors on other faces': Protocol(prediction_errors, images=MATRIX, faces='other'),
+            'errors on other faces, linear': Protocol(
+                prediction_errors, images=MATRIX, faces='other', linear=True),
             'similarity': Protocol(gram, at, MATRIX, faces='both'),
             'exchanged parts': Protocol(stitch, at, ROUTES, options=donors),
             'transferred probes': Protocol(probe_transfer, at, 4, options=transferring),

@@ -350,13 +350,13 @@ def reading(claim, name, ours, reference, which) -> dict:
                 which=which, **dict(zip(('reference', 'reference_lo', 'reference_hi'), reference)))
 
 # %% ../../nbs/circuits/transfer.ipynb #92fef1b7
-def accuracy_readings(acc, acc0, naive) -> pd.DataFrame:
+def accuracy_readings(acc, acc0, linear) -> pd.DataFrame:
     """Readings of cross-dataset accuracy, from `transfer_accuracy` of trained and untrained models
-    and the accuracy of the pixelwise denoiser."""
+    and the interval of the linear denoisers' accuracy on the other faces."""
     claim = 'cross-dataset accuracy'
     return pd.DataFrame([
         reading(claim, 'accuracy on the other faces', seed_interval(acc, 'accuracy'),
-                (naive, np.nan, np.nan), 'pixelwise denoiser'),
+                linear, 'linear denoiser'),
         reading(claim, 'relative to home model', seed_interval(acc, 'relative'),
                 seed_interval(acc0, 'relative'), 'untrained'),
         reading(claim, 'share of gain kept', seed_interval(acc, 'gain'),
