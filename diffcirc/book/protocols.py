@@ -78,7 +78,7 @@ CURVE, ROUTES, FLOW, MATRIX, PROBES = 16, 16, 50, 50, 120  # images of the measu
 
 def everywhere(st) -> int:
     "Images of the measurements that remove every part at every timestep."
-    return 8 if st.preset.name in ('smoke', 'cpu') else 32
+    return 8 if st.preset.name in ('smoke', 'cpu', 'reference') else 32
 
 def sparse(st) -> tuple:
     "The timesteps of the curves that lie nearest to the preset's own."
@@ -324,7 +324,8 @@ def of_trials(st) -> list:
     "All instruments on planted circuits: kinds × seeds, smaller at `smoke`."
     p = st.preset
     small = p.name == 'smoke'
-    seeds, steps = (2, 20) if small else (5, 400) if p.name == 'cpu' else (10, 1500)
+    fast = p.name in ('cpu', 'reference')
+    seeds, steps = (2, 20) if small else (5, 400) if fast else (10, 1500)
     same = dict(steps=steps, n=16 if small else 48, timesteps=tuple(p.timesteps),
                 noises=1 if small else 2)
     about = dict(n_images=same['n'], timesteps=list(p.timesteps))
