@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['noise_scale', 'clean_guess', 'differentiable', 'pushed', 'pulled', 'random_signs', 'probe_jacobian', 'jacobian_stats',
-           'ratio_of_means', 'symmetric_part', 'krylov', 'with_sign', 'jacobian_basis', 'posterior_ratio',
-           'image_error', 'strength_words', 'eigenvectors', 'overlap', 'between_seeds', 'within_models',
+           'ratio_of_means', 'symmetric_part', 'krylov', 'with_sign', 'jacobian_basis', 'announced', 'posterior_ratio',
+           'image_error', 'widened', 'strength_words', 'eigenvectors', 'overlap', 'between_seeds', 'within_models',
            'adaptive_words']
 
-# %% ../../nbs/circuits/optimality.ipynb #83130ab5
+# %% ../../nbs/circuits/optimality.ipynb #7802ee13
 import copy, itertools, math
 import numpy as np, pandas as pd, torch
 from torch import Tensor
@@ -17,13 +17,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..denoiser.diffusion import (
     Exam, device_of, image_errors, numbered_noise, x0_from_ε, ᾱ)
 
-# %% ../../nbs/circuits/optimality.ipynb #3e3bfe9e
+# %% ../../nbs/circuits/optimality.ipynb #f1ba3223
 def noise_scale(t) -> float:
     "Standard deviation s = √((1−ᾱ)/ᾱ) of the noise in y = x_t/√ᾱ."
     a = ᾱ[t].item()
     return math.sqrt((1 - a)/a)
 
-# %% ../../nbs/circuits/optimality.ipynb #00623448
+# %% ../../nbs/circuits/optimality.ipynb #8ce1cbde
 def clean_guess(denoiser, t):
     "The function y (n, c, h, w) → x̂0 of a denoiser at timestep t, for y = x_t/√ᾱ."
     def D(y):
@@ -31,13 +31,13 @@ def clean_guess(denoiser, t):
         return x0_from_ε(denoiser(x_t, times), x_t, times)
     return D
 
-# %% ../../nbs/circuits/optimality.ipynb #bed680e9
+# %% ../../nbs/circuits/optimality.ipynb #61621550
 def differentiable(denoiser):
     """A copy that stores its weights channels first, since group normalization has no forward
     derivative for other layouts."""
     return copy.deepcopy(denoiser).to(memory_format=torch.contiguous_format).requires_grad_(False)
 
-# %% ../../nbs/circuits/optimality.ipynb #d94c2f5b
+# %% ../../nbs/circuits/optimality.ipynb #e8315b43
 def pushed(D, y, V) -> Tensor:
     "J v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V."
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel of attention has no forward derivative
@@ -49,12 +49,12 @@ def pulled(D, y, V) -> Tensor:
         back = vjp(D, y)[1]
         return vmap(lambda v: back(v)[0])(V).detach()
 
-# %% ../../nbs/circuits/optimality.ipynb #228cb947
+# %% ../../nbs/circuits/optimality.ipynb #26c41529
 def random_signs(n, probes, shape, first) -> Tensor:
     "Random signs (probes, n, *shape); those of image i depend on `first` + i and the shape only."
     return numbered_noise(n, (probes, *shape), first).sign().transpose(0, 1)
 
-# %% ../../nbs/circuits/optimality.ipynb #10ef9648
+# %% ../../nbs/circuits/optimality.ipynb #aae5fc76
 def probe_jacobian(D, y, V) -> pd.DataFrame:
     """Estimates from directions V (m, n, c, h, w), a row per image of y (n, c, h, w): `trace` of J
     with its standard error `trace_se`, `size` ‖J‖²_F and `skew` ‖J − Jᵀ‖²_F."""
@@ -66,7 +66,7 @@ def probe_jacobian(D, y, V) -> pd.DataFrame:
                    size=size.mean(0), skew=skew.mean(0))
     return pd.DataFrame({k: x.double().cpu().numpy() for k, x in columns.items()})
 
-# %% ../../nbs/circuits/optimality.ipynb #840c5f36
+# %% ../../nbs/circuits/optimality.ipynb #13195c57
 @torch.no_grad()
 def jacobian_stats(denoiser, exam: Exam,
                    probes=4,  # random directions per image, the same at all timesteps
@@ -84,7 +84,7 @@ def jacobian_stats(denoiser, exam: Exam,
             rows.append(found.assign(timestep=t, image=np.arange(part.start, part.stop)))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/optimality.ipynb #ad357a05
+# %% ../../nbs/circuits/optimality.ipynb #225059a2
 def _judged(denoiser, t, x_t, ε, V) -> pd.DataFrame:
     "Rows of one batch at one timestep."
     s, y, D = noise_scale(t), x_t/ᾱ[t].item()**.5, clean_guess(denoiser, t)
@@ -95,13 +95,13 @@ def _judged(denoiser, t, x_t, ε, V) -> pd.DataFrame:
                        mse=image_errors(error, 0).cpu().numpy(),
                        stein=(noise*error).mean((1, 2, 3)).cpu().numpy())
 
-# %% ../../nbs/circuits/optimality.ipynb #79d1c686
+# %% ../../nbs/circuits/optimality.ipynb #45da1788
 def ratio_of_means(posterior, mse) -> tuple[float, float]:
     "(r, standard error) of r = mean(posterior)/mean(mse) over the same images."
     r = posterior.mean()/mse.mean()
     return r, float((posterior - r*mse).std()/mse.mean()/math.sqrt(len(mse)))
 
-# %% ../../nbs/circuits/optimality.ipynb #0bc99f29
+# %% ../../nbs/circuits/optimality.ipynb #c5f333e1
 def symmetric_part(D, y):
     "The function Q (d, m) → (J + Jᵀ)/2 Q of D at one image y (1, c, h, w)."
     def apply(Q):
@@ -109,7 +109,7 @@ def symmetric_part(D, y):
         return (pushed(D, y, V) + pulled(D, y, V)).flatten(1).T/2
     return apply
 
-# %% ../../nbs/circuits/optimality.ipynb #613c7359
+# %% ../../nbs/circuits/optimality.ipynb #6180198f
 def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     """Ritz values (descending), vectors (d, m·depth) and residuals ‖S u − λ u‖ of a symmetric S,
     given by Q ↦ S Q, in the block Krylov space of Q (d, m), orthonormal."""
@@ -121,12 +121,12 @@ def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     λ, U, SU = λ.flip(0), (Q@W).flip(1), (SQ@W).flip(1)
     return λ, U, (SU - U*λ).norm(dim=0)
 
-# %% ../../nbs/circuits/optimality.ipynb #b88ae0e9
+# %% ../../nbs/circuits/optimality.ipynb #215c7edb
 def with_sign(U) -> Tensor:
     "The columns of U (d, k), each turned so that its largest entry is positive."
     return U*U.gather(0, U.abs().argmax(0, keepdim=True)).sign()
 
-# %% ../../nbs/circuits/optimality.ipynb #b78607eb
+# %% ../../nbs/circuits/optimality.ipynb #3a6115cb
 @torch.no_grad()
 def jacobian_basis(denoiser, exam: Exam,
                    k=8,                    # eigenvectors to keep
@@ -145,7 +145,7 @@ def jacobian_basis(denoiser, exam: Exam,
             rows.append(_pairs(*krylov(S, Q, depth), k).assign(timestep=t, image=part.start))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/optimality.ipynb #477c5066
+# %% ../../nbs/circuits/optimality.ipynb #50a8201f
 def _pairs(λ, U, residual, k) -> pd.DataFrame:
     "A row per eigenvector."
     pixels = pd.DataFrame(with_sign(U[:, :k]).T.float().cpu().numpy()).rename(columns=str)
@@ -153,35 +153,43 @@ def _pairs(λ, U, residual, k) -> pd.DataFrame:
                  least=λ[-1].item())
     return pd.concat([pd.DataFrame(about), pixels], axis=1)
 
-# %% ../../nbs/circuits/optimality.ipynb #f694e580
+# %% ../../nbs/circuits/optimality.ipynb #f8204744
+def announced(errors) -> pd.Series:
+    "What the error would be by Stein's lemma, ε·(ε − ε̂) per pixel, from `prediction_errors`."
+    return errors.mse + errors.slack
+
 def posterior_ratio(rows, errors) -> pd.DataFrame:
-    """Per dataset × seed × timestep, from tables of `jacobian_stats` and `prediction_errors`: r =
-    E tr J/d / E mse of ε̂ (`ratio`), `asymmetry` (of the mean squares) and `trace`."""
+    """Per dataset × seed × timestep, from tables of `jacobian_stats` and `prediction_errors`: r by
+    the noise (`ratio`) and by tr J/d (`by_trace`), `asymmetry` of the mean squares, `trace`."""
     by = ['dataset', 'seed', 'timestep']
-    m, mse = rows.groupby(by).mean(), errors.groupby(by).mse.mean()
-    per_pixel = m.posterior/m.index.get_level_values('timestep').map(noise_scale).to_numpy()**2
-    return pd.DataFrame(dict(ratio=per_pixel/mse.reindex(m.index), trace=m.trace,
+    m = rows.groupby(by).mean()
+    e = errors.assign(announced=announced).groupby(by)[['mse', 'announced']].mean().loc[m.index]
+    s2 = m.index.get_level_values('timestep').map(noise_scale).to_numpy()**2
+    return pd.DataFrame(dict(ratio=e.announced/e.mse, by_trace=m.posterior/s2/e.mse, trace=m.trace,
                              asymmetry=np.sqrt(m['skew']/m['size']))).reset_index()
 
-# %% ../../nbs/circuits/optimality.ipynb #e9ca5375
-def image_error(rows, errors) -> pd.Series:
-    """Relative standard error of the ratio from the choice of images alone, per dataset × timestep:
-    the spread over images of the means over models, of numerator and denominator."""
-    parts = []
-    for f, column in ((rows, 'trace'), (errors, 'mse')):
-        images = f.groupby(['dataset', 'timestep', 'image'])[column].mean()
-        by = images.groupby(['dataset', 'timestep'])
-        parts.append((by.std()/by.mean())**2/by.size())
-    return np.sqrt(sum(parts))
+# %% ../../nbs/circuits/optimality.ipynb #aa12b1b2
+def image_error(errors) -> pd.Series:
+    """Standard error of r by the noise from the choice of images alone, per dataset × timestep:
+    from each image's mean over models."""
+    errors = errors.assign(announced=announced)
+    images = errors.groupby(['dataset', 'timestep', 'image'])[['announced', 'mse']].mean()
+    return pd.Series({at: ratio_of_means(g.announced, g.mse)[1]
+                      for at, g in images.groupby(['dataset', 'timestep'])})
 
-# %% ../../nbs/circuits/optimality.ipynb #93a58c21
+# %% ../../nbs/circuits/optimality.ipynb #559c2863
+def widened(mean, lo, hi, se) -> tuple[float, float]:
+    "An interval over models, with a standard error from the choice of images added in quadrature."
+    more = 1.96*se
+    return mean - math.hypot(mean - lo, more), mean + math.hypot(hi - mean, more)
+
 def strength_words(lo, hi) -> str:
     "What an interval of the ratio r says about the amount of noise that is taken off."
     if lo > 1: return 'too little'
     if hi < 1: return 'too much'
     return 'no measurably wrong amount'
 
-# %% ../../nbs/circuits/optimality.ipynb #c48cd589
+# %% ../../nbs/circuits/optimality.ipynb #e9f1ff58
 def eigenvectors(basis, **where) -> np.ndarray:
     "Eigenvectors (k, d) of one network, image and timestep in a table of `jacobian_basis`."
     for column, value in where.items(): basis = basis[basis[column] == value]
@@ -189,13 +197,13 @@ def eigenvectors(basis, **where) -> np.ndarray:
     if basis['rank'].duplicated().any(): raise ValueError('These are several bases.')
     return basis[sorted((c for c in basis if c.isdigit()), key=int)].to_numpy(float)
 
-# %% ../../nbs/circuits/optimality.ipynb #2f48f4ff
+# %% ../../nbs/circuits/optimality.ipynb #cbe39e7f
 def overlap(A, B) -> float:
     """Mean squared cosine between the spaces of orthonormal rows A, B (k, d): 1 for the same space,
     k/d by chance."""
     return float(np.square(A@B.T).sum()/len(A))
 
-# %% ../../nbs/circuits/optimality.ipynb #a73ceed0
+# %% ../../nbs/circuits/optimality.ipynb #17abb5d0
 def _bases(basis, *by):
     "Yield (values of the columns `by`, eigenvectors (k, d)) of each basis in a table."
     for at, rows in basis.groupby(list(by)): yield at, eigenvectors(rows)
@@ -204,14 +212,14 @@ def _mean_overlap(bases) -> float:
     "Mean over all pairs of bases; NaN without a pair."
     return float(np.mean([overlap(a, b) for a, b in itertools.combinations(bases, 2)] or math.nan))
 
-# %% ../../nbs/circuits/optimality.ipynb #3f091170
+# %% ../../nbs/circuits/optimality.ipynb #bdd1d4c5
 def between_seeds(basis) -> pd.DataFrame:
     "Rows dataset × timestep × image: mean `overlap` of the bases of two networks at one image."
     by = ['dataset', 'timestep', 'image']
     return pd.DataFrame([dict(zip(by, at), overlap=_mean_overlap([V for _, V in _bases(g, 'seed')]))
                          for at, g in basis.groupby(by)])
 
-# %% ../../nbs/circuits/optimality.ipynb #d5669bc5
+# %% ../../nbs/circuits/optimality.ipynb #29448fb5
 def within_models(basis, fixed: dict) -> pd.DataFrame:
     """Rows dataset × seed × timestep: mean overlap of one network's bases at two `images` (1 for a
     matrix), with the `components` fixed[dataset] (≥ k, d); mean `least` and first eigenvalue."""
@@ -223,7 +231,7 @@ def within_models(basis, fixed: dict) -> pd.DataFrame:
                          least=g.least.mean(), first=g.value[g['rank'] == 0].mean()))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/circuits/optimality.ipynb #4dd9ac97
+# %% ../../nbs/circuits/optimality.ipynb #f332f171
 def adaptive_words(seeds, images) -> str:
     "What two overlaps say: of two networks at one image, and of one network at two images."
     if seeds > images: return 'agree more with each other at one face than with themselves at two'
