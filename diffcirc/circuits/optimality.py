@@ -8,22 +8,22 @@ __all__ = ['noise_scale', 'clean_guess', 'differentiable', 'pushed', 'pulled', '
            'image_error', 'widened', 'strength_words', 'eigenvectors', 'overlap', 'between_seeds', 'within_models',
            'adaptive_words']
 
-# %% ../../nbs/circuits/optimality.ipynb #7802ee13
+# %% ../../nbs/circuits/optimality.ipynb #1562d94c
 import copy, itertools, math
 import numpy as np, pandas as pd, torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..denoiser.diffusion import (
     Exam, device_of, image_errors, numbered_noise, x0_from_ε, ᾱ)
 
-# %% ../../nbs/circuits/optimality.ipynb #f1ba3223
+# %% ../../nbs/circuits/optimality.ipynb #cf350d33
 def noise_scale(t) -> float:
     "Standard deviation s = √((1−ᾱ)/ᾱ) of the noise in y = x_t/√ᾱ."
     a = ᾱ[t].item()
     return math.sqrt((1 - a)/a)
 
-# %% ../../nbs/circuits/optimality.ipynb #8ce1cbde
+# %% ../../nbs/circuits/optimality.ipynb #4a027912
 def clean_guess(denoiser, t):
     "The function y (n, c, h, w) → x̂0 of a denoiser at timestep t, for y = x_t/√ᾱ."
     def D(y):
@@ -31,13 +31,18 @@ def clean_guess(denoiser, t):
         return x0_from_ε(denoiser(x_t, times), x_t, times)
     return D
 
-# %% ../../nbs/circuits/optimality.ipynb #61621550
+# %% ../../nbs/circuits/optimality.ipynb #2fd14dea
 def differentiable(denoiser):
-    """A copy that stores its weights channels first, since group normalization has no forward
-    derivative for other layouts."""
-    return copy.deepcopy(denoiser).to(memory_format=torch.contiguous_format).requires_grad_(False)
+    """A copy that can be differentiated forwards: group normalization can for images stored
+    channels first alone."""
+    out = copy.deepcopy(denoiser).requires_grad_(False)
+    for m in out.modules():
+        if isinstance(m, nn.GroupNorm): m.register_forward_pre_hook(_channels_first)
+    return out
 
-# %% ../../nbs/circuits/optimality.ipynb #e8315b43
+def _channels_first(module, inputs): return inputs[0].contiguous(),
+
+# %% ../../nbs/circuits/optimality.ipynb #20832285
 def pushed(D, y, V) -> Tensor:
     "J v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V."
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel of attention has no forward derivative
@@ -49,12 +54,12 @@ def pulled(D, y, V) -> Tensor:
         back = vjp(D, y)[1]
         return vmap(lambda v: back(v)[0])(V).detach()
 
-# %% ../../nbs/circuits/optimality.ipynb #26c41529
+# %% ../../nbs/circuits/optimality.ipynb #52b26a43
 def random_signs(n, probes, shape, first) -> Tensor:
     "Random signs (probes, n, *shape); those of image i depend on `first` + i and the shape only."
     return numbered_noise(n, (probes, *shape), first).sign().transpose(0, 1)
 
-# %% ../../nbs/circuits/optimality.ipynb #aae5fc76
+# %% ../../nbs/circuits/optimality.ipynb #9115e1a6
 def probe_jacobian(D, y, V) -> pd.DataFrame:
     """Estimates from directions V (m, n, c, h, w), a row per image of y (n, c, h, w): `trace` of J
     with its standard error `trace_se`, `size` ‖J‖²_F and `skew` ‖J − Jᵀ‖²_F."""
@@ -66,7 +71,7 @@ def probe_jacobian(D, y, V) -> pd.DataFrame:
                    size=size.mean(0), skew=skew.mean(0))
     return pd.DataFrame({k: x.double().cpu().numpy() for k, x in columns.items()})
 
-# %% ../../nbs/circuits/optimality.ipynb #13195c57
+# %% ../../nbs/circuits/optimality.ipynb #59ebe2b1
 @torch.no_grad()
 def jacobian_stats(denoiser, exam: Exam,
                    probes=4,  # random directions per image, the same at all timesteps
@@ -84,7 +89,7 @@ def jacobian_stats(denoiser, exam: Exam,
             rows.append(found.assign(timestep=t, image=np.arange(part.start, part.stop)))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/optimality.ipynb #225059a2
+# %% ../../nbs/circuits/optimality.ipynb #c2a0b52c
 def _judged(denoiser, t, x_t, ε, V) -> pd.DataFrame:
     "Rows of one batch at one timestep."
     s, y, D = noise_scale(t), x_t/ᾱ[t].item()**.5, clean_guess(denoiser, t)
@@ -95,13 +100,13 @@ def _judged(denoiser, t, x_t, ε, V) -> pd.DataFrame:
                        mse=image_errors(error, 0).cpu().numpy(),
                        stein=(noise*error).mean((1, 2, 3)).cpu().numpy())
 
-# %% ../../nbs/circuits/optimality.ipynb #45da1788
+# %% ../../nbs/circuits/optimality.ipynb #ce928cfa
 def ratio_of_means(posterior, mse) -> tuple[float, float]:
     "(r, standard error) of r = mean(posterior)/mean(mse) over the same images."
     r = posterior.mean()/mse.mean()
     return r, float((posterior - r*mse).std()/mse.mean()/math.sqrt(len(mse)))
 
-# %% ../../nbs/circuits/optimality.ipynb #c5f333e1
+# %% ../../nbs/circuits/optimality.ipynb #a371d23a
 def symmetric_part(D, y):
     "The function Q (d, m) → (J + Jᵀ)/2 Q of D at one image y (1, c, h, w)."
     def apply(Q):
@@ -109,7 +114,7 @@ def symmetric_part(D, y):
         return (pushed(D, y, V) + pulled(D, y, V)).flatten(1).T/2
     return apply
 
-# %% ../../nbs/circuits/optimality.ipynb #6180198f
+# %% ../../nbs/circuits/optimality.ipynb #8f19298d
 def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     """Ritz values (descending), vectors (d, m·depth) and residuals ‖S u − λ u‖ of a symmetric S,
     given by Q ↦ S Q, in the block Krylov space of Q (d, m), orthonormal."""
@@ -121,12 +126,12 @@ def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     λ, U, SU = λ.flip(0), (Q@W).flip(1), (SQ@W).flip(1)
     return λ, U, (SU - U*λ).norm(dim=0)
 
-# %% ../../nbs/circuits/optimality.ipynb #215c7edb
+# %% ../../nbs/circuits/optimality.ipynb #3607b727
 def with_sign(U) -> Tensor:
     "The columns of U (d, k), each turned so that its largest entry is positive."
     return U*U.gather(0, U.abs().argmax(0, keepdim=True)).sign()
 
-# %% ../../nbs/circuits/optimality.ipynb #3a6115cb
+# %% ../../nbs/circuits/optimality.ipynb #39d60384
 @torch.no_grad()
 def jacobian_basis(denoiser, exam: Exam,
                    k=8,                    # eigenvectors to keep
@@ -145,7 +150,7 @@ def jacobian_basis(denoiser, exam: Exam,
             rows.append(_pairs(*krylov(S, Q, depth), k).assign(timestep=t, image=part.start))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/optimality.ipynb #50a8201f
+# %% ../../nbs/circuits/optimality.ipynb #23c5eca3
 def _pairs(λ, U, residual, k) -> pd.DataFrame:
     "A row per eigenvector."
     pixels = pd.DataFrame(with_sign(U[:, :k]).T.float().cpu().numpy()).rename(columns=str)
@@ -153,7 +158,7 @@ def _pairs(λ, U, residual, k) -> pd.DataFrame:
                  least=λ[-1].item())
     return pd.concat([pd.DataFrame(about), pixels], axis=1)
 
-# %% ../../nbs/circuits/optimality.ipynb #f8204744
+# %% ../../nbs/circuits/optimality.ipynb #d98231eb
 def announced(errors) -> pd.Series:
     "What the error would be by Stein's lemma, ε·(ε − ε̂) per pixel, from `prediction_errors`."
     return errors.mse + errors.slack
@@ -168,7 +173,7 @@ def posterior_ratio(rows, errors) -> pd.DataFrame:
     return pd.DataFrame(dict(ratio=e.announced/e.mse, by_trace=m.posterior/s2/e.mse, trace=m.trace,
                              asymmetry=np.sqrt(m['skew']/m['size']))).reset_index()
 
-# %% ../../nbs/circuits/optimality.ipynb #aa12b1b2
+# %% ../../nbs/circuits/optimality.ipynb #fa46efcb
 def image_error(errors) -> pd.Series:
     """Standard error of r by the noise from the choice of images alone, per dataset × timestep:
     from each image's mean over models."""
@@ -177,7 +182,7 @@ def image_error(errors) -> pd.Series:
     return pd.Series({at: ratio_of_means(g.announced, g.mse)[1]
                       for at, g in images.groupby(['dataset', 'timestep'])})
 
-# %% ../../nbs/circuits/optimality.ipynb #559c2863
+# %% ../../nbs/circuits/optimality.ipynb #e565de21
 def widened(mean, lo, hi, se) -> tuple[float, float]:
     "An interval over models, with a standard error from the choice of images added in quadrature."
     more = 1.96*se
@@ -189,7 +194,7 @@ def strength_words(lo, hi) -> str:
     if hi < 1: return 'too much'
     return 'no measurably wrong amount'
 
-# %% ../../nbs/circuits/optimality.ipynb #e9f1ff58
+# %% ../../nbs/circuits/optimality.ipynb #8c2c0ea5
 def eigenvectors(basis, **where) -> np.ndarray:
     "Eigenvectors (k, d) of one network, image and timestep in a table of `jacobian_basis`."
     for column, value in where.items(): basis = basis[basis[column] == value]
@@ -197,13 +202,13 @@ def eigenvectors(basis, **where) -> np.ndarray:
     if basis['rank'].duplicated().any(): raise ValueError('These are several bases.')
     return basis[sorted((c for c in basis if c.isdigit()), key=int)].to_numpy(float)
 
-# %% ../../nbs/circuits/optimality.ipynb #cbe39e7f
+# %% ../../nbs/circuits/optimality.ipynb #8b85395a
 def overlap(A, B) -> float:
     """Mean squared cosine between the spaces of orthonormal rows A, B (k, d): 1 for the same space,
     k/d by chance."""
     return float(np.square(A@B.T).sum()/len(A))
 
-# %% ../../nbs/circuits/optimality.ipynb #17abb5d0
+# %% ../../nbs/circuits/optimality.ipynb #b6adb411
 def _bases(basis, *by):
     "Yield (values of the columns `by`, eigenvectors (k, d)) of each basis in a table."
     for at, rows in basis.groupby(list(by)): yield at, eigenvectors(rows)
@@ -212,14 +217,14 @@ def _mean_overlap(bases) -> float:
     "Mean over all pairs of bases; NaN without a pair."
     return float(np.mean([overlap(a, b) for a, b in itertools.combinations(bases, 2)] or math.nan))
 
-# %% ../../nbs/circuits/optimality.ipynb #bdd1d4c5
+# %% ../../nbs/circuits/optimality.ipynb #7c5eb663
 def between_seeds(basis) -> pd.DataFrame:
     "Rows dataset × timestep × image: mean `overlap` of the bases of two networks at one image."
     by = ['dataset', 'timestep', 'image']
     return pd.DataFrame([dict(zip(by, at), overlap=_mean_overlap([V for _, V in _bases(g, 'seed')]))
                          for at, g in basis.groupby(by)])
 
-# %% ../../nbs/circuits/optimality.ipynb #29448fb5
+# %% ../../nbs/circuits/optimality.ipynb #2984e287
 def within_models(basis, fixed: dict) -> pd.DataFrame:
     """Rows dataset × seed × timestep: mean overlap of one network's bases at two `images` (1 for a
     matrix), with the `components` fixed[dataset] (≥ k, d); mean `least` and first eigenvalue."""
@@ -231,7 +236,7 @@ def within_models(basis, fixed: dict) -> pd.DataFrame:
                          least=g.least.mean(), first=g.value[g['rank'] == 0].mean()))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/circuits/optimality.ipynb #f332f171
+# %% ../../nbs/circuits/optimality.ipynb #0fc354d8
 def adaptive_words(seeds, images) -> str:
     "What two overlaps say: of two networks at one image, and of one network at two images."
     if seeds > images: return 'agree more with each other at one face than with themselves at two'
