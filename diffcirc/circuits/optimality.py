@@ -8,7 +8,7 @@ __all__ = ['noise_scale', 'clean_guess', 'differentiable', 'pushed', 'pulled', '
            'image_error', 'widened', 'strength_words', 'eigenvectors', 'overlap', 'between_seeds', 'within_models',
            'adaptive_words']
 
-# %% ../../nbs/circuits/optimality.ipynb #1562d94c
+# %% ../../nbs/circuits/optimality.ipynb #406b7ee9
 import copy, itertools, math
 import numpy as np, pandas as pd, torch
 from torch import Tensor, nn
@@ -17,13 +17,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..denoiser.diffusion import (
     Exam, device_of, image_errors, numbered_noise, x0_from_ε, ᾱ)
 
-# %% ../../nbs/circuits/optimality.ipynb #cf350d33
+# %% ../../nbs/circuits/optimality.ipynb #8308fbeb
 def noise_scale(t) -> float:
     "Standard deviation s = √((1−ᾱ)/ᾱ) of the noise in y = x_t/√ᾱ."
     a = ᾱ[t].item()
     return math.sqrt((1 - a)/a)
 
-# %% ../../nbs/circuits/optimality.ipynb #4a027912
+# %% ../../nbs/circuits/optimality.ipynb #129cb4dd
 def clean_guess(denoiser, t):
     "The function y (n, c, h, w) → x̂0 of a denoiser at timestep t, for y = x_t/√ᾱ."
     def D(y):
@@ -31,7 +31,7 @@ def clean_guess(denoiser, t):
         return x0_from_ε(denoiser(x_t, times), x_t, times)
     return D
 
-# %% ../../nbs/circuits/optimality.ipynb #2fd14dea
+# %% ../../nbs/circuits/optimality.ipynb #d478079b
 def differentiable(denoiser):
     """A copy that can be differentiated forwards: group normalization can for images stored
     channels first alone."""
@@ -42,7 +42,7 @@ def differentiable(denoiser):
 
 def _channels_first(module, inputs): return inputs[0].contiguous(),
 
-# %% ../../nbs/circuits/optimality.ipynb #20832285
+# %% ../../nbs/circuits/optimality.ipynb #0b59f14d
 def pushed(D, y, V) -> Tensor:
     "J v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V."
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel of attention has no forward derivative
@@ -54,12 +54,12 @@ def pulled(D, y, V) -> Tensor:
         back = vjp(D, y)[1]
         return vmap(lambda v: back(v)[0])(V).detach()
 
-# %% ../../nbs/circuits/optimality.ipynb #52b26a43
+# %% ../../nbs/circuits/optimality.ipynb #d4510b15
 def random_signs(n, probes, shape, first) -> Tensor:
     "Random signs (probes, n, *shape); those of image i depend on `first` + i and the shape only."
     return numbered_noise(n, (probes, *shape), first).sign().transpose(0, 1)
 
-# %% ../../nbs/circuits/optimality.ipynb #9115e1a6
+# %% ../../nbs/circuits/optimality.ipynb #409a4eb2
 def probe_jacobian(D, y, V) -> pd.DataFrame:
     """Estimates from directions V (m, n, c, h, w), a row per image of y (n, c, h, w): `trace` of J
     with its standard error `trace_se`, `size` ‖J‖²_F and `skew` ‖J − Jᵀ‖²_F."""
@@ -71,7 +71,7 @@ def probe_jacobian(D, y, V) -> pd.DataFrame:
                    size=size.mean(0), skew=skew.mean(0))
     return pd.DataFrame({k: x.double().cpu().numpy() for k, x in columns.items()})
 
-# %% ../../nbs/circuits/optimality.ipynb #59ebe2b1
+# %% ../../nbs/circuits/optimality.ipynb #92b12deb
 @torch.no_grad()
 def jacobian_stats(denoiser, exam: Exam,
                    probes=4,  # random directions per image, the same at all timesteps
@@ -89,7 +89,7 @@ def jacobian_stats(denoiser, exam: Exam,
             rows.append(found.assign(timestep=t, image=np.arange(part.start, part.stop)))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/optimality.ipynb #c2a0b52c
+# %% ../../nbs/circuits/optimality.ipynb #108ed726
 def _judged(denoiser, t, x_t, ε, V) -> pd.DataFrame:
     "Rows of one batch at one timestep."
     s, y, D = noise_scale(t), x_t/ᾱ[t].item()**.5, clean_guess(denoiser, t)
@@ -100,13 +100,13 @@ def _judged(denoiser, t, x_t, ε, V) -> pd.DataFrame:
                        mse=image_errors(error, 0).cpu().numpy(),
                        stein=(noise*error).mean((1, 2, 3)).cpu().numpy())
 
-# %% ../../nbs/circuits/optimality.ipynb #ce928cfa
+# %% ../../nbs/circuits/optimality.ipynb #927e5604
 def ratio_of_means(posterior, mse) -> tuple[float, float]:
     "(r, standard error) of r = mean(posterior)/mean(mse) over the same images."
     r = posterior.mean()/mse.mean()
     return r, float((posterior - r*mse).std()/mse.mean()/math.sqrt(len(mse)))
 
-# %% ../../nbs/circuits/optimality.ipynb #a371d23a
+# %% ../../nbs/circuits/optimality.ipynb #0565f08b
 def symmetric_part(D, y):
     "The function Q (d, m) → (J + Jᵀ)/2 Q of D at one image y (1, c, h, w)."
     def apply(Q):
@@ -114,7 +114,7 @@ def symmetric_part(D, y):
         return (pushed(D, y, V) + pulled(D, y, V)).flatten(1).T/2
     return apply
 
-# %% ../../nbs/circuits/optimality.ipynb #8f19298d
+# %% ../../nbs/circuits/optimality.ipynb #ba49a38a
 def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     """Ritz values (descending), vectors (d, m·depth) and residuals ‖S u − λ u‖ of a symmetric S,
     given by Q ↦ S Q, in the block Krylov space of Q (d, m), orthonormal."""
@@ -126,12 +126,12 @@ def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     λ, U, SU = λ.flip(0), (Q@W).flip(1), (SQ@W).flip(1)
     return λ, U, (SU - U*λ).norm(dim=0)
 
-# %% ../../nbs/circuits/optimality.ipynb #3607b727
+# %% ../../nbs/circuits/optimality.ipynb #e5770dd2
 def with_sign(U) -> Tensor:
     "The columns of U (d, k), each turned so that its largest entry is positive."
     return U*U.gather(0, U.abs().argmax(0, keepdim=True)).sign()
 
-# %% ../../nbs/circuits/optimality.ipynb #39d60384
+# %% ../../nbs/circuits/optimality.ipynb #d9f37c18
 @torch.no_grad()
 def jacobian_basis(denoiser, exam: Exam,
                    k=8,                    # eigenvectors to keep
@@ -150,7 +150,7 @@ def jacobian_basis(denoiser, exam: Exam,
             rows.append(_pairs(*krylov(S, Q, depth), k).assign(timestep=t, image=part.start))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/optimality.ipynb #23c5eca3
+# %% ../../nbs/circuits/optimality.ipynb #f206305d
 def _pairs(λ, U, residual, k) -> pd.DataFrame:
     "A row per eigenvector."
     pixels = pd.DataFrame(with_sign(U[:, :k]).T.float().cpu().numpy()).rename(columns=str)
@@ -158,7 +158,7 @@ def _pairs(λ, U, residual, k) -> pd.DataFrame:
                  least=λ[-1].item())
     return pd.concat([pd.DataFrame(about), pixels], axis=1)
 
-# %% ../../nbs/circuits/optimality.ipynb #d98231eb
+# %% ../../nbs/circuits/optimality.ipynb #97197433
 def announced(errors) -> pd.Series:
     "What the error would be by Stein's lemma, ε·(ε − ε̂) per pixel, from `prediction_errors`."
     return errors.mse + errors.slack
@@ -173,7 +173,7 @@ def posterior_ratio(rows, errors) -> pd.DataFrame:
     return pd.DataFrame(dict(ratio=e.announced/e.mse, by_trace=m.posterior/s2/e.mse, trace=m.trace,
                              asymmetry=np.sqrt(m['skew']/m['size']))).reset_index()
 
-# %% ../../nbs/circuits/optimality.ipynb #fa46efcb
+# %% ../../nbs/circuits/optimality.ipynb #26c3d9bc
 def image_error(errors) -> pd.Series:
     """Standard error of r by the noise from the choice of images alone, per dataset × timestep:
     from each image's mean over models."""
@@ -182,7 +182,7 @@ def image_error(errors) -> pd.Series:
     return pd.Series({at: ratio_of_means(g.announced, g.mse)[1]
                       for at, g in images.groupby(['dataset', 'timestep'])})
 
-# %% ../../nbs/circuits/optimality.ipynb #e565de21
+# %% ../../nbs/circuits/optimality.ipynb #7033941d
 def widened(mean, lo, hi, se) -> tuple[float, float]:
     "An interval over models, with a standard error from the choice of images added in quadrature."
     more = 1.96*se
@@ -194,7 +194,7 @@ def strength_words(lo, hi) -> str:
     if hi < 1: return 'too much'
     return 'no measurably wrong amount'
 
-# %% ../../nbs/circuits/optimality.ipynb #8c2c0ea5
+# %% ../../nbs/circuits/optimality.ipynb #e2a6e688
 def eigenvectors(basis, **where) -> np.ndarray:
     "Eigenvectors (k, d) of one network, image and timestep in a table of `jacobian_basis`."
     for column, value in where.items(): basis = basis[basis[column] == value]
@@ -202,13 +202,13 @@ def eigenvectors(basis, **where) -> np.ndarray:
     if basis['rank'].duplicated().any(): raise ValueError('These are several bases.')
     return basis[sorted((c for c in basis if c.isdigit()), key=int)].to_numpy(float)
 
-# %% ../../nbs/circuits/optimality.ipynb #8b85395a
+# %% ../../nbs/circuits/optimality.ipynb #0fba0911
 def overlap(A, B) -> float:
     """Mean squared cosine between the spaces of orthonormal rows A, B (k, d): 1 for the same space,
     k/d by chance."""
     return float(np.square(A@B.T).sum()/len(A))
 
-# %% ../../nbs/circuits/optimality.ipynb #b6adb411
+# %% ../../nbs/circuits/optimality.ipynb #1e0bac53
 def _bases(basis, *by):
     "Yield (values of the columns `by`, eigenvectors (k, d)) of each basis in a table."
     for at, rows in basis.groupby(list(by)): yield at, eigenvectors(rows)
@@ -217,14 +217,14 @@ def _mean_overlap(bases) -> float:
     "Mean over all pairs of bases; NaN without a pair."
     return float(np.mean([overlap(a, b) for a, b in itertools.combinations(bases, 2)] or math.nan))
 
-# %% ../../nbs/circuits/optimality.ipynb #7c5eb663
+# %% ../../nbs/circuits/optimality.ipynb #b98bcbcb
 def between_seeds(basis) -> pd.DataFrame:
     "Rows dataset × timestep × image: mean `overlap` of the bases of two networks at one image."
     by = ['dataset', 'timestep', 'image']
     return pd.DataFrame([dict(zip(by, at), overlap=_mean_overlap([V for _, V in _bases(g, 'seed')]))
                          for at, g in basis.groupby(by)])
 
-# %% ../../nbs/circuits/optimality.ipynb #2984e287
+# %% ../../nbs/circuits/optimality.ipynb #f4ab71c0
 def within_models(basis, fixed: dict) -> pd.DataFrame:
     """Rows dataset × seed × timestep: mean overlap of one network's bases at two `images` (1 for a
     matrix), with the `components` fixed[dataset] (≥ k, d); mean `least` and first eigenvalue."""
@@ -236,7 +236,7 @@ def within_models(basis, fixed: dict) -> pd.DataFrame:
                          least=g.least.mean(), first=g.value[g['rank'] == 0].mean()))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/circuits/optimality.ipynb #0fc354d8
+# %% ../../nbs/circuits/optimality.ipynb #7b22b27a
 def adaptive_words(seeds, images) -> str:
     "What two overlaps say: of two networks at one image, and of one network at two images."
     if seeds > images: return 'agree more with each other at one face than with themselves at two'
