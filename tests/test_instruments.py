@@ -9,6 +9,7 @@ from diffcirc.circuits.attention import (
 from diffcirc.circuits.features import feature_stats, interaction, selectivity
 from diffcirc.circuits.information import information_flow
 from diffcirc.circuits.outcomes import drifts, losses
+from diffcirc.circuits.optimality import jacobian_basis, jacobian_stats
 from diffcirc.circuits.probes import control_labels, probes
 from diffcirc.circuits.temporal import component_impacts, cooperation
 from diffcirc.circuits.transfer import gram, probe_transfer, stitch
@@ -51,6 +52,8 @@ TWO = dict(train={d: faces(20, i) for i, d in enumerate('ab')},
 KINDS = ('block', 'skip', 'head', 'layer', 'group', 'level', 'random')
 ASKED = {  # instrument → options, from the kind of network
     prediction_errors: lambda make: {}, drawn: lambda make: dict(n=2, steps=2),
+    jacobian_stats: lambda make: dict(probes=2),
+    jacobian_basis: lambda make: dict(k=2, block=3, depth=2),
     attention_stats: lambda make: {}, head_importance: lambda make: {},
     head_functions: lambda make: dict(refs=REFS), feature_stats: lambda make: {},
     selectivity: lambda make: dict(refs=REFS), interaction: lambda make: {},

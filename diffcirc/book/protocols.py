@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'OUTCOMES', 'GRIDS', 'GRID_FULL',
            'SIZES', 'SHARES', 'COUNTS', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'exams_of', 'jobs_of',
-           'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'references', 'of_attention',
-           'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
-           'of_information', 'always', 'of_ablation', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time',
-           'donors', 'known_to_all', 'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'measured',
-           'claimed_size', 'of_worlds', 'of_others', 'of_units', 'protocols', 'table', 'measure_all', 'design']
+           'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'probe_signs', 'of_optimality',
+           'references', 'of_attention', 'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes',
+           'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'whole_regions', 'losing',
+           'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer',
+           'of_estimators', 'of_trials', 'measured', 'claimed_size', 'of_worlds', 'of_others', 'of_units', 'protocols',
+           'table', 'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -22,6 +23,7 @@ from ..circuits.attention import (
 from ..circuits.estimators import METHOD, estimator_calibration
 from ..circuits.features import feature_stats, interaction, selectivity
 from ..circuits.information import information_flow
+from ..circuits.optimality import jacobian_basis, jacobian_stats
 from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
@@ -111,6 +113,19 @@ def of_errors(st) -> dict:
             'drawn to judge': Protocol(drawn, options=drawing_own),
             'drawn to judge, untrained': Protocol(
                 drawn, trained=False, seeds=UNTRAINED, options=drawing_own)}
+
+# %% ../../nbs/book/protocols.ipynb #e015121f
+def probe_signs(st, dataset, seed) -> dict:
+    "Options of `jacobian_stats`: each model gets random directions of its own."
+    return dict(probes=4, seed=seed)
+
+def of_optimality(st) -> dict:
+    "Protocols of the chapter on the best denoiser."
+    few = min(3, st.preset.seeds)
+    return {'Jacobian': Protocol(jacobian_stats, images=8, options=probe_signs),
+            'Jacobian, untrained': Protocol(
+                jacobian_stats, images=4, trained=False, seeds=UNTRAINED, options=probe_signs),
+            'Jacobian basis': Protocol(jacobian_basis, (300, 900), 2, seeds=few)}
 
 # %% ../../nbs/book/protocols.ipynb #4a430950
 def references(st, dataset, seed=None, n=None) -> dict:
@@ -370,8 +385,8 @@ def of_units(st) -> list:
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
 
 # %% ../../nbs/book/protocols.ipynb #34223a3e
-CHAPTERS = (of_errors, of_attention, of_features, of_probes, of_information, of_ablation,
-            of_outcomes, of_time, of_transfer)
+CHAPTERS = (of_errors, of_optimality, of_attention, of_features, of_probes, of_information,
+            of_ablation, of_outcomes, of_time, of_transfer)
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials}  # need no model of the study
 SIMULATED = {'worlds': of_worlds, 'other tests': of_others, 'units': of_units}  # need tables
 

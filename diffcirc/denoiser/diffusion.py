@@ -138,12 +138,15 @@ def image_errors(ε̂, ε) -> Tensor:
 # %% ../../nbs/denoiser/diffusion.ipynb #eb5713c1
 @torch.no_grad()
 def prediction_errors(denoiser, exam: Exam, batch=100) -> pd.DataFrame:
-    "The exam's errors: one row per image × timestep, `mse` of ε̂ and `accuracy` = 1 − mse."
-    dev, rows = device_of(denoiser), []
+    """The exam's errors: one row per image × timestep, `mse` of ε̂, `accuracy` = 1 − mse, and `slack`
+    ε̂·(ε − ε̂) per pixel, 0 on average where no multiple of ε̂ would be better."""
+    rows = []
     for t in exam.timesteps:
-        mse = torch.cat([image_errors(denoiser(x, s), ε).cpu()
-                         for _, x, s, ε in exam.batches(t, batch, dev)])
-        rows.append(pd.DataFrame(dict(timestep=t, image=np.arange(len(exam)), mse=mse.numpy())))
+        for part, x, s, ε in exam.batches(t, batch, device_of(denoiser)):
+            ε̂ = denoiser(x, s)
+            found = dict(mse=image_errors(ε̂, ε), slack=(ε̂*(ε - ε̂)).mean((1, 2, 3)))
+            found = pd.DataFrame({k: v.cpu().numpy() for k, v in found.items()})
+            rows.append(found.assign(timestep=t, image=np.arange(part.start, part.stop)))
     return pd.concat(rows, ignore_index=True).assign(accuracy=lambda d: 1 - d.mse)
 
 # %% ../../nbs/denoiser/diffusion.ipynb #6c9f23ae
