@@ -122,7 +122,7 @@ def probe_signs(st, dataset, seed) -> dict:
 def of_optimality(st) -> dict:
     "Protocols of the chapter on the best denoiser."
     few = min(3, st.preset.seeds)
-    return {'Jacobian': Protocol(jacobian_stats, images=8, options=probe_signs),
+    return {'Jacobian': Protocol(jacobian_stats, images=6, options=probe_signs),
             'Jacobian, untrained': Protocol(
                 jacobian_stats, images=4, trained=False, seeds=UNTRAINED, options=probe_signs),
             'Jacobian basis': Protocol(jacobian_basis, (300, 900), 2, seeds=few)}
