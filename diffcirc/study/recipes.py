@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['SKILLS', 'LOADS', 'TRIED', 'kept_trials', 'best_at_least', 'load_sentence']
 
-# %% ../../nbs/study/recipes.ipynb #efafc324
+# %% ../../nbs/study/recipes.ipynb #47e8a5ea
 from pathlib import Path
 import pandas as pd
 
-# %% ../../nbs/study/recipes.ipynb #babb5ec2
+# %% ../../nbs/study/recipes.ipynb #5ae55e15
 SKILLS = ['skill_100', 'skill_300', 'skill_600', 'skill_900']
 LOADS = ['load_encoder', 'load_middle', 'load_decoder']
 TRIED = ['trial', 'change', 'faces', 'seed', 'parameters_M', 'images', 'core_seconds', *SKILLS,
@@ -20,7 +20,7 @@ def kept_trials(path) -> pd.DataFrame:
     if not Path(path).exists(): return pd.DataFrame(columns=TRIED)
     return pd.read_csv(path)[TRIED]
 
-# %% ../../nbs/study/recipes.ipynb #8d1e3197
+# %% ../../nbs/study/recipes.ipynb #8eb37579
 def best_at_least(trials, start) -> tuple:
     """The names (first, best): the trial `start` that all others are measured by, and the one with
     the largest mean skill. ValueError when `start` is not among them."""
@@ -28,7 +28,7 @@ def best_at_least(trials, start) -> tuple:
         raise ValueError(f'There is no trial {start!r}; the first is {trials.trial.iloc[0]!r}.')
     return start, trials.trial[trials[SKILLS].mean(axis=1).idxmax()]
 
-# %% ../../nbs/study/recipes.ipynb #626ad5d6
+# %% ../../nbs/study/recipes.ipynb #111fdaae
 def load_sentence(trials, least=.02) -> str:
     "One sentence: in how many trials all three layers bear `least`, and what skill the best has."
     good = trials[(trials[LOADS] >= least).all(axis=1)]
