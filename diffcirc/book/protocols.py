@@ -125,6 +125,8 @@ def of_optimality(st) -> dict:
     return {'Jacobian': Protocol(jacobian_stats, images=6, options=probe_signs),
             'Jacobian, untrained': Protocol(
                 jacobian_stats, images=4, trained=False, seeds=UNTRAINED, options=probe_signs),
+            'Jacobian, linear': Protocol(
+                jacobian_stats, images=2, seeds=1, linear=True, options=probe_signs),
             'Jacobian basis': Protocol(jacobian_basis, (300, 900), 2, seeds=few)}
 
 # %% ../../nbs/book/protocols.ipynb #4a430950
