@@ -237,7 +237,10 @@ def within_models(basis, fixed: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 # %% ../../nbs/circuits/optimality.ipynb #7b22b27a
-def adaptive_words(seeds, images) -> str:
-    "What two overlaps say: of two networks at one image, and of one network at two images."
-    if seeds > images: return 'agree more with each other at one face than with themselves at two'
-    return 'agree no more with each other at one face than with themselves at two'
+def adaptive_words(seeds, lo, hi) -> str:
+    """What two overlaps say: that of two networks at one image, and the interval lo … hi of that of
+    one network at two images."""
+    where = 'with each other at one face than with themselves at two'
+    if seeds > hi: return f'agree more {where}'
+    if seeds < lo: return f'agree less {where}'
+    return f'agree not measurably more or less {where}'
