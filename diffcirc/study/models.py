@@ -105,10 +105,13 @@ def _study(p, *environment) -> Study:
 # %% ../../nbs/study/models.ipynb #df5e3d03
 def departures(p: Preset) -> list[tuple]:
     "(what, paper, this build) of choices of a preset that the paper leaves open."
-    said, bottom = 'not said', p.n_res if p.bottom_res is None else p.bottom_res
-    blocks = f'{bottom} and {p.mid_res}' + ('' if p.bottom_skip else ', no skip edge there')
+    said, net = 'not said', UNetConfig.from_preset(p)
+    outer, inner = (round(net.tokens(level)**.5) for level in (net.depth, len(p.mults)))
     optimizer = 'AdamW' + (f', Muon at {p.muon:g} times its rate' if p.muon else '')
-    return [('residual blocks at the coarsest level and on each side of the middle', said, blocks),
+    return [('residual blocks on each side of the middle layer', said, p.mid_res),
+            ('positions of the outer transformer layers', said, f'{outer}×{outer}'),
+            ('positions of the middle transformer layer', said, f'{inner}×{inner}'),
+            ('levels with a skip edge', said, net.skips),
             ('transformer layers see the timestep', said, 'yes' if p.adaptive else 'no'),
             ('optimizer', said, optimizer),
             ('training images seen by a model', said, f'{p.steps*p.batch:,}')]
