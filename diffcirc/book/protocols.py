@@ -131,10 +131,10 @@ def of_optimality(st) -> dict:
 
 # %% ../../nbs/book/protocols.ipynb #4a430950
 def references(st, dataset, seed=None, n=None) -> dict:
-    "Reference maps of the first n held-out faces: edges, texture, intensity, rendered regions."
-    f = st.heldout[dataset]
-    regions = region_maps(None if f.masks is None else f.masks[:n])
-    return dict(refs=reference_maps(f.images[:n], regions))
+    "Reference maps of the first n held-out faces, half their size: edges, texture, intensity, regions."
+    f, side = st.heldout[dataset], st.preset.size//2
+    regions = region_maps(None if f.masks is None else f.masks[:n], side)
+    return dict(refs=reference_maps(f.images[:n], regions, side))
 
 def of_attention(st) -> dict:
     "Protocols of the chapter on attention."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_frames', 'pack', 'unpack', 'octaves', 'received_attention', 'strip', 'payload', 'small_multiples',
-           'Interactive', 'attention_viewer', 'denoising_frames']
+           'Interactive', 'attention_viewer', 'coarser', 'denoising_frames']
 
 # %% ../../nbs/book/viewer.ipynb #6412f049
 import base64, io, math, re, zlib
@@ -286,17 +286,29 @@ def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, map
         body = _body(frames, k, cmap)
     return Interactive(body, alt)
 
+# %% ../../nbs/book/viewer.ipynb #5b7e0c11
+def coarser(A, side) -> Tensor:
+    """Attention between cells: maps (…, n, n) → (…, side², side²), what the positions of a cell
+    attend to in each cell, averaged over the cell's queries. ValueError where cells do not fit."""
+    own = math.isqrt(A.shape[-1])
+    if own % side: raise ValueError(f'{own} positions a side do not form {side} cells a side.')
+    k = own//side
+    A = A.unflatten(-1, (side, k, side, k)).sum((-3, -1)).flatten(-2)
+    return A.unflatten(-2, (side, k, side, k)).mean((-4, -2)).flatten(-3, -2)
+
 # %% ../../nbs/book/viewer.ipynb #6c9c12f5
 def _maps_at(denoiser, x, t) -> Tensor:
-    "Attention maps (heads, n, n) of one noisy image x (1, c, h, w) at timestep t."
+    """Attention maps (heads, n, n) of one noisy image x (1, c, h, w) at timestep t, all on the grid
+    of the coarsest layer."""
     with attention_maps(denoiser.net) as seen: denoiser(x, torch.full((1,), t, device=x.device))
-    return torch.cat([A[0] for A in seen.values()]).cpu()
+    side = min(math.isqrt(A.shape[-1]) for A in seen.values())
+    return torch.cat([coarser(A[0], side) for A in seen.values()]).cpu()
 
 # %% ../../nbs/book/viewer.ipynb #fad5717c
 def denoising_frames(denoiser, noise, timesteps, steps=50) -> dict:
     """One image drawn by DDPM from `noise` (1, c, h, w): noisy and implied clean images
-    (T, h, w, 3) as bytes, maps (T, heads, n, n) and entropies (T, heads) at the kept timesteps,
-    noisiest first."""
+    (T, h, w, 3) as bytes, maps (T, heads, n, n) on the coarsest layer's grid and their
+    entropies (T, heads) at the kept timesteps, noisiest first."""
     from diffcirc.denoiser.diffusion import sample
     from diffcirc.book.style import to_uint8
     ts, noise = sorted(timesteps, reverse=True), noise.to(device_of(denoiser))

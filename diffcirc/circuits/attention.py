@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['TWO_SIDED', 'FUNCTIONS', 'BOUNDS', 'entropy', 'specialization', 'grid_distance', 'attended_distance', 'received',
            'each_map', 'attention_stats', 'head_importance', 'reference_maps', 'displacements', 'function_test',
-           'earned_name', 'head_functions', 'pattern', 'head_means', 'head_table', 'mean_level', 'level_text',
-           'common_pattern', 'heads_of_models', 'named_share', 'named_per_model', 'says_little', 'follows_own_image',
-           'implied_ceiling', 'ranked', 'head_correlation', 'divergence', 'seed_gap', 'falls_steadily', 'change']
+           'earned_name', 'on_grid', 'head_functions', 'pattern', 'head_means', 'head_table', 'mean_level',
+           'level_text', 'common_pattern', 'heads_of_models', 'named_share', 'named_per_model', 'says_little',
+           'follows_own_image', 'implied_ceiling', 'ranked', 'head_correlation', 'divergence', 'seed_gap',
+           'falls_steadily', 'change']
 
 # %% ../../nbs/circuits/attention.ipynb #61974227
 import math
@@ -39,17 +40,17 @@ def specialization(A) -> Tensor:
 
 # %% ../../nbs/circuits/attention.ipynb #fad831ac
 def grid_distance(n) -> Tensor:
-    """Euclidean distances (n, n) between the positions of a square grid of n positions, in
-    positions. ValueError where n is not a square."""
+    """Euclidean distances (n, n) between the positions of a square grid of n positions, in eighths
+    of its side: positions of an 8×8 grid. ValueError where n is not a square."""
     side = math.isqrt(n)
     if side*side != n: raise ValueError(f'{n} positions do not form a square grid.')
     rows_columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing='ij')
     place = torch.stack(rows_columns, -1).view(n, 2).float()
-    return torch.cdist(place, place)
+    return torch.cdist(place, place)*8/side
 
 # %% ../../nbs/circuits/attention.ipynb #b4ba32b5
 def attended_distance(A) -> Tensor:
-    "Mean distance from query to attended position: A (…, n, n) → (…), in positions."
+    "Mean distance from query to attended position, eighths of the side: A (…, n, n) → (…)."
     return (A*grid_distance(A.shape[-1]).to(A.device)).sum(-1).mean(-1)
 
 def received(A) -> Tensor:
@@ -75,7 +76,7 @@ def _layer_stats(A, layer, images, timestep) -> list[pd.DataFrame]:
 # %% ../../nbs/circuits/attention.ipynb #2eaddf5d
 def attention_stats(denoiser, exam: Exam) -> pd.DataFrame:
     """Rows image × timestep × head: entropy (bits), share (of H_max), specialization, distance
-    (positions)."""
+    (eighths of the side)."""
     tables = []
     for t, part, maps in each_map(denoiser, exam):
         images = np.arange(part.start, part.stop)
@@ -200,15 +201,21 @@ def _received_by_head(denoiser, exam: Exam) -> dict:
                 got.setdefault((t, f'{layer}.h{h}'), []).append(received(A[:, h]).cpu().numpy())
     return {k: np.concatenate(v) for k, v in got.items()}
 
+# %% ../../nbs/circuits/attention.ipynb #7a0d1e02
+def on_grid(refs, side) -> dict:
+    "Reference maps {name: (m, s, s)} averaged to (m, side, side): to the positions of a layer."
+    pooled = {k: F.adaptive_avg_pool2d(torch.as_tensor(v), side) for k, v in refs.items()}
+    return {k: v.numpy() for k, v in pooled.items()}
+
 # %% ../../nbs/circuits/attention.ipynb #038fd749
 def head_functions(denoiser, exam: Exam, refs: dict, level=.05) -> pd.DataFrame:
     """Rows timestep × head: best reference, effect r, p and p_image (corrected over maps), and
     `function`, 'unassigned' unless p < level/heads. `refs` from `reference_maps` of the exam's
     images."""
-    refs, got = {k: np.asarray(v) for k, v in refs.items()}, _received_by_head(denoiser, exam)
+    got = _received_by_head(denoiser, exam)
     rows, n_heads = [], len({head for _, head in got})
     for (t, head), R in got.items():
-        test = function_test(R, refs)
+        test = function_test(R, on_grid(refs, math.isqrt(R.shape[1])))
         best = test.iloc[test.effect.argmax()]
         rows.append(dict(timestep=t, head=head, reference=best.reference, r=best.r, p=best.p,
                          p_image=best.p_image,
@@ -218,7 +225,7 @@ def head_functions(denoiser, exam: Exam, refs: dict, level=.05) -> pd.DataFrame:
 # %% ../../nbs/circuits/attention.ipynb #a3428e43
 def pattern(share, distance, n=64) -> str:
     """Table 2's pattern type from the share of the entropy ceiling and the mean attended distance
-    (positions)."""
+    (eighths of the side)."""
     if share >= .95: return 'uniform distributed'
     if share >= .8: return 'mixed'
     return 'focused local' if distance < .75*grid_distance(n).mean() else 'sparse global'
@@ -244,7 +251,7 @@ def head_table(stat, imp, fun, t=300) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/attention.ipynb #8c5d5096
 # an interval over few models may reach beyond what the value can be (bits; share)
-BOUNDS = {'entropy': (0, math.log2(64)), 'specialization': (0, 1)}
+BOUNDS = {'entropy': (0, math.inf), 'specialization': (0, 1)}
 
 def mean_level(values) -> Interval:
     """Mean of `values` (Series, one per model) with its t interval, cut at the `BOUNDS` of what it
