@@ -388,7 +388,8 @@ def of_people(st) -> list:
     some = {w.name for w in (NONE, *extremes(every))}
     made = [w._replace(photographs=PHOTOGRAPHS, alike=a) for w in every for a in ALIKE
             if a == .8 or w.name in some]
-    return [_simulation(calibration_of_people, world=tuple(w), n=n, rare=rare) for w in made]
+    return [_simulation(calibration_of_people, world=tuple(w), n=n, rare=rare*(w.alike == .8))
+            for w in made]
 
 def of_others(st) -> list:
     "The tests and intervals of other kinds, each in a world of its own."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'UNITS', 'simulated', 'mean_squares', 'crossed', 'tested', 'crossed_test', 'mixed_effect',
-           'cluster_bootstrap', 'compare', 'simulated_studies', 'exact', 'welch_p', 'unit_pvalues', 'resampled_means',
-           'resampled_interval', 'coverage', 'per_model', 'over_models', 'paired_flip', 'least_p']
+           'cluster_bootstrap', 'compare', 'ks_over_models', 'simulated_studies', 'exact', 'welch_p', 'unit_pvalues',
+           'resampled_means', 'resampled_interval', 'coverage', 'per_model', 'over_models', 'paired_flip', 'least_p']
 
 # %% ../../nbs/statistics/replication.ipynb #58ae9daa
 import itertools, math, warnings
@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from .effects import _values, cohens_d, words
-from .tests import permutation, t_interval
+from .tests import KS, permutation, t_interval
 
 # %% ../../nbs/statistics/replication.ipynb #d958728d
 GROUPS = ('synthetic', 'natural')
@@ -356,6 +356,23 @@ def compare(frame, value,
         rows.append(dict(value=value, unit=str(u)) | _described(groups, pair)
                     | _compare(*pair, u, Y, n, seed) | sampled)
     return pd.DataFrame(rows)
+
+# %% ../../nbs/statistics/replication.ipynb #7e96e411
+def ks_over_models(A, B, n=9999) -> KS:
+    """Kolmogorov–Smirnov distance of the mean distributions of tables A, B (models, people), and its
+    permutation p with models as units (exact where there are no more than n ways; NaN for a single
+    model)."""
+    tables = [*map(np.sort, A), *map(np.sort, B)]
+    grid = np.unique(np.concatenate(tables))
+    below = np.stack([np.searchsorted(y, grid, 'right')/len(y) for y in tables])
+    def distance(i, j, axis):
+        apart = below[i.astype(int)].mean(-2) - below[j.astype(int)].mean(-2)
+        return np.abs(apart).max(-1).round(12)  # rounding must not decide which is as large
+    i, j = np.arange(len(A)), np.arange(len(A), len(tables))
+    if min(len(A), len(B)) < 2: return KS(float(distance(i, j, 0)), math.nan, len(A), len(B))
+    test = stats.permutation_test((i, j), distance, vectorized=True, n_resamples=n, batch=100,
+                                  alternative='greater', rng=0)
+    return KS(float(test.statistic), float(test.pvalue), len(A), len(B))
 
 # %% ../../nbs/statistics/replication.ipynb #6ac7f02d
 def simulated_studies(rng, n, sd_model, difference=0., models=6, images=100) -> np.ndarray:

@@ -68,7 +68,7 @@ def on_second(difference) -> np.ndarray:
     "What to add to values (2, n, models, images) to move dataset 1 by `difference`."
     return np.array([0., difference]).reshape(2, 1, 1, 1)
 
-# %% ../../nbs/trust/simulated.ipynb #45d40ed3
+# %% ../../nbs/trust/simulated.ipynb #5ef01b4f
 def _of_images(rng, world, size):
     "Values (…, images) with mean 0 and variance 1, alike for the photographs of one person."
     own = _drawn(rng, world.shape, size)
