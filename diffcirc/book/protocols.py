@@ -6,11 +6,11 @@
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'OUTCOMES', 'GRIDS', 'GRID_FULL',
            'SIZES', 'SHARES', 'COUNTS', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'exams_of', 'jobs_of',
            'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'probe_signs', 'of_optimality',
-           'references', 'of_attention', 'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes',
-           'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'whole_regions', 'losing',
-           'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer',
-           'of_estimators', 'of_trials', 'measured', 'claimed_size', 'of_worlds', 'of_others', 'of_units', 'protocols',
-           'table', 'measure_all', 'design']
+           'references', 'looking', 'of_attention', 'selecting', 'of_features', 'enough', 'fit_faces',
+           'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation',
+           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
+           'of_transfer', 'of_estimators', 'of_trials', 'measured', 'claimed_size', 'of_worlds', 'of_people',
+           'of_others', 'of_units', 'protocols', 'with_person', 'table', 'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -38,7 +38,8 @@ from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
 from ..study.samples import drawing, drawn
 from ..trust.calibration import (
-    calibration_of_unit, calibration_of_world, quantities, worlds)
+    ALIKE, NONE, PHOTOGRAPHS, calibration_of_people, calibration_of_unit, calibration_of_world,
+    extremes, quantities, worlds)
 from ..trust.calibration_others import calibration_of_others
 from ..trust.simulated import IMAGES
 from ..trust.trials import KINDS, trial
@@ -136,6 +137,10 @@ def references(st, dataset, seed=None, n=None) -> dict:
     regions = region_maps(None if f.masks is None else f.masks[:n], side)
     return dict(refs=reference_maps(f.images[:n], regions, side))
 
+def looking(st, dataset, seed=None) -> dict:
+    "Options of `head_functions`: reference maps, and who is on the images."
+    return references(st, dataset) | dict(people=st.heldout[dataset].ids)
+
 def of_attention(st) -> dict:
     "Protocols of the chapter on attention."
     return {'attention': Protocol(attention_stats),
@@ -143,9 +148,9 @@ def of_attention(st) -> dict:
             'attention over time': Protocol(attention_stats, st.preset.curve, CURVE),
             'attention over time, untrained': Protocol(
                 attention_stats, sparse(st), 4, trained=False),
-            'head functions': Protocol(head_functions, options=references),
+            'head functions': Protocol(head_functions, options=looking),
             'head functions, untrained': Protocol(
-                head_functions, trained=False, options=references),
+                head_functions, trained=False, options=looking),
             'head impacts': Protocol(head_importance)}
 
 # %% ../../nbs/book/protocols.ipynb #c4c4c746
@@ -376,6 +381,16 @@ def of_worlds(st) -> list:
     return [_simulation(calibration_of_world, world=tuple(w), n=n, few=few, rare=rare, d=d)
             for w in worlds(measured(st))]
 
+def of_people(st) -> list:
+    "Photographs of the same people, by how alike they are: .8 in every world, all in three."
+    n, _, rare, *_ = SIZES.get(st.preset.name, SIZES['cpu'])
+    every = worlds(measured(st))
+    some = {w.name for w in (NONE, *extremes(every))}
+    made = [w._replace(photographs=PHOTOGRAPHS, alike=a) for w in every for a in ALIKE
+            if a == .8 or w.name in some]
+    return [_simulation(calibration_of_people, world=tuple(w), n=n, rare=rare*(w.alike == .8))
+            for w in made]
+
 def of_others(st) -> list:
     "The tests and intervals of other kinds, each in a world of its own."
     return [_simulation(calibration_of_others, n=SIZES.get(st.preset.name, SIZES['cpu'])[3])]
@@ -390,7 +405,8 @@ def of_units(st) -> list:
 CHAPTERS = (of_errors, of_optimality, of_attention, of_features, of_probes, of_information,
             of_ablation, of_outcomes, of_time, of_transfer)
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials}  # need no model of the study
-SIMULATED = {'worlds': of_worlds, 'other tests': of_others, 'units': of_units}  # need tables
+SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
+             'units': of_units}  # need tables
 
 def protocols(st) -> dict:
     "All protocols of a study by name."
@@ -410,13 +426,25 @@ def _named(name, st) -> list:
     return [(dict(dataset=j.dataset, seed=j.seed, trained=p.trained and not p.linear)
              | ({} if p.faces == 'own' else dict(faces=f)), j) for f, j in jobs_of(p, st)]
 
+def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
+    """A measured table with `person`, who is seen on each held-out image: of column `faces` (or
+    `dataset`) and `image`. `heldout` {dataset: FaceSet}; unchanged where rows are no images."""
+    if 'image' not in found: return found
+    whose = found['faces' if 'faces' in found else 'dataset']
+    of = {d: pd.Series(heldout[d].ids) for d in whose.unique()}
+    parts = [found.image[whose == d].map(ids) for d, ids in of.items()]
+    return found.assign(person=pd.concat(parts))
+
 def table(name: str, st: Study = None) -> pd.DataFrame:
     """The measured table of this name: the instrument's columns, and dataset, seed, trained (`faces`
-    where a model was asked about others' too). Measured now where it is not in the cache."""
+    where a model was asked about others' too), `person` for each image. Measured now where it is
+    not in the cache."""
     if name in COMPUTED: st = st or SimpleNamespace(preset=preset())  # no faces, no models
-    todo = _named(name, st or study())
+    st = st or study()
+    todo = _named(name, st)
     compute([j for _, j in todo])
-    return pd.concat([j.table().assign(**columns) for columns, j in todo], ignore_index=True)
+    found = pd.concat([j.table().assign(**columns) for columns, j in todo], ignore_index=True)
+    return found if name in COMPUTED | SIMULATED else with_person(found, st.heldout)
 
 # %% ../../nbs/book/protocols.ipynb #887c3fc8
 def measure_all(st: Study):

@@ -71,7 +71,7 @@ def headline_frames(marks, stats, imp, layers) -> dict:
         'entropy of heads, bits': (stats, 'entropy'),
         'importance of a head': (imp[imp.ablation == 'zero'], 'impact'),
         'impact of removing the middle': (_middle(layers), 'impact'),
-        'circuit complexity': (circuit_rows(layers, imp), 'circuit complexity')}
+        'circuit complexity': (circuit_rows(layers), 'circuit complexity')}
 
 # %% ../../nbs/book/reproduce.ipynb #89428087
 def headline(S) -> pd.DataFrame:

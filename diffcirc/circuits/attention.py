@@ -170,13 +170,23 @@ def _under_exchange(A, maps, n_shuffles, seed):
     orders = [own, *(g.permutation(len(A)) for _ in range(n_shuffles))]
     return np.array([[G[own, order].mean() - G.mean() for G in pairs] for order in orders])
 
+# %% ../../nbs/circuits/attention.ipynb #058889ab
+def _of_people(maps, people):
+    "Maps (m, n) averaged over the images of each person: (people, n); as they are for None."
+    if people is None: return maps
+    who, k = np.unique(people, return_inverse=True)
+    return np.stack([maps[k == i].mean(0) for i in range(len(who))])
+
 # %% ../../nbs/circuits/attention.ipynb #33762b48
-def function_test(R, refs: dict, two_sided=TWO_SIDED, n_shuffles=199, seed=0) -> pd.DataFrame:
+def function_test(R, refs: dict, two_sided=TWO_SIDED, n_shuffles=199, seed=0,
+                  people=None) -> pd.DataFrame:
     """One head: received attention R (m, n), reference maps {name: (m, side, side)}. Rows per
     reference: effect r (mean correlation over images), p against displacements of the grid, p_image
-    against other images' maps; both corrected for the number of maps."""
+    against other people's maps (`people` (m,), default: all different); both corrected for the
+    number of maps."""
     A, maps = _standardized(R), [_standardized(v) for v in refs.values()]
-    r, exchanged = _under_displacements(A, maps), _under_exchange(A, maps, n_shuffles, seed)
+    own, theirs = _of_people(A, people), [_of_people(B, people) for B in maps]
+    r, exchanged = _under_displacements(A, maps), _under_exchange(own, theirs, n_shuffles, seed)
     effect, excess = (_effect_size(v, refs, two_sided) for v in (r, exchanged))
     return pd.DataFrame(dict(reference=list(refs), r=r[0], effect=effect[0],
                              p=_p_of_largest(effect[1:], effect[0]),
@@ -208,14 +218,14 @@ def on_grid(refs, side) -> dict:
     return {k: v.numpy() for k, v in pooled.items()}
 
 # %% ../../nbs/circuits/attention.ipynb #038fd749
-def head_functions(denoiser, exam: Exam, refs: dict, level=.05) -> pd.DataFrame:
+def head_functions(denoiser, exam: Exam, refs: dict, people=None, level=.05) -> pd.DataFrame:
     """Rows timestep × head: best reference, effect r, p and p_image (corrected over maps), and
     `function`, 'unassigned' unless p < level/heads. `refs` from `reference_maps` of the exam's
-    images."""
+    images, `people` who is on them (default: all different)."""
     got = _received_by_head(denoiser, exam)
     rows, n_heads = [], len({head for _, head in got})
     for (t, head), R in got.items():
-        test = function_test(R, on_grid(refs, math.isqrt(R.shape[1])))
+        test = function_test(R, on_grid(refs, math.isqrt(R.shape[1])), people=people)
         best = test.iloc[test.effect.argmax()]
         rows.append(dict(timestep=t, head=head, reference=best.reference, r=best.r, p=best.p,
                          p_image=best.p_image,

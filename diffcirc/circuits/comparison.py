@@ -13,30 +13,31 @@ from ..statistics.halves import half_against_half, is_none, measured_by, null_re
 from ..statistics.replication import compare
 from ..statistics.tests import Interval
 from ..statistics.verdicts import verdicts
+from .ablation import counted
 from .temporal import effective_share
 
 # %% ../../nbs/circuits/comparison.ipynb #f8cdc4ef
 TABLE_METRICS = ('circuit complexity', 'attention entropy', 'feature hierarchy',
                  'intervention impact')
-KEY = ['dataset', 'seed', 'timestep', 'image']
+KEY = ['dataset', 'seed', 'timestep', 'person', 'image']
 
-def circuit_rows(layers, importance) -> pd.DataFrame:
+def circuit_rows(layers) -> pd.DataFrame:
     """Circuit complexity per model, timestep and image, from zero-ablated blocks and skip edges
-    (`ablation.ablate`) and heads (`attention.head_importance`)."""
+    (`ablation.ablate`), which have nothing in common."""
     parts = layers[(layers.edit == 'zero') & layers.kind.isin(['block', 'skip'])]
-    heads = importance[importance.ablation == 'zero']
-    impact = pd.concat([p[[*KEY, 'impact']] for p in (parts, heads)]).groupby(KEY).impact
+    impact = parts.groupby(KEY).impact
     return impact.agg(effective_share).rename('circuit complexity').reset_index()
 
 # %% ../../nbs/circuits/comparison.ipynb #197ab960
-def metric_rows(layers, importance, attention, feature) -> pd.DataFrame:
+def metric_rows(layers, attention, feature) -> pd.DataFrame:
     """The four metrics, one row per model × timestep × image. `feature` has a column `complexity`
     (Eq. 3) per layer."""
     groups = layers[(layers.edit == 'zero') & (layers.kind == 'group')]
+    groups = groups.assign(impact=counted(groups))
     others = pd.DataFrame({'attention entropy': attention.groupby(KEY).entropy.mean(),
                            'feature hierarchy': feature.groupby(KEY).complexity.mean(),
                            'intervention impact': groups.groupby(KEY).impact.mean()})
-    return circuit_rows(layers, importance).set_index(KEY).join(others).reset_index()
+    return circuit_rows(layers).set_index(KEY).join(others).reset_index()
 
 # %% ../../nbs/circuits/comparison.ipynb #d7f7a536
 UNIT = {'image': 'images of model 0', 'model': 'models', 'both': 'models and images'}
@@ -87,13 +88,14 @@ def compared(frames: dict, claims: dict) -> pd.DataFrame:
 def valued(rows, metric, timestep=None) -> pd.DataFrame:
     "The rows of one metric as `value`, at one timestep or averaged over all."
     r = rows if timestep is None else rows[rows.timestep == timestep]
-    r = r.dropna(subset=metric).groupby(['dataset', 'seed', 'image'])[metric]
+    r = r.dropna(subset=metric).groupby(['dataset', 'seed', 'person', 'image'])[metric]
     return r.mean().rename('value').reset_index()
 
 # %% ../../nbs/circuits/comparison.ipynb #a729b9c7
 def valued_change(rows, metric, first, last) -> pd.DataFrame:
     "The same for the change of a metric: its value at timestep `first` less that at `last`."
-    a, b = (valued(rows, metric, t).set_index(['dataset', 'seed', 'image']) for t in (first, last))
+    key = ['dataset', 'seed', 'person', 'image']
+    a, b = (valued(rows, metric, t).set_index(key) for t in (first, last))
     return (a - b).dropna().reset_index()
 
 # %% ../../nbs/circuits/comparison.ipynb #8afc2821

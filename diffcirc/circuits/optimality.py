@@ -176,11 +176,11 @@ def posterior_ratio(rows, errors) -> pd.DataFrame:
 # %% ../../nbs/circuits/optimality.ipynb #26c3d9bc
 def image_error(errors) -> pd.Series:
     """Standard error of r by the noise from the choice of images alone, per dataset × timestep:
-    from each image's mean over models."""
+    from each person's mean over models and photographs."""
     errors = errors.assign(announced=announced)
-    images = errors.groupby(['dataset', 'timestep', 'image'])[['announced', 'mse']].mean()
+    people = errors.groupby(['dataset', 'timestep', 'person'])[['announced', 'mse']].mean()
     return pd.Series({at: ratio_of_means(g.announced, g.mse)[1]
-                      for at, g in images.groupby(['dataset', 'timestep'])})
+                      for at, g in people.groupby(['dataset', 'timestep'])})
 
 # %% ../../nbs/circuits/optimality.ipynb #7033941d
 def widened(mean, lo, hi, se) -> tuple[float, float]:

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Site', 'sites', 'find', 'capturing', 'attention_maps', 'stream', 'on_pattern', 'editing', 'zero', 'mean', 'scale',
-           'patch', 'resample', 'matched_noise', 'uniform', 'temperature', 'permuted', 'even_batch', 'swept', 'sweep']
+           'patch', 'resample', 'matched_noise', 'uniform', 'temperature', 'permuted', 'even_batch', 'swept',
+           'increase', 'sweep']
 
 # %% ../../nbs/denoiser/sites.ipynb #9e951a30
 import difflib, math
@@ -142,8 +143,12 @@ def zero(x) -> Tensor:
     return torch.zeros_like(x)
 
 def mean(x) -> Tensor:
-    "Mean-ablation: every image gets the batch mean (use batches of one timestep)."
-    return x.mean(0, keepdim=True).expand_as(x)
+    """Mean-ablation: every image gets the mean of the others in its batch (use batches of one
+    timestep); with its own share in the mean a part of the contribution would stay."""
+    if len(x) < 2:
+        raise ValueError('Mean-ablation takes the mean of the other images; the batch has only '
+                         'one.')
+    return (x.sum(0, keepdim=True) - x)/(len(x) - 1)
 
 # %% ../../nbs/denoiser/sites.ipynb #270ecf95
 def scale(α):
@@ -240,11 +245,17 @@ def swept(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100):
         for part, x, tt, ε in exam.batches(t, size, device):
             yield t, part, _edited_predictions(denoiser, x, tt, where, edit), x, ε
 
+# %% ../../nbs/denoiser/sites.ipynb #3e852f7f
+def increase(rows) -> pd.Series:
+    """Eq. 5 of rows with timestep, mse (edited) and clean: what the error of an image gains, over the
+    mean clean error of its timestep; the mean over images is the ratio of means."""
+    return (rows.mse - rows.clean)/rows.groupby('timestep').clean.transform('mean')
+
 # %% ../../nbs/denoiser/sites.ipynb #ad38f859
 @torch.no_grad()
 def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> pd.DataFrame:
     """One site edited at a time, or several together where `names` holds a tuple (named `a + b`).
-    Rows image × timestep × site: `mse` (edited), `clean`, Eq. 5's `impact` = (mse − clean)/clean.
+    Rows image × timestep × site: `mse` (edited), `clean`, Eq. 5's `impact` (`increase`).
     ValueError without a site."""
     rows = []
     for t, part, predicted, _, ε in swept(denoiser, exam, names, edit, timesteps, batch):
@@ -253,5 +264,4 @@ def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100) -> 
         clean = errors.pop('')
         rows += [pd.DataFrame(dict(timestep=t, image=image, site=s, mse=mse, clean=clean))
                  for s, mse in errors.items()]
-    d = pd.concat(rows, ignore_index=True)
-    return d.assign(impact=(d.mse - d.clean)/d.clean)
+    return pd.concat(rows, ignore_index=True).assign(impact=increase)

@@ -205,7 +205,7 @@ def rising_verdict(rising, models) -> Verdict:
 def complexity_verdicts(images, claimed: dict) -> pd.DataFrame:
     """The rule for 'which dataset is the more complex', one family of directions {timestep: sign}:
     rows of `statistics.compare` per timestep, with `verdict`. `images`: dataset, seed, image,
-    timestep, `complexity`."""
+    person, timestep, `complexity`."""
     rows = []
     for t in claimed:
         at_t = images[images.timestep == t]
