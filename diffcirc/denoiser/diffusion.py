@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
+from ..core import content_hash
 from .unet import UNet, UNetConfig
 
 T = 1000  # timesteps
@@ -77,10 +78,13 @@ def untrained(cfg: UNetConfig, seed=0) -> Denoiser:
     return Denoiser(net.eval().requires_grad_(False))
 
 # %% ../../nbs/denoiser/diffusion.ipynb #8b37d099
-def numbered_noise(n, shape, first) -> Tensor:
-    "Noise (n, *shape) on the CPU; image i of it depends on `first` + i and the shape only."
-    generators = [torch.Generator().manual_seed(first + i) for i in range(n)]
-    return torch.stack([torch.randn(shape, generator=g) for g in generators])
+def numbered_noise(n, shape, *about, first=0) -> Tensor:
+    """Noise (n, *shape) on the CPU; image i of it depends on what it is for (`about`, words and
+    numbers), on `first` + i and on the shape only. No generator of torch, which training draws
+    from, gives these streams."""
+    key = int(content_hash(about), 16)
+    streams = [np.random.default_rng((key, first + i)) for i in range(n)]
+    return torch.from_numpy(np.stack([g.standard_normal(shape, 'float32') for g in streams]))
 
 # %% ../../nbs/denoiser/diffusion.ipynb #d317f386
 @dataclass
@@ -114,7 +118,7 @@ def make_exam(images, timesteps, seed=0) -> Exam:
     if not len(images): raise ValueError('An exam needs at least one image.')
     bad = [t for t in timesteps if not 0 <= t < T]
     if bad: raise ValueError(f'Timesteps {bad} are outside 0 … {T - 1}.')
-    noise = numbered_noise(len(images), images.shape[1:], 1_000_003*seed)
+    noise = numbered_noise(len(images), images.shape[1:], 'exam', seed)
     return Exam(images.float().cpu(), noise, tuple(int(t) for t in timesteps))
 
 # %% ../../nbs/denoiser/diffusion.ipynb #ce54bca0
@@ -151,7 +155,7 @@ def min_snr_weight(t, γ=5.) -> Tensor:
 # %% ../../nbs/denoiser/diffusion.ipynb #772e7696
 def starting_noise(n, shape, seed=10_000) -> Tensor:
     "Noise (n, *shape) to draw from, on the CPU; image i depends on `seed` + i and the shape only."
-    return numbered_noise(n, shape, seed)
+    return numbered_noise(n, shape, 'drawing', first=seed)
 
 def _sampling_times(steps, keep=()):
     "Evenly spaced timesteps from T−1 down to 0, with those of `keep` put in."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'GROWN', 'KEEP', 'Study', 'train_all', 'configs', 'study', 'departures', 'training_records',
-           'bands_fallen', 'gradient_change', 'skills', 'skill_table', 'learned', 'skill_text', 'paired_accuracies',
-           'same_order', 'accuracy_course', 'rising_models']
+           'bands_fallen', 'skills', 'skill_table', 'learned', 'skill_text', 'paired_accuracies', 'same_order',
+           'accuracy_course', 'rising_models']
 
 # %% ../../nbs/study/models.ipynb #83458baa
 import os
@@ -128,14 +128,6 @@ def bands_fallen(records) -> int:
     "Number of bands whose error, averaged over models, is smaller at the end than at the start."
     means = records.groupby('step')[[c for c in records if c.startswith('mse_')]].mean()
     return int((means.tail(10).mean() < means.head(3).mean()).sum())
-
-# %% ../../nbs/study/models.ipynb #89d26f74
-def gradient_change(records) -> pd.Series:
-    "Late over early gradient of each block (last and first fifth of the steps), over all models."
-    gradients = records[[c for c in records if c.startswith('grad_')]]
-    gradients = gradients.rename(columns=lambda c: c.removeprefix('grad_'))
-    late, early = records.step >= .8*records.step.max(), records.step <= .2*records.step.max()
-    return gradients[late].mean()/gradients[early].mean()
 
 # %% ../../nbs/study/models.ipynb #48f4e250
 def skills(errors, linear) -> pd.DataFrame:
