@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 from .report import sig
-from .verdicts import ALPHA, NEGLIGIBLE, VERDICTS, Verdict
+from .verdicts import ALPHA, NEGLIGIBLE, Verdict
 
 # %% ../../nbs/statistics/settled.ipynb #f50588ab
 class Reference(NamedTuple):
