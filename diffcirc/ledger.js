@@ -39,7 +39,7 @@
   bar.addEventListener('input', update);
   bar.addEventListener('submit', e => e.preventDefault());
   (table.closest('.pst-scrollable-table-container') || table).before(bar);
-  const q = new URLSearchParams(location.search);  // a link may carry a filter: ?verdict=not reproduced
+  const q = new URLSearchParams(location.search);  // a link may carry a filter: ?verdict=contradicted
   menus.forEach(m => { const v = q.get(m.menu.name); if (v && [...m.menu.options].some(o => o.value === v)) m.menu.value = v; });
   if (q.get('words')) words.value = q.get('words');
   update();

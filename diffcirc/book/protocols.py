@@ -10,8 +10,8 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'GRADIENTS', 'SELECT',
            'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
            'of_ablation', 'keeping', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time',
            'donors', 'known_to_all', 'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'measured',
-           'claimed_size', 'of_worlds', 'of_people', 'of_others', 'of_units', 'protocols', 'with_person', 'table',
-           'measure_all', 'design']
+           'claimed_size', 'of_worlds', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person',
+           'table', 'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -44,6 +44,7 @@ from ..trust.calibration import (
     ALIKE, NONE, PHOTOGRAPHS, calibration_of_people, calibration_of_unit, calibration_of_world,
     extremes, quantities, worlds)
 from ..trust.calibration_others import calibration_of_others
+from ..trust.chance import chance_of_rules
 from ..trust.simulated import IMAGES
 from ..trust.trials import KINDS, trial
 
@@ -431,10 +432,16 @@ def of_units(st) -> list:
     grid = [(s, IMAGES) for s in SHARES] + [(.1, i) for i in COUNTS if i != IMAGES]
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
 
+# %% ../../nbs/book/protocols.ipynb #3a3a43bb
+def of_rules(st) -> list:
+    "How often chance passes each rule of the verdicts."
+    return [_simulation(chance_of_rules, n=30 if st.preset.name == 'smoke' else 600)]
+
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes, of_information,
             of_ablation, of_interruption, of_outcomes, of_time, of_transfer)
-COMPUTED = {'estimators': of_estimators, 'trials': of_trials}  # need no model of the study
+# what needs no model of the study
+COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules}
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
              'units': of_units}  # need tables
 

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['CURVE_METRICS', 'component_impacts', 'effective_share', 'disjoint', 'circuit_complexity', 'cooperation',
            'metric_curves', 'dataset_gap', 'stretch_costs', 'best_splits', 'bic', 'phases', 'smooth_bic',
-           'phase_boundaries', 'nearness', 'nearest_boundary', 'phases_text', 'impact_vectors', 'rank_agreement',
-           'stability', 'robustness', 'interactions', 'square', 'joint_over_sum', 'same_sign', 'emergence',
-           'order_text', 'short_name', 'kind_shares']
+           'phase_boundaries', 'random_cuts', 'nearness', 'near_by_chance', 'nearest_boundary', 'phases_text',
+           'impact_vectors', 'rank_agreement', 'stability', 'robustness', 'interactions', 'square', 'joint_over_sum',
+           'same_sign', 'emergence', 'order_text', 'short_name', 'kind_shares']
 
 # %% ../../nbs/circuits/temporal.ipynb #34577f61
+import math
 from itertools import combinations
 import numpy as np, pandas as pd, torch
 from scipy import stats
@@ -180,23 +181,50 @@ def _segmented(t, A, draws, order, level) -> dict:
                 boundaries=pd.DataFrame(dict(t=one['cuts'][k][0], lo=lo, hi=hi)))
 
 # %% ../../nbs/circuits/temporal.ipynb #1ab6f1d6
+def random_cuts(T, k, draws, rng, shortest=3) -> np.ndarray:
+    """First points of segments 2, … k + 1 (draws, k) of random segmentations of T points, no segment
+    shorter than `shortest`, all segmentations equally likely. ValueError where there is none."""
+    room = T - shortest*(k + 1)
+    if room < 0: raise ValueError(f'{T} points have no {k + 1} segments of {shortest} or more.')
+    bars = rng.permuted(np.tile(np.arange(room + k), (draws, 1)), axis=1)[:, :k]
+    return np.sort(bars, axis=1) - np.arange(k) + shortest*np.arange(1, k + 1)
+
+# %% ../../nbs/circuits/temporal.ipynb #68b2f308
+def _share(chance, got) -> float:
+    "p of a distance `got` against those of random segmentations."
+    return float((1 + np.sum(chance <= got + 1e-9))/(len(chance) + 1))
+
 def nearness(cuts, targets, t, draws=2000, shortest=3) -> tuple:
     """Mean distance from each of `targets` to the nearest of `cuts`, and the share of random
     segmentations with as many cuts that come as near."""
-    k, T = len(cuts), len(t)
-    got = _distance(targets, cuts)
+    got, k = _distance(targets, cuts), len(cuts)
     if not k: return got, 1.
-    mid, rng = (np.asarray(t[1:], float) + t[:-1])/2, np.random.default_rng(0)
-    room, steps = T - shortest*(k + 1), shortest*np.arange(1, k + 1) - 1
-    chance = [_distance(targets, mid[np.sort(rng.integers(0, room + 1, k)) + steps])
-              for _ in range(draws)]
-    return got, float((1 + np.sum(np.array(chance) <= got))/(draws + 1))
+    mid = (np.asarray(t[1:], float) + t[:-1])/2
+    drawn = mid[random_cuts(len(t), k, draws, np.random.default_rng(0), shortest) - 1]
+    return got, _share(np.array([_distance(targets, cuts) for cuts in drawn]), got)
 
 # %% ../../nbs/circuits/temporal.ipynb #328f23e0
 def _distance(targets, cuts) -> float:
     "Mean distance from each target to the nearest cut; infinite without cuts."
     gaps = np.abs(np.asarray(targets, float)[:, None] - np.asarray(cuts, float))
     return gaps.min(1).mean() if len(cuts) else np.inf
+
+# %% ../../nbs/circuits/temporal.ipynb #4e75f822
+def _outside(cuts, gap) -> np.ndarray:
+    "Distance (…) of the nearest of cuts (…, k) to the gap between two timesteps; 0 inside."
+    return np.maximum(np.maximum(min(gap) - cuts, cuts - max(gap)), 0).min(-1)
+
+def near_by_chance(cuts: list, gap, t, draws=2000, shortest=3, seed=0) -> tuple:
+    """Mean distance over datasets from a claimed gap to the nearest of their `cuts` (one array per
+    dataset), p among random segmentations with as many cuts, and the least p that is attainable."""
+    cuts = [np.asarray(c, float) for c in cuts if len(c)]
+    if not cuts: return math.inf, 1., 1.
+    mid, rng = (np.asarray(t[1:], float) + t[:-1])/2, np.random.default_rng(seed)
+    chance = np.mean([_outside(mid[random_cuts(len(t), len(c), draws, rng, shortest) - 1], gap)
+                      for c in cuts], axis=0)
+    got = float(np.mean([_outside(c, gap) for c in cuts]))
+    best = np.mean([_outside(mid[shortest - 1:len(mid) - shortest + 1], gap)]*len(cuts))
+    return got, _share(chance, got), _share(chance, best)
 
 # %% ../../nbs/circuits/temporal.ipynb #b090c1d1
 def nearest_boundary(found, t):

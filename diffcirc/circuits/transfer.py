@@ -24,7 +24,7 @@ from ..denoiser.diffusion import device_of, image_errors, make_exam, prediction_
 from .probes import auc
 from ..denoiser.sites import increase, sites, stream, sweep
 from ..statistics.tests import t_interval
-from ..statistics.verdicts import level_verdict
+from ..statistics.verdicts import DECIDED, level_verdict
 from .temporal import disjoint, impact_vectors, rank_agreement
 
 # %% ../../nbs/circuits/transfer.ipynb #14f5afbc
@@ -402,7 +402,7 @@ def judged_readings(readings, claimed: dict) -> pd.DataFrame:
 def verdict_words(readings) -> str:
     "Which verdict under which readings."
     return '; '.join(f"{word} when read as {', '.join(readings.reading[readings.verdict == word])}"
-                     for word in ('reproduced', 'not reproduced', 'not testable')
+                     for word in DECIDED
                      if (readings.verdict == word).any())
 
 # %% ../../nbs/circuits/transfer.ipynb #1c24efc9

@@ -22,7 +22,7 @@ from ..statistics.replication import (
     GROUPS, cluster_bootstrap, crossed_test, exact, mean_squares, over_models, tested, welch_p)
 from ..statistics.tests import adjust, bca, ks, permutation, tost, tost_p
 from ..statistics.verdicts import (
-    ALPHA, MARGIN, MARGIN_D, VERDICTS, level_verdict, verdicts_of_studies)
+    ALPHA, DECIDED, MARGIN, MARGIN_D, level_verdict, verdicts_of_studies)
 from diffcirc.trust.simulated import (
     IMAGES, MODELS, UNIT_NAMES, World, by_people, count, crossed_ids, frame_of, on_second,
     simulate)
@@ -304,16 +304,16 @@ def rule(Y, claimed) -> list:
     """Verdicts (n,) of `verdicts` on studies Y (2, n, models, images), n a multiple of four: a size
     or '+'."""
     c, M = crossed_test(*Y), Y.shape[2]
-    margin = MARGIN_D*c['sd'] if claimed == '+' else MARGIN*abs(claimed)
+    margin = math.nan if claimed == '+' else MARGIN*abs(claimed)
     p = np.concatenate([adjust(q) for q in np.maximum(exact(Y), c['p']).reshape(-1, TABLE)])
     p_min = min(1, TABLE*2/math.comb(2*M, M))
     return [str(v) for v in verdicts_of_studies(c, p, p_min, claimed, margin)]
 
 # %% ../../nbs/trust/calibration.ipynb #9c36967d
 def outcomes(name, unit, verdicts, truth) -> list:
-    "Rows with `outcome`: how often each of the three verdicts is given."
+    "Rows with `outcome`: how often each verdict of a rule is given."
     v = np.array(verdicts)
-    return [count(name, unit, v == word, truth, outcome=word) for word in VERDICTS]
+    return [count(name, unit, v == word, truth, outcome=word) for word in DECIDED]
 
 # %% ../../nbs/trust/calibration.ipynb #eede0f89
 def level_errors(s, k) -> list:
