@@ -8,7 +8,7 @@ __all__ = ['halfway', 'twins', 'filtered', 'level', 'switched_at', 'shared_varia
            'images_of', 'Basis', 'HandMade', 'relay_of', 'movers_of', 'collecting', 'steps_of', 'loudness',
            'rotation_of', 'drawn_net', 'rms_of_sites', 'made_loud']
 
-# %% ../../nbs/trust/drafts.ipynb #e12c63a3
+# %% ../../nbs/trust/drafts.ipynb #f87434c3
 from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import nn, Tensor
@@ -18,12 +18,12 @@ from ..denoiser.unet import (
     AttentionBlock, AttentionPoints, Point, State, Stepwise, _step)
 from .planted import Mix, X0Denoiser, normal
 
-# %% ../../nbs/trust/drafts.ipynb #900e4f4e
+# %% ../../nbs/trust/drafts.ipynb #c840b42c
 def halfway(size, direction) -> tuple:
     "The step (rows, columns) to the partner: 'across', 'down' or 'diagonal', half an image long."
     return {'across': (0, size//2), 'down': (size//2, 0), 'diagonal': (size//2, size//2)}[direction]
 
-# %% ../../nbs/trust/drafts.ipynb #f59649bd
+# %% ../../nbs/trust/drafts.ipynb #a0b412e0
 def twins(u, step) -> Tensor:
     "Images (n, 1, s, s) whose pixels repeat at `step`: half of u and its copy."
     s, first = u.shape[-1], torch.zeros(u.shape[-2:], dtype=torch.bool)
@@ -31,24 +31,24 @@ def twins(u, step) -> Tensor:
     else: first[:s//2] = True
     return torch.where(first, u, u.roll(step, (-2, -1)))
 
-# %% ../../nbs/trust/drafts.ipynb #0d2ff77f
+# %% ../../nbs/trust/drafts.ipynb #1e291963
 def filtered(u, steps, taps) -> Tensor:
     "Stationary images: Σ taps · u moved by `steps`, with variance 1 for white u (n, 1, s, s)."
     x = sum(w*u.roll(tuple(-i for i in step), (-2, -1)) for step, w in zip(steps, taps))
     return x/float(np.square(taps).sum())**.5
 
-# %% ../../nbs/trust/drafts.ipynb #b82bebc9
+# %% ../../nbs/trust/drafts.ipynb #491e9912
 def level(kind) -> Tensor:
     "k_t (T,) of a kind of images: 'copies', 'signs' or 'stationary'."
     return {'copies': ᾱ.sqrt()/(1 + ᾱ), 'signs': ᾱ.sqrt()/(1 - ᾱ), 'stationary': ᾱ.sqrt()}[kind]
 
-# %% ../../nbs/trust/drafts.ipynb #303ab2e9
+# %% ../../nbs/trust/drafts.ipynb #1f0bde8b
 def switched_at(τ) -> Tensor:
     "Two gates (T, 2): open before timestep τ, open from τ on."
     early = (torch.arange(T) < τ).double()
     return torch.stack([early, 1 - early], 1)
 
-# %% ../../nbs/trust/drafts.ipynb #2e7ebe5b
+# %% ../../nbs/trust/drafts.ipynb #cab1f533
 def shared_variance(steps, taps, size) -> np.ndarray:
     "Correlation (n, n) of filtered images between pixels at any two of `steps`."
     f = np.zeros((size, size))
@@ -56,7 +56,7 @@ def shared_variance(steps, taps, size) -> np.ndarray:
     r = np.fft.ifft2(np.abs(np.fft.fft2(f))**2).real/np.square(f).sum()
     return np.array([[r[(a[0] - b[0]) % size, (a[1] - b[1]) % size] for b in steps] for a in steps])
 
-# %% ../../nbs/trust/drafts.ipynb #06460002
+# %% ../../nbs/trust/drafts.ipynb #77114549
 def best_weights(r, a) -> np.ndarray:
     "Weights (n,) of the best linear x̂0 from pixels of correlation r (n, n), the first one's own."
     return np.linalg.solve(a*r + (1 - a)*np.eye(len(r)), a**.5*r[0])
@@ -67,7 +67,7 @@ def least_error(r, t, use=slice(None)) -> float:
     r0, R = r[0, use], a*r[np.ix_(use, use)] + (1 - a)*np.eye(len(use))
     return float(a/(1 - a)*(1 - a*r0 @ np.linalg.solve(R, r0))) if len(use) else a/(1 - a)
 
-# %% ../../nbs/trust/drafts.ipynb #50a6a386
+# %% ../../nbs/trust/drafts.ipynb #a3f0e179
 class Relay(nn.Module):
     "Block: adds write · read · x to the stream x (b, c, h, w); read (r, c), write (c, r)."
     def __init__(self, read, write):
@@ -80,16 +80,16 @@ class Relay(nn.Module):
         y = torch.einsum('rc,bchw->brhw', self.read, x)
         return x + self.update(torch.einsum('cr,brhw->bchw', self.write, y))
 
-# %% ../../nbs/trust/drafts.ipynb #edaa3234
+# %% ../../nbs/trust/drafts.ipynb #be5cabf7
 def moving_map(size, step, sharp) -> Tensor:
     "Attention map (n, n) that looks `step` (rows, columns) ahead on a torus: softmax of `sharp`."
     place = torch.arange(size*size).view(size, size)
     ahead = place.roll(tuple(-int(i) for i in step), (0, 1)).flatten()
     return (sharp*torch.eye(size*size)[ahead]).softmax(-1)
 
-# %% ../../nbs/trust/drafts.ipynb #6550a58c
+# %% ../../nbs/trust/drafts.ipynb #dfbbe3c2
 class Movers(AttentionPoints):
-    "Heads: head i reads `read[i]` (c,), moves it by `steps[i]` and writes it along `write[i]` (c,)."
+    "Heads: head i reads by `read[i]` (d, c), moves by `steps[i]` and writes by `write[i]` (d, c)."
     def __init__(self, size, read, write, steps, sharp):
         super().__init__(len(read))
         self.read = nn.Parameter(read, requires_grad=False)
@@ -98,12 +98,12 @@ class Movers(AttentionPoints):
         self.register_buffer('A', A, persistent=False)
     def forward(self, x):
         "(b, n, c) → (b, n, c)."
-        v = self.v(torch.einsum('hc,bnc->bhn', self.read, x)[..., None])
+        v = self.v(torch.einsum('hdc,bnc->bhnd', self.read, x))
         if self.pattern.watched: z = self.pattern(self.A.expand(len(x), -1, -1, -1)) @ v
         else: z = torch.einsum('hnm,bhmd->bhnd', self.A, v)
-        return torch.einsum('bhnd,hc->bnc', self.z(z), self.write)
+        return torch.einsum('bhnd,hdc->bnc', self.z(z), self.write)
 
-# %% ../../nbs/trust/drafts.ipynb #8150fbeb
+# %% ../../nbs/trust/drafts.ipynb #cdbbfbac
 class Mover(AttentionBlock):
     "Block that holds `Movers` and nothing else."
     def __init__(self, attn):
@@ -114,7 +114,7 @@ class Mover(AttentionBlock):
         moved = self.attn(x.flatten(2).transpose(1, 2)).transpose(1, 2)
         return x + self.update(moved.unflatten(2, x.shape[2:]))
 
-# %% ../../nbs/trust/drafts.ipynb #4cc5c51e
+# %% ../../nbs/trust/drafts.ipynb #d241e1b5
 class Output(nn.Module):
     "x̂0 (b, 1, h, w) = Σ (values · x)(gates · x), values and gates (k, c); `bent`: tanh of it."
     def __init__(self, values, gates, bent=False):
@@ -128,7 +128,7 @@ class Output(nn.Module):
         out = (v*g).sum(1, keepdim=True)
         return out.tanh() if self.bent else out
 
-# %% ../../nbs/trust/drafts.ipynb #a2773425
+# %% ../../nbs/trust/drafts.ipynb #f4814716
 class Gain(nn.Module):
     "Step that is no site: multiplies the stream."
     def __init__(self, factor):
@@ -138,7 +138,7 @@ class Gain(nn.Module):
         "x times the factor."
         return x*self.factor
 
-# %% ../../nbs/trust/drafts.ipynb #bd28ce0b
+# %% ../../nbs/trust/drafts.ipynb #a2e18320
 @dataclass
 class Part:
     """A block or head in plain channels. It reads {channel: weight}, a head `step` away, and writes
@@ -149,7 +149,7 @@ class Part:
     step: tuple = ()
     sharp: float = 0.
 
-# %% ../../nbs/trust/drafts.ipynb #5dd1cfc1
+# %% ../../nbs/trust/drafts.ipynb #f7346ae9
 @dataclass
 class Draft:
     "A planted network: images, parts in order, and what is read where they end."
@@ -170,7 +170,7 @@ class Draft:
     times: list
     scale: dict = field(default_factory=dict)  # {site: factor that makes it as loud as it is}
 
-# %% ../../nbs/trust/drafts.ipynb #fd9ebb0f
+# %% ../../nbs/trust/drafts.ipynb #0567dce6
 def planes_of(d: Draft) -> list:
     "Names of the planes with which the stream begins."
     gates = ['early', 'late'] if d.switch else [f'gate{i}' for i in range(len(d.taps))]
@@ -181,7 +181,7 @@ def channels_of(d: Draft) -> list:
     parts = [*d.encoder, *(p for layer in d.heads.values() for p in layer), *d.decoder]
     return [*planes_of(d), *(p.name for p in parts)]
 
-# %% ../../nbs/trust/drafts.ipynb #92a617f4
+# %% ../../nbs/trust/drafts.ipynb #3e06b436
 def gates_of(d: Draft) -> Tensor:
     "The gates (T, k) over time."
     if d.switch: return switched_at(d.switch)
@@ -189,7 +189,7 @@ def gates_of(d: Draft) -> Tensor:
     r = shared_variance(d.steps, d.taps, d.size)
     return torch.tensor(np.stack([best_weights(r, a)/a**.5 for a in ᾱ.numpy()]))
 
-# %% ../../nbs/trust/drafts.ipynb #1e46eb93
+# %% ../../nbs/trust/drafts.ipynb #eff2437b
 def images_of(d: Draft) -> callable:
     "draw(n, seed) of a drawing's images (n, 1, s, s)."
     def draw(n, seed):
@@ -198,7 +198,7 @@ def images_of(d: Draft) -> callable:
         return twins(u.sign() if d.kind == 'signs' else u, d.steps[1])
     return draw
 
-# %% ../../nbs/trust/drafts.ipynb #13ab3219
+# %% ../../nbs/trust/drafts.ipynb #44da312c
 class Basis:
     """Plain channels and what stands for them in the network: vectors (c,) to read and to write.
     `loud` {channel: factor}; `rotation` (c, c), the identity by default."""
@@ -217,7 +217,7 @@ class Basis:
         "A plain matrix (c, c) from channels to channels."
         return self.Q @ (self.loud[:, None]*M/self.loud) @ self.Q.T
 
-# %% ../../nbs/trust/drafts.ipynb #651000b5
+# %% ../../nbs/trust/drafts.ipynb #1c48688b
 class HandMade(Stepwise):
     "The network of a drawing; `basis` says where its channels are."
     def __init__(self, d: Draft, basis: Basis):
@@ -236,7 +236,7 @@ class HandMade(Stepwise):
         planes = torch.cat([k*x, k, torch.ones_like(k), gates], 1)
         return State(torch.einsum('cp,bphw->bchw', self.stem, planes), t[:, None], {})
 
-# %% ../../nbs/trust/drafts.ipynb #064f8b89
+# %% ../../nbs/trust/drafts.ipynb #4612a37c
 def relay_of(p: Part, b: Basis) -> Relay:
     "The block of a part."
     rows = {p.name: p.read, **p.also}
@@ -248,9 +248,10 @@ def movers_of(parts, d: Draft, b: Basis) -> Mover:
     α = [d.scale.get(p.name, 1.) for p in parts]
     read = torch.stack([a*b.read(p.read) for a, p in zip(α, parts)])
     write = torch.stack([b.write({p.name: 1/a}) for a, p in zip(α, parts)])
-    return Mover(Movers(d.size, read, write, [p.step for p in parts], [p.sharp for p in parts]))
+    steps, sharp = [p.step for p in parts], [p.sharp for p in parts]
+    return Mover(Movers(d.size, read[:, None], write[:, None], steps, sharp))
 
-# %% ../../nbs/trust/drafts.ipynb #84418064
+# %% ../../nbs/trust/drafts.ipynb #596ccf69
 def collecting(d: Draft, b: Basis) -> Mix:
     "Behind the joins: the stream and what the drawing takes from each skip edge (c, c·(1 + k))."
     parts, c = [torch.eye(len(b.at))], len(b.at)
@@ -260,7 +261,7 @@ def collecting(d: Draft, b: Basis) -> Mix:
         parts.append(b.matrix(M)/d.scale.get(name, 1.))
     return Mix(torch.cat(parts, 1))
 
-# %% ../../nbs/trust/drafts.ipynb #9bb7c7c7
+# %% ../../nbs/trust/drafts.ipynb #f97da5cf
 def steps_of(d: Draft, b: Basis):
     "Yield the steps (op, name, module) of a drawing's network."
     for p in d.encoder: yield 'block', p.name, relay_of(p, b)
@@ -280,7 +281,7 @@ def steps_of(d: Draft, b: Basis):
     yield 'apply', 'out', Output(torch.stack([b.read(v) for v in values]),
                                  torch.stack([b.read({g: 1.}) for g in gates]), d.kind == 'signs')
 
-# %% ../../nbs/trust/drafts.ipynb #e20a4331
+# %% ../../nbs/trust/drafts.ipynb #5a39d689
 def loudness(d: Draft) -> dict:
     "{channel: factor} of a drawing's scales: heads speak as loud as their layer."
     layers = {p.name: layer for layer, parts in d.heads.items() for p in parts}
@@ -291,12 +292,12 @@ def rotation_of(d: Draft) -> Tensor:
     c = len(channels_of(d))
     return torch.linalg.qr(normal(c, 7000 + d.seed, c).double())[0].float()
 
-# %% ../../nbs/trust/drafts.ipynb #6af124de
+# %% ../../nbs/trust/drafts.ipynb #09b08602
 def drawn_net(d: Draft) -> X0Denoiser:
     "The denoiser of a drawing."
     return X0Denoiser(HandMade(d, Basis(channels_of(d), loudness(d), rotation_of(d))))
 
-# %% ../../nbs/trust/drafts.ipynb #7383d957
+# %% ../../nbs/trust/drafts.ipynb #a8140064
 @torch.no_grad()
 def rms_of_sites(denoiser, draw, t=500, n=64, seed=77) -> dict:
     "{site: root-mean-square of its contribution} over n images at timestep t."
@@ -306,7 +307,7 @@ def rms_of_sites(denoiser, draw, t=500, n=64, seed=77) -> dict:
     with capturing(net, sites(net)) as seen: net(x, tt)
     return {name: float(v.square().mean().sqrt()) for name, v in seen.items()}
 
-# %% ../../nbs/trust/drafts.ipynb #82881712
+# %% ../../nbs/trust/drafts.ipynb #8e247e46
 def made_loud(d: Draft, wanted: dict) -> Draft:
     "The drawing with scales that give every site its wanted root-mean-square at t = 500."
     d.scale = {}
