@@ -9,8 +9,8 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'SELECT', 'UNTRAINED',
            'references', 'of_attention', 'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes',
            'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'whole_regions', 'losing',
            'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer',
-           'of_estimators', 'of_trials', 'measured', 'claimed_size', 'of_worlds', 'of_others', 'of_units', 'protocols',
-           'table', 'measure_all', 'design']
+           'of_estimators', 'of_trials', 'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_others',
+           'of_units', 'protocols', 'table', 'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -37,6 +37,7 @@ from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
 from ..study.samples import drawing, drawn
+from ..trust.benchmark import SEEDS, specimen_scores
 from ..trust.calibration import (
     calibration_of_unit, calibration_of_world, quantities, worlds)
 from ..trust.calibration_others import calibration_of_others
@@ -349,6 +350,15 @@ def of_trials(st) -> list:
     return [Computation(trial, dict(kind=k, seed=s, **same), dict(kind=k, seed=s, **about))
             for k in KINDS for s in range(seeds)]
 
+# %% ../../nbs/book/protocols.ipynb #acea982e
+def of_benchmark(st) -> list:
+    "All candidates on the planted networks of the benchmark; three families of them at `smoke`."
+    small = st.preset.name == 'smoke'
+    seeds = {'matched': 2, 'backup': 2, 'alone able': 2} if small else SEEDS
+    steps, n = (20, 8) if small else (300, 32)
+    return [Computation(specimen_scores, dict(family=f, seed=s, steps=steps, n=n),
+                        dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
+
 # %% ../../nbs/book/protocols.ipynb #194d657f
 def measured(st) -> dict:
     "{quantity: variance components} of a study: accuracy, impact of a head, attention entropy."
@@ -389,7 +399,8 @@ def of_units(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 CHAPTERS = (of_errors, of_optimality, of_attention, of_features, of_probes, of_information,
             of_ablation, of_outcomes, of_time, of_transfer)
-COMPUTED = {'estimators': of_estimators, 'trials': of_trials}  # need no model of the study
+# need no model of the study
+COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'benchmark': of_benchmark}
 SIMULATED = {'worlds': of_worlds, 'other tests': of_others, 'units': of_units}  # need tables
 
 def protocols(st) -> dict:
