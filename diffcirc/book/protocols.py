@@ -9,9 +9,9 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'GRADIENTS', 'SELECT',
            'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'of_features',
            'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
            'of_ablation', 'keeping', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time',
-           'donors', 'known_to_all', 'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'measured',
-           'claimed_size', 'of_worlds', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person',
-           'table', 'measure_all', 'design']
+           'donors', 'known_to_all', 'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'of_benchmark',
+           'measured', 'claimed_size', 'of_worlds', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols',
+           'with_person', 'table', 'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -40,6 +40,7 @@ from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
 from ..study.samples import drawing, drawn
+from ..trust.benchmark import SEEDS, specimen_scores
 from ..trust.calibration import (
     ALIKE, NONE, PHOTOGRAPHS, calibration_of_people, calibration_of_unit, calibration_of_world,
     extremes, quantities, worlds)
@@ -385,6 +386,15 @@ def of_trials(st) -> list:
     return [Computation(trial, dict(kind=k, seed=s, **same), dict(kind=k, seed=s, **about))
             for k in KINDS for s in range(seeds)]
 
+# %% ../../nbs/book/protocols.ipynb #acea982e
+def of_benchmark(st) -> list:
+    "All candidates on the planted networks of the benchmark; three families of them at `smoke`."
+    small = st.preset.name == 'smoke'
+    seeds = {'matched': 2, 'backup': 2, 'alone able': 2} if small else SEEDS
+    steps, n = (20, 8) if small else (300, 32)
+    return [Computation(specimen_scores, dict(family=f, seed=s, steps=steps, n=n),
+                        dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
+
 # %% ../../nbs/book/protocols.ipynb #194d657f
 def measured(st) -> dict:
     "{quantity: variance components} of a study: accuracy, impact of a head, attention entropy."
@@ -441,7 +451,8 @@ def of_rules(st) -> list:
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes, of_information,
             of_ablation, of_interruption, of_outcomes, of_time, of_transfer)
 # what needs no model of the study
-COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules}
+COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
+            'benchmark': of_benchmark}
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
              'units': of_units}  # need tables
 
