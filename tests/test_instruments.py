@@ -16,7 +16,7 @@ from diffcirc.denoiser.diffusers import ForeignUNet
 from diffcirc.denoiser.diffusion import Denoiser, make_exam, prediction_errors, untrained
 from diffcirc.denoiser.sites import sites
 from diffcirc.denoiser.unet import UNetConfig
-from diffcirc.study.samples import drawn
+from diffcirc.study.samples import drawn, predicted
 
 def faces(n, seed):
     "Smooth made-up faces (n, 1, 16, 16)."
@@ -48,6 +48,7 @@ TWO = dict(train={d: faces(20, i) for i, d in enumerate('ab')},
 KINDS = ('block', 'skip', 'head', 'layer', 'group', 'level', 'random')
 ASKED = {  # instrument → options, from the kind of network
     prediction_errors: lambda make: {}, drawn: lambda make: dict(n=2, steps=2),
+    predicted: lambda make: {},
     attention_stats: lambda make: {}, head_importance: lambda make: {},
     head_functions: lambda make: dict(refs=REFS), feature_stats: lambda make: {},
     selectivity: lambda make: dict(refs=REFS), interaction: lambda make: {},
