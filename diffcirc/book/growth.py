@@ -9,7 +9,7 @@ __all__ = ['MODEL', 'STREAM', 'skill_rows', 'impact_rows', 'head_rows', 'order_a
            'accuracy_words', 'impact_words', 'divergence_words', 'complexity_words', 'flow_words', 'words_at',
            'change_points', 'turned_text', 'kept_build', 'differing', 'kept_text', 'growth_rows', 'growth_csv']
 
-# %% ../../nbs/book/growth.ipynb #38e36572
+# %% ../../nbs/book/growth.ipynb #d5007340
 import itertools, json
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -28,7 +28,7 @@ from ..statistics.verdicts import (
 from ..study.models import DATASETS, rising_models
 from ..study.samples import memorization
 
-# %% ../../nbs/book/growth.ipynb #ff1d1a56
+# %% ../../nbs/book/growth.ipynb #1c21e675
 MODEL = ['dataset', 'seed', 'images']
 
 def skill_rows(errors, linear) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def skill_rows(errors, linear) -> pd.DataFrame:
     mse = errors.groupby([*MODEL, 'timestep']).mse.mean().reset_index().merge(base, on=keys)
     return mse.assign(value=1 - mse.mse/mse.base)[[*MODEL, 'timestep', 'value']]
 
-# %% ../../nbs/book/growth.ipynb #f6b10f94
+# %% ../../nbs/book/growth.ipynb #9c850fab
 def impact_rows(groups) -> dict:
     "{measure: rows `MODEL` with `value`} of removed layer groups: the middle, all others."
     all_groups = impacts(groups[groups.edit == 'zero'], ('images', 'site'))
@@ -54,7 +54,7 @@ def head_rows(heads) -> dict:
     return {'importance of a head': each.rename(columns=dict(impact='value')),
             'largest importance of a head': largest}
 
-# %% ../../nbs/book/growth.ipynb #1c15c024
+# %% ../../nbs/book/growth.ipynb #377d5b87
 def order_agreement(rows, by) -> pd.DataFrame:
     """Mean Spearman correlation of `value` over `by` between the networks of a dataset: rows
     dataset × images, `seed` 0. NaN for one network."""
@@ -65,7 +65,7 @@ def order_agreement(rows, by) -> pd.DataFrame:
         out.append(dict(dataset=d, seed=0, images=n, value=np.mean(r) if r else np.nan))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #2bd72224
+# %% ../../nbs/book/growth.ipynb #9be01bf6
 def pixels_of(rows, like) -> torch.Tensor:
     "Images (n, c, h, w) from rows of pixels (columns `0` …), shaped like the images `like`."
     shape = like.shape[1:]
@@ -82,7 +82,7 @@ def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
         out.append(dict(zip(MODEL, key), value=found['ratio']))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #6f18dce5
+# %% ../../nbs/book/growth.ipynb #c3f0297b
 STREAM = dict(of='stream')
 
 def headline_rows(T: dict) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def headline_rows(T: dict) -> pd.DataFrame:
     means = {k: f.groupby(MODEL).value.mean().reset_index() for k, f in found.items()}
     return pd.concat([f.assign(measure=k) for k, f in means.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #1b0ff6c6
+# %% ../../nbs/book/growth.ipynb #10977ccd
 def stage_tables(S) -> dict:
     "The tables of a study's networks on their way, as `headline_rows` and `words_at` take them."
     errors = table('errors in training', S)
@@ -113,14 +113,14 @@ def stage_tables(S) -> dict:
                 features=table('features in training', S), flow=table('flow in training', S),
                 ratio=ratio_rows(table('drawn in training', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #815e1f06
+# %% ../../nbs/book/growth.ipynb #594dccf7
 def kept_growth(folder) -> pd.DataFrame:
     "The curves of a reference build, as `growth_csv` writes them; no rows where there is no file."
     file = Path(folder)/'growth.csv'
     columns = ['measure', 'axis', 'dataset', 'images', 'mean', 'lo', 'hi']
     return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #babcdadd
+# %% ../../nbs/book/growth.ipynb #12d30d54
 def tenfold(rows) -> pd.Series:
     "How a measure changes from the first kept stage to the end, as a share of its size at the end."
     trained = rows[rows.images > 0]
@@ -128,7 +128,7 @@ def tenfold(rows) -> pd.Series:
     first, last = m.iloc[:, 0], m.iloc[:, -1]
     return ((last - first)/last.abs()).groupby('measure', sort=False).mean()
 
-# %% ../../nbs/book/growth.ipynb #a0c5aecb
+# %% ../../nbs/book/growth.ipynb #7b093cdd
 def likeness(a, b) -> np.ndarray:
     "Cosines (n, m) between the rows of a (n, p) and b (m, p)."
     a, b = (np.asarray(v, float) for v in (a, b))
@@ -142,14 +142,14 @@ def matched_and_not(a, b) -> pd.DataFrame:
     return pd.DataFrame(dict(image=range(len(c)), same=same,
                              other=(c.sum(1) - same)/max(1, len(c) - 1)))
 
-# %% ../../nbs/book/growth.ipynb #fff1a445
+# %% ../../nbs/book/growth.ipynb #a6c7142a
 def left_over(x, *given) -> np.ndarray:
     "What remains of each row of x (n, p) after least squares on the same rows of `given` and on 1."
     A = np.stack([np.ones_like(x), *given], -1).astype(float)
     Q = np.linalg.qr(A)[0]
     return x - np.einsum('npk,nqk,nq->np', Q, Q, x, optimize=True)
 
-# %% ../../nbs/book/growth.ipynb #d2e3db45
+# %% ../../nbs/book/growth.ipynb #6e8bf3c4
 def by_halves(rows, keys=('dataset', 'images')) -> dict:
     "{keys: (rows of half 0, rows of half 1)} of a table of pixels, as arrays."
     pixels = [c for c in rows if c.isdigit()]
@@ -161,23 +161,24 @@ def likeness_rows(pairs: dict, of) -> pd.DataFrame:
     return pd.concat([matched_and_not(*ab).assign(dataset=d, images=n, of=of)
                       for (d, n), ab in pairs.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #79bd5a04
+# %% ../../nbs/book/growth.ipynb #683b0250
 def drawn_alike(S) -> pd.DataFrame:
     """Likeness of what the two halves' networks draw from the same noise, of what their linear
     filters draw, and of what two untrained networks draw: rows dataset × images × of × image."""
     mean = {d: f.images.mean(0).flatten().numpy() for d, f in S.heldout.items()}
     def centred(pairs): return {k: tuple(v - mean[k[0]] for v in ab) for k, ab in pairs.items()}
-    named = {'networks': 'drawn by set', 'linear filters': 'drawn by set, linear'}
-    out = [likeness_rows(centred(by_halves(table(t, S))), of) for of, t in named.items()]
-    untrained = table('drawn by set, untrained', S).assign(images=0)
-    return pd.concat([*out, likeness_rows(centred(by_halves(untrained)), 'untrained')])
+    drawings = {'networks': table('drawn by set', S),
+                'linear filters': table('drawn by set, linear', S),
+                'untrained': table('drawn by set, untrained', S).assign(images=0)}
+    return pd.concat([likeness_rows(centred(by_halves(f)), of) for of, f in drawings.items()])
 
-# %% ../../nbs/book/growth.ipynb #a2d7ee42
+# %% ../../nbs/book/growth.ipynb #c18ea0f0
 def predicted_alike(S) -> pd.DataFrame:
     """Likeness of the two halves' ε̂ at t = 300 on held-out faces, rows as of `drawn_alike`: of
     networks beyond their filters, of filters beyond the noisy image, of untrained networks."""
     noisy = {d: S.exam(d, (300,), FEW).at(300)[0].flatten(1).numpy() for d in DATASETS}
-    nets, filters = (by_halves(table(f'noise seen by set{x}', S)) for x in ('', ', linear'))
+    nets = by_halves(table('noise seen by set', S))
+    filters = by_halves(table('noise seen by set, linear', S))
     bare = by_halves(table('noise seen by set, untrained', S).assign(images=0))
     def rest(pairs, given):
         return {k: tuple(left_over(v, noisy[k[0]], *given.get(k, ())) for v in ab)
@@ -186,7 +187,7 @@ def predicted_alike(S) -> pd.DataFrame:
                       likeness_rows(rest(filters, {}), 'linear filters'),
                       likeness_rows(rest(bare, {}), 'untrained')])
 
-# %% ../../nbs/book/growth.ipynb #21fc09e8
+# %% ../../nbs/book/growth.ipynb #d99b0db2
 def begins(rows, of, against='other') -> int|None:
     """The smallest number of images from which on `of` is surely (t interval over images) more
     alike than `against`: its own mismatched pairs ('other'), or another of `of`. None: never."""
@@ -197,11 +198,12 @@ def begins(rows, of, against='other') -> int|None:
     late = list(itertools.takewhile(lambda n: sure[n], sorted(sure, reverse=True)))
     return int(late[-1]) if late else None
 
-# %% ../../nbs/book/growth.ipynb #9cd8a450
+# %% ../../nbs/book/growth.ipynb #03971b7f
 def set_tables(S) -> tuple:
     "Rows `MODEL` with `value`: skill on held-out faces, gap of networks, gap of filters, ratio."
-    names = ('', ', training faces', ', linear', ', linear, training faces')
-    held, seen, base, base_seen = (table(f'errors by set{x}', S) for x in names)
+    held, seen = table('errors by set', S), table('errors by set, training faces', S)
+    base = table('errors by set, linear', S)
+    base_seen = table('errors by set, linear, training faces', S)
     def gap(seen, held):
         m, h = (f[f.timestep == 300].groupby(MODEL).mse.mean() for f in (seen, held))
         return (1 - m/h).rename('value').reset_index()
@@ -210,7 +212,7 @@ def set_tables(S) -> tuple:
     return (skill_rows(held, base), gap(seen, held), gap(base_seen, base),
             ratio_rows(table('drawn by set', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #3f03e97d
+# %% ../../nbs/book/growth.ipynb #ca6bce13
 def begin_text(rows, dataset, what) -> str:
     "One sentence: from how many images on two networks agree in `what`, and more than filters do."
     mine = rows[rows.dataset == dataset]
@@ -220,7 +222,7 @@ def begin_text(rows, dataset, what) -> str:
     if more is None: return f'{who} from {n:,} images on, but not surely more than two matrices.'
     return f'{who} from {n:,} images on, and surely more than two matrices from {more:,} on.'
 
-# %% ../../nbs/book/growth.ipynb #a03294b4
+# %% ../../nbs/book/growth.ipynb #60c36c69
 def accuracy_words(errors, paper) -> dict:
     "{claim: Verdict} on accuracies and on the clean error of Table 3, at one stage."
     keys = ['dataset', 'timestep']
@@ -232,7 +234,7 @@ def accuracy_words(errors, paper) -> dict:
     return out | {'accuracy-rises': rising_verdict(rising.sum(), len(rising)),
                   'table3-baseline': printed_verdict(mse.lo, mse.hi, printed)}
 
-# %% ../../nbs/book/growth.ipynb #e1866091
+# %% ../../nbs/book/growth.ipynb #fac7a607
 def impact_words(groups, paper) -> dict:
     "{claim: Verdict} on the impacts of Table 3 and on its first rank, at one stage."
     score = impacts(groups[groups.edit == 'zero'], ('site',))
@@ -246,7 +248,7 @@ def impact_words(groups, paper) -> dict:
         out[f'table3-first-{d}'] = first_verdict(rank['first']['middle'], n)
     return out
 
-# %% ../../nbs/book/growth.ipynb #2f9fb398
+# %% ../../nbs/book/growth.ipynb #910f7afb
 def divergence_words(attention, paper, t=300) -> dict:
     "{claim: Verdict} on the divergence between the datasets at one timestep and stage."
     printed, out = paper['divergence'], {}
@@ -265,7 +267,7 @@ def complexity_words(features, paper, t=300) -> dict:
     v = complexity_verdicts(rows.groupby(key).complexity.mean().reset_index(), signs).iloc[0]
     return {f'feature-complexity-{t}': Verdict(v.verdict, v.because)}
 
-# %% ../../nbs/book/growth.ipynb #b54dbf3d
+# %% ../../nbs/book/growth.ipynb #553c8ee7
 def flow_words(flow, paper) -> dict:
     "{claim: Verdict} on the efficiency of early, middle and late layers, by depth, at one stage."
     rows, ranges = staged(default_rows(flow)), paper['information_flow']
@@ -282,7 +284,7 @@ def words_at(T: dict, images, paper=None) -> dict:
             | divergence_words(at['attention'], p) | complexity_words(at['features'], p)
             | flow_words(at['flow'], p))
 
-# %% ../../nbs/book/growth.ipynb #600c3bdb
+# %% ../../nbs/book/growth.ipynb #6c2367d8
 def change_points(verdicts) -> pd.DataFrame:
     """Claims (rows) whose verdict is not the same at all stages (columns, ascending): the first
     and the last verdict, how often it changes, and the stage from which on it stays."""
@@ -293,7 +295,7 @@ def change_points(verdicts) -> pd.DataFrame:
                                   changes=len(turns), settled=turns[-1]))
     return pd.DataFrame(out, columns=['claim', 'first', 'last', 'changes', 'settled'])
 
-# %% ../../nbs/book/growth.ipynb #28367260
+# %% ../../nbs/book/growth.ipynb #57ddcd5e
 def turned_text(turned, followed, models) -> str:
     "How many of the claims that could be followed change their verdict, and how late."
     of = f'of the {followed} claims that can be followed (over {models} pairs of networks)'
@@ -304,7 +306,7 @@ def turned_text(turned, followed, models) -> str:
             'are judged alike at every stage. A verdict that changes between the last two stages '
             'cannot be taken for one about diffusion models.')
 
-# %% ../../nbs/book/growth.ipynb #8e0fcd6c
+# %% ../../nbs/book/growth.ipynb #ddb81ed4
 def kept_build(folder) -> tuple|None:
     "(what is known of a build, {claim: its line}) from its `about.json` and `claims.json`, or None."
     files = [Path(folder)/f'{name}.json' for name in ('about', 'claims')]
@@ -321,7 +323,7 @@ def differing(L, claims: dict) -> pd.DataFrame:
     columns = ['id', 'statement', 'paper', 'here', 'ours', 'elsewhere', 'theirs']
     return pd.DataFrame(rows, columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #a6307181
+# %% ../../nbs/book/growth.ipynb #2e1c572c
 def kept_text(kept, n_different, n_both) -> str:
     "One sentence on the build on file, or that there is none."
     if kept is None: return 'No build computed elsewhere is on file with this copy of the book.'
@@ -331,7 +333,7 @@ def kept_text(kept, n_different, n_both) -> str:
             f"(commit {str(a['commit'])[:8]}, {a['machine']}). Of {n_both} claims judged in both builds, "
             f'{n_different} have another verdict there.')
 
-# %% ../../nbs/book/growth.ipynb #e270e87d
+# %% ../../nbs/book/growth.ipynb #11266e5e
 def growth_rows(S) -> pd.DataFrame:
     "Both axes of this chapter: measure, axis, dataset, images, mean over networks with t interval."
     by = ['measure', 'dataset', 'images']
