@@ -6,20 +6,22 @@
 __all__ = ['MODEL', 'STREAM', 'skill_rows', 'impact_rows', 'head_rows', 'order_agreement', 'pixels_of', 'ratio_rows',
            'headline_rows', 'stage_tables', 'kept_growth', 'tenfold', 'likeness', 'matched_and_not', 'left_over',
            'by_halves', 'likeness_rows', 'drawn_alike', 'predicted_alike', 'begins', 'set_tables', 'begin_text',
-           'accuracy_words', 'impact_words', 'divergence_words', 'complexity_words', 'flow_words', 'words_at',
-           'change_points', 'turned_text', 'kept_build', 'differing', 'kept_text', 'growth_rows', 'growth_csv']
+           'learned_from', 'accuracy_words', 'impact_words', 'divergence_words', 'complexity_words', 'flow_words',
+           'words_at', 'change_points', 'turned_text', 'kept_build', 'differing', 'kept_text', 'growth_rows',
+           'growth_csv']
 
-# %% ../../nbs/book/growth.ipynb #d5007340
+# %% ../../nbs/book/growth.ipynb #1450881b
 import itertools, json
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from .protocols import FEW, table
+from .protocols import FEW, drawing_few, table
 from ..circuits.ablation import impacts, ranks
 from ..circuits.attention import mean_level, seed_gap
 from ..circuits.features import claimed_signs, complexity
 from ..circuits.information import bounded, default_rows, staged
 from ..core import paper_numbers
+from ..denoiser.diffusion import starting_noise
 from ..statistics.replication import over_models
 from ..statistics.tests import t_interval
 from ..statistics.verdicts import (
@@ -28,7 +30,7 @@ from ..statistics.verdicts import (
 from ..study.models import DATASETS, rising_models
 from ..study.samples import memorization
 
-# %% ../../nbs/book/growth.ipynb #1c21e675
+# %% ../../nbs/book/growth.ipynb #34168c09
 MODEL = ['dataset', 'seed', 'images']
 
 def skill_rows(errors, linear) -> pd.DataFrame:
@@ -39,7 +41,7 @@ def skill_rows(errors, linear) -> pd.DataFrame:
     mse = errors.groupby([*MODEL, 'timestep']).mse.mean().reset_index().merge(base, on=keys)
     return mse.assign(value=1 - mse.mse/mse.base)[[*MODEL, 'timestep', 'value']]
 
-# %% ../../nbs/book/growth.ipynb #9c850fab
+# %% ../../nbs/book/growth.ipynb #4896c011
 def impact_rows(groups) -> dict:
     "{measure: rows `MODEL` with `value`} of removed layer groups: the middle, all others."
     all_groups = impacts(groups[groups.edit == 'zero'], ('images', 'site'))
@@ -54,7 +56,7 @@ def head_rows(heads) -> dict:
     return {'importance of a head': each.rename(columns=dict(impact='value')),
             'largest importance of a head': largest}
 
-# %% ../../nbs/book/growth.ipynb #377d5b87
+# %% ../../nbs/book/growth.ipynb #48f78698
 def order_agreement(rows, by) -> pd.DataFrame:
     """Mean Spearman correlation of `value` over `by` between the networks of a dataset: rows
     dataset × images, `seed` 0. NaN for one network."""
@@ -65,7 +67,7 @@ def order_agreement(rows, by) -> pd.DataFrame:
         out.append(dict(dataset=d, seed=0, images=n, value=np.mean(r) if r else np.nan))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #9be01bf6
+# %% ../../nbs/book/growth.ipynb #2c35f4d7
 def pixels_of(rows, like) -> torch.Tensor:
     "Images (n, c, h, w) from rows of pixels (columns `0` …), shaped like the images `like`."
     shape = like.shape[1:]
@@ -82,7 +84,7 @@ def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
         out.append(dict(zip(MODEL, key), value=found['ratio']))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #c3f0297b
+# %% ../../nbs/book/growth.ipynb #a8f6defb
 STREAM = dict(of='stream')
 
 def headline_rows(T: dict) -> pd.DataFrame:
@@ -100,7 +102,7 @@ def headline_rows(T: dict) -> pd.DataFrame:
     means = {k: f.groupby(MODEL).value.mean().reset_index() for k, f in found.items()}
     return pd.concat([f.assign(measure=k) for k, f in means.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #10977ccd
+# %% ../../nbs/book/growth.ipynb #e077bbe7
 def stage_tables(S) -> dict:
     "The tables of a study's networks on their way, as `headline_rows` and `words_at` take them."
     errors = table('errors in training', S)
@@ -113,22 +115,23 @@ def stage_tables(S) -> dict:
                 features=table('features in training', S), flow=table('flow in training', S),
                 ratio=ratio_rows(table('drawn in training', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #594dccf7
+# %% ../../nbs/book/growth.ipynb #f541e824
 def kept_growth(folder) -> pd.DataFrame:
     "The curves of a reference build, as `growth_csv` writes them; no rows where there is no file."
     file = Path(folder)/'growth.csv'
     columns = ['measure', 'axis', 'dataset', 'images', 'mean', 'lo', 'hi']
     return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #12d30d54
+# %% ../../nbs/book/growth.ipynb #877155f8
 def tenfold(rows) -> pd.Series:
-    "How a measure changes from the first kept stage to the end, as a share of its size at the end."
+    "How a measure changes from the first kept stage to the end, as a share of the larger of both."
     trained = rows[rows.images > 0]
     m = trained.groupby(['measure', 'dataset', 'images']).value.mean().unstack()
     first, last = m.iloc[:, 0], m.iloc[:, -1]
-    return ((last - first)/last.abs()).groupby('measure', sort=False).mean()
+    size = np.maximum(first.abs(), last.abs())
+    return ((last - first)/size).groupby('measure', sort=False).mean()
 
-# %% ../../nbs/book/growth.ipynb #7b093cdd
+# %% ../../nbs/book/growth.ipynb #1f077bef
 def likeness(a, b) -> np.ndarray:
     "Cosines (n, m) between the rows of a (n, p) and b (m, p)."
     a, b = (np.asarray(v, float) for v in (a, b))
@@ -142,14 +145,14 @@ def matched_and_not(a, b) -> pd.DataFrame:
     return pd.DataFrame(dict(image=range(len(c)), same=same,
                              other=(c.sum(1) - same)/max(1, len(c) - 1)))
 
-# %% ../../nbs/book/growth.ipynb #a6c7142a
+# %% ../../nbs/book/growth.ipynb #941d4bf5
 def left_over(x, *given) -> np.ndarray:
     "What remains of each row of x (n, p) after least squares on the same rows of `given` and on 1."
     A = np.stack([np.ones_like(x), *given], -1).astype(float)
     Q = np.linalg.qr(A)[0]
     return x - np.einsum('npk,nqk,nq->np', Q, Q, x, optimize=True)
 
-# %% ../../nbs/book/growth.ipynb #6e8bf3c4
+# %% ../../nbs/book/growth.ipynb #ea711712
 def by_halves(rows, keys=('dataset', 'images')) -> dict:
     "{keys: (rows of half 0, rows of half 1)} of a table of pixels, as arrays."
     pixels = [c for c in rows if c.isdigit()]
@@ -161,18 +164,21 @@ def likeness_rows(pairs: dict, of) -> pd.DataFrame:
     return pd.concat([matched_and_not(*ab).assign(dataset=d, images=n, of=of)
                       for (d, n), ab in pairs.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #683b0250
+# %% ../../nbs/book/growth.ipynb #3b459742
 def drawn_alike(S) -> pd.DataFrame:
     """Likeness of what the two halves' networks draw from the same noise, of what their linear
     filters draw, and of what two untrained networks draw: rows dataset × images × of × image."""
     mean = {d: f.images.mean(0).flatten().numpy() for d, f in S.heldout.items()}
-    def centred(pairs): return {k: tuple(v - mean[k[0]] for v in ab) for k, ab in pairs.items()}
+    shape = S.heldout['natural'].images.shape[1:]
+    noise = starting_noise(drawing_few(S)['n'], shape).flatten(1).numpy()
+    def centred(pairs):
+        return {k: tuple(left_over(v - mean[k[0]], noise) for v in ab) for k, ab in pairs.items()}
     drawings = {'networks': table('drawn by set', S),
                 'linear filters': table('drawn by set, linear', S),
                 'untrained': table('drawn by set, untrained', S).assign(images=0)}
     return pd.concat([likeness_rows(centred(by_halves(f)), of) for of, f in drawings.items()])
 
-# %% ../../nbs/book/growth.ipynb #c18ea0f0
+# %% ../../nbs/book/growth.ipynb #2a3fecfc
 def predicted_alike(S) -> pd.DataFrame:
     """Likeness of the two halves' ε̂ at t = 300 on held-out faces, rows as of `drawn_alike`: of
     networks beyond their filters, of filters beyond the noisy image, of untrained networks."""
@@ -187,18 +193,20 @@ def predicted_alike(S) -> pd.DataFrame:
                       likeness_rows(rest(filters, {}), 'linear filters'),
                       likeness_rows(rest(bare, {}), 'untrained')])
 
-# %% ../../nbs/book/growth.ipynb #d99b0db2
+# %% ../../nbs/book/growth.ipynb #c786aa50
 def begins(rows, of, against='other') -> int|None:
     """The smallest number of images from which on `of` is surely (t interval over images) more
-    alike than `against`: its own mismatched pairs ('other'), or another of `of`. None: never."""
-    def same(name): return rows[rows.of == name].set_index(['images', 'image'])
-    mine, sure = same(of), {}
-    base = mine.other if against == 'other' else same(against).same
-    for n, d in (mine.same - base).dropna().groupby('images'): sure[n] = t_interval(d).lo > 0
+    alike than `against`: its own mismatched pairs ('other'), or another of `of`, which may have a
+    single number of images, as untrained networks do. None: never."""
+    mine, base = (rows[rows.of == name].set_index(['images', 'image']) for name in (of, against))
+    base = mine.other if against == 'other' else base.same
+    if base.index.unique('images').size == 1: base = base.droplevel('images')
+    more = mine.same.sub(base, level='image') if base.index.nlevels == 1 else mine.same - base
+    sure = {n: t_interval(d).lo > 0 for n, d in more.dropna().groupby('images')}
     late = list(itertools.takewhile(lambda n: sure[n], sorted(sure, reverse=True)))
     return int(late[-1]) if late else None
 
-# %% ../../nbs/book/growth.ipynb #03971b7f
+# %% ../../nbs/book/growth.ipynb #fd3a0f78
 def set_tables(S) -> tuple:
     "Rows `MODEL` with `value`: skill on held-out faces, gap of networks, gap of filters, ratio."
     held, seen = table('errors by set', S), table('errors by set, training faces', S)
@@ -212,17 +220,28 @@ def set_tables(S) -> tuple:
     return (skill_rows(held, base), gap(seen, held), gap(base_seen, base),
             ratio_rows(table('drawn by set', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #ca6bce13
+# %% ../../nbs/book/growth.ipynb #9b0e2072
 def begin_text(rows, dataset, what) -> str:
-    "One sentence: from how many images on two networks agree in `what`, and more than filters do."
+    """One sentence: from how many images on two networks agree in `what` (more than on other images,
+    and than untrained ones), and more than their filters do."""
     mine = rows[rows.dataset == dataset]
-    n, more = begins(mine, 'networks'), begins(mine, 'networks', 'linear filters')
+    from_on = [begins(mine, 'networks', a) for a in ('other', 'untrained', 'linear filters')]
+    n = None if None in from_on[:2] else max(from_on[:2])
+    more = None if None in (n, from_on[2]) else max(n, from_on[2])
     who = f'In {what} two networks on {dataset} faces surely agree'
     if n is None: return f'{who} at none of these sizes.'
     if more is None: return f'{who} from {n:,} images on, but not surely more than two matrices.'
     return f'{who} from {n:,} images on, and surely more than two matrices from {more:,} on.'
 
-# %% ../../nbs/book/growth.ipynb #60c36c69
+# %% ../../nbs/book/growth.ipynb #13e5ecf3
+def learned_from(rows, dataset, t=300) -> str:
+    "From how many training images on the skill of both networks is above 0, in words."
+    mine = rows[(rows.dataset == dataset) & (rows.timestep == t)]
+    above = mine.groupby('images').value.min() > 0
+    late = list(itertools.takewhile(above.get, sorted(above.index, reverse=True)))
+    return f'{dataset} faces from {late[-1]:,} images on' if late else f'{dataset} faces at no size'
+
+# %% ../../nbs/book/growth.ipynb #d8497492
 def accuracy_words(errors, paper) -> dict:
     "{claim: Verdict} on accuracies and on the clean error of Table 3, at one stage."
     keys = ['dataset', 'timestep']
@@ -234,7 +253,7 @@ def accuracy_words(errors, paper) -> dict:
     return out | {'accuracy-rises': rising_verdict(rising.sum(), len(rising)),
                   'table3-baseline': printed_verdict(mse.lo, mse.hi, printed)}
 
-# %% ../../nbs/book/growth.ipynb #fac7a607
+# %% ../../nbs/book/growth.ipynb #fba07c98
 def impact_words(groups, paper) -> dict:
     "{claim: Verdict} on the impacts of Table 3 and on its first rank, at one stage."
     score = impacts(groups[groups.edit == 'zero'], ('site',))
@@ -248,7 +267,7 @@ def impact_words(groups, paper) -> dict:
         out[f'table3-first-{d}'] = first_verdict(rank['first']['middle'], n)
     return out
 
-# %% ../../nbs/book/growth.ipynb #910f7afb
+# %% ../../nbs/book/growth.ipynb #9050e32f
 def divergence_words(attention, paper, t=300) -> dict:
     "{claim: Verdict} on the divergence between the datasets at one timestep and stage."
     printed, out = paper['divergence'], {}
@@ -267,7 +286,7 @@ def complexity_words(features, paper, t=300) -> dict:
     v = complexity_verdicts(rows.groupby(key).complexity.mean().reset_index(), signs).iloc[0]
     return {f'feature-complexity-{t}': Verdict(v.verdict, v.because)}
 
-# %% ../../nbs/book/growth.ipynb #553c8ee7
+# %% ../../nbs/book/growth.ipynb #68903689
 def flow_words(flow, paper) -> dict:
     "{claim: Verdict} on the efficiency of early, middle and late layers, by depth, at one stage."
     rows, ranges = staged(default_rows(flow)), paper['information_flow']
@@ -284,7 +303,7 @@ def words_at(T: dict, images, paper=None) -> dict:
             | divergence_words(at['attention'], p) | complexity_words(at['features'], p)
             | flow_words(at['flow'], p))
 
-# %% ../../nbs/book/growth.ipynb #6c2367d8
+# %% ../../nbs/book/growth.ipynb #98a8df71
 def change_points(verdicts) -> pd.DataFrame:
     """Claims (rows) whose verdict is not the same at all stages (columns, ascending): the first
     and the last verdict, how often it changes, and the stage from which on it stays."""
@@ -295,7 +314,7 @@ def change_points(verdicts) -> pd.DataFrame:
                                   changes=len(turns), settled=turns[-1]))
     return pd.DataFrame(out, columns=['claim', 'first', 'last', 'changes', 'settled'])
 
-# %% ../../nbs/book/growth.ipynb #57ddcd5e
+# %% ../../nbs/book/growth.ipynb #56d67b84
 def turned_text(turned, followed, models) -> str:
     "How many of the claims that could be followed change their verdict, and how late."
     of = f'of the {followed} claims that can be followed (over {models} pairs of networks)'
@@ -306,7 +325,7 @@ def turned_text(turned, followed, models) -> str:
             'are judged alike at every stage. A verdict that changes between the last two stages '
             'cannot be taken for one about diffusion models.')
 
-# %% ../../nbs/book/growth.ipynb #ddb81ed4
+# %% ../../nbs/book/growth.ipynb #875d0ac9
 def kept_build(folder) -> tuple|None:
     "(what is known of a build, {claim: its line}) from its `about.json` and `claims.json`, or None."
     files = [Path(folder)/f'{name}.json' for name in ('about', 'claims')]
@@ -323,7 +342,7 @@ def differing(L, claims: dict) -> pd.DataFrame:
     columns = ['id', 'statement', 'paper', 'here', 'ours', 'elsewhere', 'theirs']
     return pd.DataFrame(rows, columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #2e1c572c
+# %% ../../nbs/book/growth.ipynb #1e94dc6a
 def kept_text(kept, n_different, n_both) -> str:
     "One sentence on the build on file, or that there is none."
     if kept is None: return 'No build computed elsewhere is on file with this copy of the book.'
@@ -333,7 +352,7 @@ def kept_text(kept, n_different, n_both) -> str:
             f"(commit {str(a['commit'])[:8]}, {a['machine']}). Of {n_both} claims judged in both builds, "
             f'{n_different} have another verdict there.')
 
-# %% ../../nbs/book/growth.ipynb #11266e5e
+# %% ../../nbs/book/growth.ipynb #abd15d18
 def growth_rows(S) -> pd.DataFrame:
     "Both axes of this chapter: measure, axis, dataset, images, mean over networks with t interval."
     by = ['measure', 'dataset', 'images']

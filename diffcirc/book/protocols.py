@@ -55,7 +55,7 @@ class Protocol:
     of: str = 'runs'            # or the 'stages' that runs kept, or those 'grown' on few images
     options: callable = None    # (study, dataset, seed) → keyword arguments
 
-# %% ../../nbs/book/protocols.ipynb #04631e91
+# %% ../../nbs/book/protocols.ipynb #4993424e
 @dataclass
 class Asked:
     "A network that is asked: its dataset and seed, run, training faces, and columns of its own."
@@ -65,7 +65,7 @@ class Asked:
     faces: FaceSet
     columns: dict
 
-# %% ../../nbs/book/protocols.ipynb #7efcdf91
+# %% ../../nbs/book/protocols.ipynb #92fb0ee9
 def _on_the_way(st, d, seed, run) -> list:
     "One run before its first step, at every stage that it kept and at its end, trained longer too."
     ends = [Stage(r, r.info['config']['steps']) for r in [st.longer.get((d, seed))] if r]
@@ -96,7 +96,7 @@ def _model(p, a):
     if p.linear: return Linear(a.faces.images)
     return a.run if p.trained else (a.run.net_config, a.seed)
 
-# %% ../../nbs/book/protocols.ipynb #b85918f7
+# %% ../../nbs/book/protocols.ipynb #f7c96108
 def jobs_of(p: Protocol, st: Study) -> list:
     "[(columns that say whose it is, Job)] of a protocol: one for every network and exam it sits."
     out = []
@@ -299,7 +299,7 @@ def of_transfer(st) -> dict:
             'transferred probes, untrained': Protocol(
                 probe_transfer, at, 4, trained=False, options=transferring)}
 
-# %% ../../nbs/book/protocols.ipynb #7eb366e5
+# %% ../../nbs/book/protocols.ipynb #b9e93d8d
 FEW = 16  # images of the measurements of growing networks
 
 def drawing_few(st, dataset=None, seed=None) -> dict:
@@ -319,7 +319,7 @@ def of_growth(st) -> dict:
             'flow in training': Protocol(information_flow, at, FLOW, options=one_method, **same),
             'drawn in training': Protocol(drawn, at, 1, options=drawing_few, **same)}
 
-# %% ../../nbs/book/protocols.ipynb #89e02e54
+# %% ../../nbs/book/protocols.ipynb #ada17c66
 def of_small_sets(st) -> dict:
     "Protocols of the same chapter, over the number of training images."
     at, same = (300,), dict(of='grown')
