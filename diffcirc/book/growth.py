@@ -10,7 +10,7 @@ __all__ = ['MODEL', 'STREAM', 'skill_rows', 'impact_rows', 'head_rows', 'order_a
            'words_at', 'change_points', 'turned_text', 'kept_build', 'differing', 'kept_text', 'growth_rows',
            'growth_csv']
 
-# %% ../../nbs/book/growth.ipynb #1450881b
+# %% ../../nbs/book/growth.ipynb #58242fef
 import itertools, json
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -30,7 +30,7 @@ from ..statistics.verdicts import (
 from ..study.models import DATASETS, rising_models
 from ..study.samples import memorization
 
-# %% ../../nbs/book/growth.ipynb #34168c09
+# %% ../../nbs/book/growth.ipynb #d1906a88
 MODEL = ['dataset', 'seed', 'images']
 
 def skill_rows(errors, linear) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def skill_rows(errors, linear) -> pd.DataFrame:
     mse = errors.groupby([*MODEL, 'timestep']).mse.mean().reset_index().merge(base, on=keys)
     return mse.assign(value=1 - mse.mse/mse.base)[[*MODEL, 'timestep', 'value']]
 
-# %% ../../nbs/book/growth.ipynb #4896c011
+# %% ../../nbs/book/growth.ipynb #314d1953
 def impact_rows(groups) -> dict:
     "{measure: rows `MODEL` with `value`} of removed layer groups: the middle, all others."
     all_groups = impacts(groups[groups.edit == 'zero'], ('images', 'site'))
@@ -56,7 +56,7 @@ def head_rows(heads) -> dict:
     return {'importance of a head': each.rename(columns=dict(impact='value')),
             'largest importance of a head': largest}
 
-# %% ../../nbs/book/growth.ipynb #48f78698
+# %% ../../nbs/book/growth.ipynb #eddfbb44
 def order_agreement(rows, by) -> pd.DataFrame:
     """Mean Spearman correlation of `value` over `by` between the networks of a dataset: rows
     dataset × images, `seed` 0. NaN for one network."""
@@ -67,7 +67,7 @@ def order_agreement(rows, by) -> pd.DataFrame:
         out.append(dict(dataset=d, seed=0, images=n, value=np.mean(r) if r else np.nan))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #2c35f4d7
+# %% ../../nbs/book/growth.ipynb #9ec4986a
 def pixels_of(rows, like) -> torch.Tensor:
     "Images (n, c, h, w) from rows of pixels (columns `0` …), shaped like the images `like`."
     shape = like.shape[1:]
@@ -84,7 +84,7 @@ def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
         out.append(dict(zip(MODEL, key), value=found['ratio']))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #a8f6defb
+# %% ../../nbs/book/growth.ipynb #a015717c
 STREAM = dict(of='stream')
 
 def headline_rows(T: dict) -> pd.DataFrame:
@@ -102,7 +102,7 @@ def headline_rows(T: dict) -> pd.DataFrame:
     means = {k: f.groupby(MODEL).value.mean().reset_index() for k, f in found.items()}
     return pd.concat([f.assign(measure=k) for k, f in means.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #e077bbe7
+# %% ../../nbs/book/growth.ipynb #ded70df9
 def stage_tables(S) -> dict:
     "The tables of a study's networks on their way, as `headline_rows` and `words_at` take them."
     errors = table('errors in training', S)
@@ -115,14 +115,14 @@ def stage_tables(S) -> dict:
                 features=table('features in training', S), flow=table('flow in training', S),
                 ratio=ratio_rows(table('drawn in training', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #f541e824
+# %% ../../nbs/book/growth.ipynb #2360fd32
 def kept_growth(folder) -> pd.DataFrame:
     "The curves of a reference build, as `growth_csv` writes them; no rows where there is no file."
     file = Path(folder)/'growth.csv'
     columns = ['measure', 'axis', 'dataset', 'images', 'mean', 'lo', 'hi']
     return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #877155f8
+# %% ../../nbs/book/growth.ipynb #7a11c37f
 def tenfold(rows) -> pd.Series:
     "How a measure changes from the first kept stage to the end, as a share of the larger of both."
     trained = rows[rows.images > 0]
@@ -131,7 +131,7 @@ def tenfold(rows) -> pd.Series:
     size = np.maximum(first.abs(), last.abs())
     return ((last - first)/size).groupby('measure', sort=False).mean()
 
-# %% ../../nbs/book/growth.ipynb #1f077bef
+# %% ../../nbs/book/growth.ipynb #592ae4cd
 def likeness(a, b) -> np.ndarray:
     "Cosines (n, m) between the rows of a (n, p) and b (m, p)."
     a, b = (np.asarray(v, float) for v in (a, b))
@@ -145,14 +145,14 @@ def matched_and_not(a, b) -> pd.DataFrame:
     return pd.DataFrame(dict(image=range(len(c)), same=same,
                              other=(c.sum(1) - same)/max(1, len(c) - 1)))
 
-# %% ../../nbs/book/growth.ipynb #941d4bf5
+# %% ../../nbs/book/growth.ipynb #fff9fea9
 def left_over(x, *given) -> np.ndarray:
     "What remains of each row of x (n, p) after least squares on the same rows of `given` and on 1."
     A = np.stack([np.ones_like(x), *given], -1).astype(float)
     Q = np.linalg.qr(A)[0]
     return x - np.einsum('npk,nqk,nq->np', Q, Q, x, optimize=True)
 
-# %% ../../nbs/book/growth.ipynb #ea711712
+# %% ../../nbs/book/growth.ipynb #f3682881
 def by_halves(rows, keys=('dataset', 'images')) -> dict:
     "{keys: (rows of half 0, rows of half 1)} of a table of pixels, as arrays."
     pixels = [c for c in rows if c.isdigit()]
@@ -164,7 +164,7 @@ def likeness_rows(pairs: dict, of) -> pd.DataFrame:
     return pd.concat([matched_and_not(*ab).assign(dataset=d, images=n, of=of)
                       for (d, n), ab in pairs.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #3b459742
+# %% ../../nbs/book/growth.ipynb #59be713b
 def drawn_alike(S) -> pd.DataFrame:
     """Likeness of what the two halves' networks draw from the same noise, of what their linear
     filters draw, and of what two untrained networks draw: rows dataset × images × of × image."""
@@ -178,7 +178,7 @@ def drawn_alike(S) -> pd.DataFrame:
                 'untrained': table('drawn by set, untrained', S).assign(images=0)}
     return pd.concat([likeness_rows(centred(by_halves(f)), of) for of, f in drawings.items()])
 
-# %% ../../nbs/book/growth.ipynb #2a3fecfc
+# %% ../../nbs/book/growth.ipynb #92f23787
 def predicted_alike(S) -> pd.DataFrame:
     """Likeness of the two halves' ε̂ at t = 300 on held-out faces, rows as of `drawn_alike`: of
     networks beyond their filters, of filters beyond the noisy image, of untrained networks."""
@@ -193,7 +193,7 @@ def predicted_alike(S) -> pd.DataFrame:
                       likeness_rows(rest(filters, {}), 'linear filters'),
                       likeness_rows(rest(bare, {}), 'untrained')])
 
-# %% ../../nbs/book/growth.ipynb #c786aa50
+# %% ../../nbs/book/growth.ipynb #ef4fe24a
 def begins(rows, of, against='other') -> int|None:
     """The smallest number of images from which on `of` is surely (t interval over images) more
     alike than `against`: its own mismatched pairs ('other'), or another of `of`, which may have a
@@ -206,7 +206,7 @@ def begins(rows, of, against='other') -> int|None:
     late = list(itertools.takewhile(lambda n: sure[n], sorted(sure, reverse=True)))
     return int(late[-1]) if late else None
 
-# %% ../../nbs/book/growth.ipynb #fd3a0f78
+# %% ../../nbs/book/growth.ipynb #adc8a225
 def set_tables(S) -> tuple:
     "Rows `MODEL` with `value`: skill on held-out faces, gap of networks, gap of filters, ratio."
     held, seen = table('errors by set', S), table('errors by set, training faces', S)
@@ -220,10 +220,10 @@ def set_tables(S) -> tuple:
     return (skill_rows(held, base), gap(seen, held), gap(base_seen, base),
             ratio_rows(table('drawn by set', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #9b0e2072
+# %% ../../nbs/book/growth.ipynb #2dfbf752
 def begin_text(rows, dataset, what) -> str:
-    """One sentence: from how many images on two networks agree in `what` (more than on other images,
-    and than untrained ones), and more than their filters do."""
+    """One sentence: from how many images on two networks agree in `what` (more than on other
+    images, and than untrained ones), and more than their filters do."""
     mine = rows[rows.dataset == dataset]
     from_on = [begins(mine, 'networks', a) for a in ('other', 'untrained', 'linear filters')]
     n = None if None in from_on[:2] else max(from_on[:2])
@@ -233,7 +233,7 @@ def begin_text(rows, dataset, what) -> str:
     if more is None: return f'{who} from {n:,} images on, but not surely more than two matrices.'
     return f'{who} from {n:,} images on, and surely more than two matrices from {more:,} on.'
 
-# %% ../../nbs/book/growth.ipynb #13e5ecf3
+# %% ../../nbs/book/growth.ipynb #aa9be435
 def learned_from(rows, dataset, t=300) -> str:
     "From how many training images on the skill of both networks is above 0, in words."
     mine = rows[(rows.dataset == dataset) & (rows.timestep == t)]
@@ -241,7 +241,7 @@ def learned_from(rows, dataset, t=300) -> str:
     late = list(itertools.takewhile(above.get, sorted(above.index, reverse=True)))
     return f'{dataset} faces from {late[-1]:,} images on' if late else f'{dataset} faces at no size'
 
-# %% ../../nbs/book/growth.ipynb #d8497492
+# %% ../../nbs/book/growth.ipynb #4be17bc7
 def accuracy_words(errors, paper) -> dict:
     "{claim: Verdict} on accuracies and on the clean error of Table 3, at one stage."
     keys = ['dataset', 'timestep']
@@ -253,7 +253,7 @@ def accuracy_words(errors, paper) -> dict:
     return out | {'accuracy-rises': rising_verdict(rising.sum(), len(rising)),
                   'table3-baseline': printed_verdict(mse.lo, mse.hi, printed)}
 
-# %% ../../nbs/book/growth.ipynb #fba07c98
+# %% ../../nbs/book/growth.ipynb #a958f6f8
 def impact_words(groups, paper) -> dict:
     "{claim: Verdict} on the impacts of Table 3 and on its first rank, at one stage."
     score = impacts(groups[groups.edit == 'zero'], ('site',))
@@ -267,7 +267,7 @@ def impact_words(groups, paper) -> dict:
         out[f'table3-first-{d}'] = first_verdict(rank['first']['middle'], n)
     return out
 
-# %% ../../nbs/book/growth.ipynb #9050e32f
+# %% ../../nbs/book/growth.ipynb #7156d538
 def divergence_words(attention, paper, t=300) -> dict:
     "{claim: Verdict} on the divergence between the datasets at one timestep and stage."
     printed, out = paper['divergence'], {}
@@ -286,7 +286,7 @@ def complexity_words(features, paper, t=300) -> dict:
     v = complexity_verdicts(rows.groupby(key).complexity.mean().reset_index(), signs).iloc[0]
     return {f'feature-complexity-{t}': Verdict(v.verdict, v.because)}
 
-# %% ../../nbs/book/growth.ipynb #68903689
+# %% ../../nbs/book/growth.ipynb #49a114f0
 def flow_words(flow, paper) -> dict:
     "{claim: Verdict} on the efficiency of early, middle and late layers, by depth, at one stage."
     rows, ranges = staged(default_rows(flow)), paper['information_flow']
@@ -303,7 +303,7 @@ def words_at(T: dict, images, paper=None) -> dict:
             | divergence_words(at['attention'], p) | complexity_words(at['features'], p)
             | flow_words(at['flow'], p))
 
-# %% ../../nbs/book/growth.ipynb #98a8df71
+# %% ../../nbs/book/growth.ipynb #5d0a9bf1
 def change_points(verdicts) -> pd.DataFrame:
     """Claims (rows) whose verdict is not the same at all stages (columns, ascending): the first
     and the last verdict, how often it changes, and the stage from which on it stays."""
@@ -314,20 +314,20 @@ def change_points(verdicts) -> pd.DataFrame:
                                   changes=len(turns), settled=turns[-1]))
     return pd.DataFrame(out, columns=['claim', 'first', 'last', 'changes', 'settled'])
 
-# %% ../../nbs/book/growth.ipynb #56d67b84
+# %% ../../nbs/book/growth.ipynb #d1992fd2
 def turned_text(turned, followed, models) -> str:
     "How many of the claims that could be followed change their verdict, and how late."
     of = f'of the {followed} claims that can be followed (over {models} pairs of networks)'
     if not len(turned): return f'None {of} changes its verdict on the way.'
     late = turned.settled == turned.settled.max()
-    return (f'**{len(turned)}** {of} change their verdict between the first kept stage and the end, '
-            f'{int(late.sum())} of them as late as at {turned.settled.max():,} images; the others '
+    return (f'**{len(turned)}** {of} change their verdict between the first kept stage and the '
+            f'end, {int(late.sum())} of them as late as at {turned.settled.max():,} images; the others '
             'are judged alike at every stage. A verdict that changes between the last two stages '
             'cannot be taken for one about diffusion models.')
 
-# %% ../../nbs/book/growth.ipynb #875d0ac9
+# %% ../../nbs/book/growth.ipynb #a12ede11
 def kept_build(folder) -> tuple|None:
-    "(what is known of a build, {claim: its line}) from its `about.json` and `claims.json`, or None."
+    "(what is known of a build, {claim: its line}) from `about.json` and `claims.json`, or None."
     files = [Path(folder)/f'{name}.json' for name in ('about', 'claims')]
     if not all(f.exists() for f in files): return None
     about, claims = (json.loads(f.read_text()) for f in files)
@@ -342,17 +342,17 @@ def differing(L, claims: dict) -> pd.DataFrame:
     columns = ['id', 'statement', 'paper', 'here', 'ours', 'elsewhere', 'theirs']
     return pd.DataFrame(rows, columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #1e94dc6a
+# %% ../../nbs/book/growth.ipynb #24b3c111
 def kept_text(kept, n_different, n_both) -> str:
     "One sentence on the build on file, or that there is none."
     if kept is None: return 'No build computed elsewhere is on file with this copy of the book.'
     a = kept[0]
     return (f"**Computed elsewhere**: preset `{a['preset']}`, natural faces {a['natural']}, "
             f"{a['images_per_model']:,} images seen by each of {a['pairs']} pairs of networks "
-            f"(commit {str(a['commit'])[:8]}, {a['machine']}). Of {n_both} claims judged in both builds, "
-            f'{n_different} have another verdict there.')
+            f"(commit {str(a['commit'])[:8]}, {a['machine']}). Of {n_both} claims judged in "
+            f'both builds, {n_different} have another verdict there.')
 
-# %% ../../nbs/book/growth.ipynb #abd15d18
+# %% ../../nbs/book/growth.ipynb #946f1558
 def growth_rows(S) -> pd.DataFrame:
     "Both axes of this chapter: measure, axis, dataset, images, mean over networks with t interval."
     by = ['measure', 'dataset', 'images']

@@ -55,7 +55,7 @@ class Protocol:
     of: str = 'runs'            # or the 'stages' that runs kept, or those 'grown' on few images
     options: callable = None    # (study, dataset, seed) → keyword arguments
 
-# %% ../../nbs/book/protocols.ipynb #4993424e
+# %% ../../nbs/book/protocols.ipynb #4622f12f
 @dataclass
 class Asked:
     "A network that is asked: its dataset and seed, run, training faces, and columns of its own."
@@ -65,7 +65,7 @@ class Asked:
     faces: FaceSet
     columns: dict
 
-# %% ../../nbs/book/protocols.ipynb #92fb0ee9
+# %% ../../nbs/book/protocols.ipynb #e76070e0
 def _on_the_way(st, d, seed, run) -> list:
     "One run before its first step, at every stage that it kept and at its end, trained longer too."
     ends = [Stage(r, r.info['config']['steps']) for r in [st.longer.get((d, seed))] if r]
@@ -96,7 +96,7 @@ def _model(p, a):
     if p.linear: return Linear(a.faces.images)
     return a.run if p.trained else (a.run.net_config, a.seed)
 
-# %% ../../nbs/book/protocols.ipynb #f7c96108
+# %% ../../nbs/book/protocols.ipynb #decc5fcb
 def jobs_of(p: Protocol, st: Study) -> list:
     "[(columns that say whose it is, Job)] of a protocol: one for every network and exam it sits."
     out = []
@@ -185,7 +185,7 @@ def enough(y, share=.08, least=3) -> bool:
 
 # %% ../../nbs/book/protocols.ipynb #4003e2aa
 def _probed(faces, names, control) -> dict:
-    "What a probe is fitted on or read from: reference maps, labels (n, attributes + control tasks)."
+    "What a probe is fitted on or read from: reference maps, labels (n, attributes + controls)."
     return dict(refs=reference_maps(faces.images, region_maps(faces.masks)),
                 labels=np.hstack([faces.attrs[names].to_numpy('float32'), control]))
 
@@ -299,7 +299,7 @@ def of_transfer(st) -> dict:
             'transferred probes, untrained': Protocol(
                 probe_transfer, at, 4, trained=False, options=transferring)}
 
-# %% ../../nbs/book/protocols.ipynb #b9e93d8d
+# %% ../../nbs/book/protocols.ipynb #88126637
 FEW = 16  # images of the measurements of growing networks
 
 def drawing_few(st, dataset=None, seed=None) -> dict:
@@ -319,7 +319,7 @@ def of_growth(st) -> dict:
             'flow in training': Protocol(information_flow, at, FLOW, options=one_method, **same),
             'drawn in training': Protocol(drawn, at, 1, options=drawing_few, **same)}
 
-# %% ../../nbs/book/protocols.ipynb #ada17c66
+# %% ../../nbs/book/protocols.ipynb #b3af7189
 def of_small_sets(st) -> dict:
     "Protocols of the same chapter, over the number of training images."
     at, same = (300,), dict(of='grown')
