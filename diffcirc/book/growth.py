@@ -10,7 +10,7 @@ __all__ = ['MODEL', 'STREAM', 'skill_rows', 'impact_rows', 'head_rows', 'order_a
            'words_at', 'change_points', 'turned_text', 'kept_build', 'differing', 'kept_text', 'growth_rows',
            'growth_csv']
 
-# %% ../../nbs/book/growth.ipynb #58242fef
+# %% ../../nbs/book/growth.ipynb #e3c1a3e9
 import itertools, json
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -30,7 +30,7 @@ from ..statistics.verdicts import (
 from ..study.models import DATASETS, rising_models
 from ..study.samples import memorization
 
-# %% ../../nbs/book/growth.ipynb #d1906a88
+# %% ../../nbs/book/growth.ipynb #8311749c
 MODEL = ['dataset', 'seed', 'images']
 
 def skill_rows(errors, linear) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def skill_rows(errors, linear) -> pd.DataFrame:
     mse = errors.groupby([*MODEL, 'timestep']).mse.mean().reset_index().merge(base, on=keys)
     return mse.assign(value=1 - mse.mse/mse.base)[[*MODEL, 'timestep', 'value']]
 
-# %% ../../nbs/book/growth.ipynb #314d1953
+# %% ../../nbs/book/growth.ipynb #dd9672db
 def impact_rows(groups) -> dict:
     "{measure: rows `MODEL` with `value`} of removed layer groups: the middle, all others."
     all_groups = impacts(groups[groups.edit == 'zero'], ('images', 'site'))
@@ -56,7 +56,7 @@ def head_rows(heads) -> dict:
     return {'importance of a head': each.rename(columns=dict(impact='value')),
             'largest importance of a head': largest}
 
-# %% ../../nbs/book/growth.ipynb #eddfbb44
+# %% ../../nbs/book/growth.ipynb #4e4e42e0
 def order_agreement(rows, by) -> pd.DataFrame:
     """Mean Spearman correlation of `value` over `by` between the networks of a dataset: rows
     dataset × images, `seed` 0. NaN for one network."""
@@ -67,7 +67,7 @@ def order_agreement(rows, by) -> pd.DataFrame:
         out.append(dict(dataset=d, seed=0, images=n, value=np.mean(r) if r else np.nan))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #9ec4986a
+# %% ../../nbs/book/growth.ipynb #c14ddc99
 def pixels_of(rows, like) -> torch.Tensor:
     "Images (n, c, h, w) from rows of pixels (columns `0` …), shaped like the images `like`."
     shape = like.shape[1:]
@@ -84,7 +84,7 @@ def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
         out.append(dict(zip(MODEL, key), value=found['ratio']))
     return pd.DataFrame(out)
 
-# %% ../../nbs/book/growth.ipynb #a015717c
+# %% ../../nbs/book/growth.ipynb #214d3706
 STREAM = dict(of='stream')
 
 def headline_rows(T: dict) -> pd.DataFrame:
@@ -102,27 +102,28 @@ def headline_rows(T: dict) -> pd.DataFrame:
     means = {k: f.groupby(MODEL).value.mean().reset_index() for k, f in found.items()}
     return pd.concat([f.assign(measure=k) for k, f in means.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #ded70df9
+# %% ../../nbs/book/growth.ipynb #c688650c
 def stage_tables(S) -> dict:
     "The tables of a study's networks on their way, as `headline_rows` and `words_at` take them."
-    errors = table('errors in training', S)
+    errors, linear = table('errors in training', S), table('errors, linear', S)
+    linear = linear[linear.image.isin(errors.image)]
     def training(d, seed, n): return S.samples[d, seed].images
     heldout = {d: f.images for d, f in S.heldout.items()}
-    return dict(errors=errors, skill=skill_rows(errors, table('errors, linear', S)),
+    return dict(errors=errors, skill=skill_rows(errors, linear),
                 groups=table('group impacts in training', S),
                 heads=table('head impacts in training', S),
                 attention=table('attention in training', S),
                 features=table('features in training', S), flow=table('flow in training', S),
                 ratio=ratio_rows(table('drawn in training', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #2360fd32
+# %% ../../nbs/book/growth.ipynb #ce1e9198
 def kept_growth(folder) -> pd.DataFrame:
     "The curves of a reference build, as `growth_csv` writes them; no rows where there is no file."
     file = Path(folder)/'growth.csv'
     columns = ['measure', 'axis', 'dataset', 'images', 'mean', 'lo', 'hi']
     return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #7a11c37f
+# %% ../../nbs/book/growth.ipynb #b02f7a5d
 def tenfold(rows) -> pd.Series:
     "How a measure changes from the first kept stage to the end, as a share of the larger of both."
     trained = rows[rows.images > 0]
@@ -131,7 +132,7 @@ def tenfold(rows) -> pd.Series:
     size = np.maximum(first.abs(), last.abs())
     return ((last - first)/size).groupby('measure', sort=False).mean()
 
-# %% ../../nbs/book/growth.ipynb #592ae4cd
+# %% ../../nbs/book/growth.ipynb #273c7afc
 def likeness(a, b) -> np.ndarray:
     "Cosines (n, m) between the rows of a (n, p) and b (m, p)."
     a, b = (np.asarray(v, float) for v in (a, b))
@@ -145,14 +146,14 @@ def matched_and_not(a, b) -> pd.DataFrame:
     return pd.DataFrame(dict(image=range(len(c)), same=same,
                              other=(c.sum(1) - same)/max(1, len(c) - 1)))
 
-# %% ../../nbs/book/growth.ipynb #fff9fea9
+# %% ../../nbs/book/growth.ipynb #5f5a8799
 def left_over(x, *given) -> np.ndarray:
     "What remains of each row of x (n, p) after least squares on the same rows of `given` and on 1."
     A = np.stack([np.ones_like(x), *given], -1).astype(float)
     Q = np.linalg.qr(A)[0]
     return x - np.einsum('npk,nqk,nq->np', Q, Q, x, optimize=True)
 
-# %% ../../nbs/book/growth.ipynb #f3682881
+# %% ../../nbs/book/growth.ipynb #e3f5f792
 def by_halves(rows, keys=('dataset', 'images')) -> dict:
     "{keys: (rows of half 0, rows of half 1)} of a table of pixels, as arrays."
     pixels = [c for c in rows if c.isdigit()]
@@ -164,7 +165,7 @@ def likeness_rows(pairs: dict, of) -> pd.DataFrame:
     return pd.concat([matched_and_not(*ab).assign(dataset=d, images=n, of=of)
                       for (d, n), ab in pairs.items()], ignore_index=True)
 
-# %% ../../nbs/book/growth.ipynb #59be713b
+# %% ../../nbs/book/growth.ipynb #863d87dd
 def drawn_alike(S) -> pd.DataFrame:
     """Likeness of what the two halves' networks draw from the same noise, of what their linear
     filters draw, and of what two untrained networks draw: rows dataset × images × of × image."""
@@ -178,7 +179,7 @@ def drawn_alike(S) -> pd.DataFrame:
                 'untrained': table('drawn by set, untrained', S).assign(images=0)}
     return pd.concat([likeness_rows(centred(by_halves(f)), of) for of, f in drawings.items()])
 
-# %% ../../nbs/book/growth.ipynb #92f23787
+# %% ../../nbs/book/growth.ipynb #42bff8f1
 def predicted_alike(S) -> pd.DataFrame:
     """Likeness of the two halves' ε̂ at t = 300 on held-out faces, rows as of `drawn_alike`: of
     networks beyond their filters, of filters beyond the noisy image, of untrained networks."""
@@ -193,7 +194,7 @@ def predicted_alike(S) -> pd.DataFrame:
                       likeness_rows(rest(filters, {}), 'linear filters'),
                       likeness_rows(rest(bare, {}), 'untrained')])
 
-# %% ../../nbs/book/growth.ipynb #ef4fe24a
+# %% ../../nbs/book/growth.ipynb #7846b8e0
 def begins(rows, of, against='other') -> int|None:
     """The smallest number of images from which on `of` is surely (t interval over images) more
     alike than `against`: its own mismatched pairs ('other'), or another of `of`, which may have a
@@ -206,7 +207,7 @@ def begins(rows, of, against='other') -> int|None:
     late = list(itertools.takewhile(lambda n: sure[n], sorted(sure, reverse=True)))
     return int(late[-1]) if late else None
 
-# %% ../../nbs/book/growth.ipynb #adc8a225
+# %% ../../nbs/book/growth.ipynb #8d7e03fd
 def set_tables(S) -> tuple:
     "Rows `MODEL` with `value`: skill on held-out faces, gap of networks, gap of filters, ratio."
     held, seen = table('errors by set', S), table('errors by set, training faces', S)
@@ -220,7 +221,7 @@ def set_tables(S) -> tuple:
     return (skill_rows(held, base), gap(seen, held), gap(base_seen, base),
             ratio_rows(table('drawn by set', S), training, heldout))
 
-# %% ../../nbs/book/growth.ipynb #2dfbf752
+# %% ../../nbs/book/growth.ipynb #55e880dc
 def begin_text(rows, dataset, what) -> str:
     """One sentence: from how many images on two networks agree in `what` (more than on other
     images, and than untrained ones), and more than their filters do."""
@@ -233,7 +234,7 @@ def begin_text(rows, dataset, what) -> str:
     if more is None: return f'{who} from {n:,} images on, but not surely more than two matrices.'
     return f'{who} from {n:,} images on, and surely more than two matrices from {more:,} on.'
 
-# %% ../../nbs/book/growth.ipynb #aa9be435
+# %% ../../nbs/book/growth.ipynb #3e150050
 def learned_from(rows, dataset, t=300) -> str:
     "From how many training images on the skill of both networks is above 0, in words."
     mine = rows[(rows.dataset == dataset) & (rows.timestep == t)]
@@ -241,7 +242,7 @@ def learned_from(rows, dataset, t=300) -> str:
     late = list(itertools.takewhile(above.get, sorted(above.index, reverse=True)))
     return f'{dataset} faces from {late[-1]:,} images on' if late else f'{dataset} faces at no size'
 
-# %% ../../nbs/book/growth.ipynb #4be17bc7
+# %% ../../nbs/book/growth.ipynb #73450da6
 def accuracy_words(errors, paper) -> dict:
     "{claim: Verdict} on accuracies and on the clean error of Table 3, at one stage."
     keys = ['dataset', 'timestep']
@@ -253,7 +254,7 @@ def accuracy_words(errors, paper) -> dict:
     return out | {'accuracy-rises': rising_verdict(rising.sum(), len(rising)),
                   'table3-baseline': printed_verdict(mse.lo, mse.hi, printed)}
 
-# %% ../../nbs/book/growth.ipynb #a958f6f8
+# %% ../../nbs/book/growth.ipynb #cba12683
 def impact_words(groups, paper) -> dict:
     "{claim: Verdict} on the impacts of Table 3 and on its first rank, at one stage."
     score = impacts(groups[groups.edit == 'zero'], ('site',))
@@ -267,7 +268,7 @@ def impact_words(groups, paper) -> dict:
         out[f'table3-first-{d}'] = first_verdict(rank['first']['middle'], n)
     return out
 
-# %% ../../nbs/book/growth.ipynb #7156d538
+# %% ../../nbs/book/growth.ipynb #0e75583c
 def divergence_words(attention, paper, t=300) -> dict:
     "{claim: Verdict} on the divergence between the datasets at one timestep and stage."
     printed, out = paper['divergence'], {}
@@ -286,7 +287,7 @@ def complexity_words(features, paper, t=300) -> dict:
     v = complexity_verdicts(rows.groupby(key).complexity.mean().reset_index(), signs).iloc[0]
     return {f'feature-complexity-{t}': Verdict(v.verdict, v.because)}
 
-# %% ../../nbs/book/growth.ipynb #49a114f0
+# %% ../../nbs/book/growth.ipynb #83066d04
 def flow_words(flow, paper) -> dict:
     "{claim: Verdict} on the efficiency of early, middle and late layers, by depth, at one stage."
     rows, ranges = staged(default_rows(flow)), paper['information_flow']
@@ -303,7 +304,7 @@ def words_at(T: dict, images, paper=None) -> dict:
             | divergence_words(at['attention'], p) | complexity_words(at['features'], p)
             | flow_words(at['flow'], p))
 
-# %% ../../nbs/book/growth.ipynb #5d0a9bf1
+# %% ../../nbs/book/growth.ipynb #d7fd8fb6
 def change_points(verdicts) -> pd.DataFrame:
     """Claims (rows) whose verdict is not the same at all stages (columns, ascending): the first
     and the last verdict, how often it changes, and the stage from which on it stays."""
@@ -314,7 +315,7 @@ def change_points(verdicts) -> pd.DataFrame:
                                   changes=len(turns), settled=turns[-1]))
     return pd.DataFrame(out, columns=['claim', 'first', 'last', 'changes', 'settled'])
 
-# %% ../../nbs/book/growth.ipynb #d1992fd2
+# %% ../../nbs/book/growth.ipynb #7c49bc1d
 def turned_text(turned, followed, models) -> str:
     "How many of the claims that could be followed change their verdict, and how late."
     of = f'of the {followed} claims that can be followed (over {models} pairs of networks)'
@@ -325,7 +326,7 @@ def turned_text(turned, followed, models) -> str:
             'are judged alike at every stage. A verdict that changes between the last two stages '
             'cannot be taken for one about diffusion models.')
 
-# %% ../../nbs/book/growth.ipynb #a12ede11
+# %% ../../nbs/book/growth.ipynb #7cd7f511
 def kept_build(folder) -> tuple|None:
     "(what is known of a build, {claim: its line}) from `about.json` and `claims.json`, or None."
     files = [Path(folder)/f'{name}.json' for name in ('about', 'claims')]
@@ -342,7 +343,7 @@ def differing(L, claims: dict) -> pd.DataFrame:
     columns = ['id', 'statement', 'paper', 'here', 'ours', 'elsewhere', 'theirs']
     return pd.DataFrame(rows, columns=columns)
 
-# %% ../../nbs/book/growth.ipynb #24b3c111
+# %% ../../nbs/book/growth.ipynb #3d22e369
 def kept_text(kept, n_different, n_both) -> str:
     "One sentence on the build on file, or that there is none."
     if kept is None: return 'No build computed elsewhere is on file with this copy of the book.'
@@ -352,7 +353,7 @@ def kept_text(kept, n_different, n_both) -> str:
             f"(commit {str(a['commit'])[:8]}, {a['machine']}). Of {n_both} claims judged in "
             f'both builds, {n_different} have another verdict there.')
 
-# %% ../../nbs/book/growth.ipynb #946f1558
+# %% ../../nbs/book/growth.ipynb #5173bb94
 def growth_rows(S) -> pd.DataFrame:
     "Both axes of this chapter: measure, axis, dataset, images, mean over networks with t interval."
     by = ['measure', 'dataset', 'images']
