@@ -53,13 +53,17 @@ class Preset:
     curve: tuple = tuple(range(25, 1000, 50))  # timesteps of the curves over time
     n_samples: int = 32     # images drawn from each model
     draw_steps: int = 50    # denoising steps of a drawing
+    growth: tuple = (16, 80, 400, 2000)  # sizes of the small training sets, of two halves
+    growth_share: float = .18  # how long the networks on them are trained, as a share of `steps`
+    longer: int = 0         # how many times as long the first pair is trained once more; 0: not
 
 # %% ../nbs/core.ipynb #d2134e94
 # no blocks but transformer layers at the coarsest level, no skip edge around it
 LEAN = dict(mid_res=1, bottom_res=0, bottom_skip=False, adaptive=True, muon=2., pull=.2, floor=.15)
 PRESETS = {p.name: p for p in (
     Preset('smoke', 32, 64, 16, 2, 30, 16, 2e-3, 16, (1, 2, 2), temb=32, width=64,
-           curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5, **LEAN),
+           curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5, growth=(8, 16),
+           longer=2, **LEAN),
     Preset('cpu', 32, 2000, 100, 6, 1600, 8, 1e-3, 32, (1, 2, 4), width=128, n_samples=16, **LEAN),
     Preset('reference', 32, 2000, 100, 6, 9500, 8, 1e-3, 32, (1, 2, 4), width=128, **LEAN),
     Preset('gpu', 32, 2000, 100, 6, 4000, 64, 1e-3, 64, (1, 2, 4), temb=256),
