@@ -1,10 +1,12 @@
 "What the chapter on growth trains and asks, and what it reads from verdicts along an axis."
+import base64, json
 from dataclasses import asdict, replace
 from pathlib import Path
-import pandas as pd, torch
+import pandas as pd, pytest, torch
 from hypothesis import given, strategies as st
-from diffcirc.book.growth import change_points, differing, kept_build
+from diffcirc.book.growth import change_points
 from diffcirc.book.protocols import Protocol, asked
+from diffcirc.book.reference import differing, kept_build, too_much, write_reference
 from diffcirc.core import preset
 from diffcirc.denoiser.diffusion import prediction_errors
 from diffcirc.denoiser.training import Run, TrainConfig
@@ -67,7 +69,24 @@ def test_a_kept_build_is_read_whole_or_not_at_all(tmp_path):
     (tmp_path/'claims.json').write_text('[{"id": "a", "verdict": "reproduced", "ours": "1"}]')
     assert kept_build(tmp_path) is None
     (tmp_path/'about.json').write_text('{"preset": "reference"}')
-    about, claims = kept_build(tmp_path)
+    known, claims = kept_build(tmp_path)
     L = pd.DataFrame([dict(id=i, statement='', paper='', ours='2', verdict=v)
                       for i, v in (('a', 'not reproduced'), ('b', 'reproduced'))])
-    assert about['preset'] == 'reference' and list(differing(L, claims).id) == ['a']
+    assert known['preset'] == 'reference' and list(differing(L, claims).id) == ['a']
+
+@given(st.binary(min_size=600, max_size=4000))
+def test_nothing_encoded_is_kept(content):
+    for text in (base64.b64encode(content).decode(), content.hex(), json.dumps(list(content))):
+        assert too_much('about.json', json.dumps(dict(a=text)))
+
+def test_pixels_and_weights_are_not_kept(tmp_path):
+    faces = torch.rand(4, 3, 8, 8)
+    table = pd.DataFrame(faces.flatten(1).numpy()).to_csv(index=False)
+    for name, text in (('skill.csv', table), ('weights.json', '{}'), ('face.png', 'PNG')):
+        with pytest.raises(ValueError, match='Not kept'):
+            write_reference({'about.json': '{}', name: text}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+def test_what_lies_in_the_repository_may_lie_there():
+    for file in (Path(__file__).parent.parent/'benchmarks'/'reference').glob('*'):
+        assert not too_much(file.name, file.read_text()), file

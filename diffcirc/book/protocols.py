@@ -38,7 +38,7 @@ from ..faces.people import distinct
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
-from ..study.samples import drawing, drawn, predicted
+from ..study.samples import drawing, drawn, shown
 from ..trust.calibration import (
     calibration_of_unit, calibration_of_world, quantities, worlds)
 from ..trust.calibration_others import calibration_of_others
@@ -56,7 +56,7 @@ class Protocol:
     trained: bool = True        # or untrained networks of the same shape and seeds
     linear: bool = False        # or the linear filters of the models' training images
     seeds: int = None           # the first so many models of each dataset
-    faces: str = 'own'          # held-out, of the 'own', 'other' or 'both' datasets, or 'training'
+    faces: str = 'own'          # held-out, of the 'own', 'other' or 'both' datasets, or 'seen' too
     of: str = 'runs'            # or the 'stages' that runs kept, or those 'grown' on few images
     options: callable = None    # (study, dataset, seed) → keyword arguments
 
@@ -89,13 +89,15 @@ def asked(p: Protocol, st: Study) -> list[Asked]:
 
 # %% ../../nbs/book/protocols.ipynb #33d60e67
 def exams_of(p: Protocol, dataset: str) -> tuple:
-    "What a model of `dataset` is asked about: held-out faces of these datasets, or its own."
+    """What a model of `dataset` is asked about: held-out faces of these datasets, or 'seen': its
+    own held-out faces, and after them as many that it was trained on."""
     return {'own': (dataset,), 'other': tuple(d for d in DATASETS if d != dataset),
-            'both': DATASETS, 'training': ('training',)}[p.faces]
+            'both': DATASETS, 'seen': ('seen',)}[p.faces]
 
 def _exam(p, st, a, faces):
-    if faces != 'training': return st.exam(faces, p.timesteps, p.images)
-    return make_exam(a.faces.images[:p.images], p.timesteps or st.preset.timesteps)
+    if faces != 'seen': return st.exam(faces, p.timesteps, p.images)
+    both = st.heldout[a.dataset].images[:p.images], a.faces.images[:p.images]
+    return make_exam(torch.cat(both), p.timesteps or st.preset.timesteps)
 
 def _model(p, a):
     if p.linear: return Linear(a.faces.images)
@@ -368,43 +370,35 @@ def of_transfer(st) -> dict:
                 probe_transfer, at, 4, trained=False, options=transferring)}
 
 # %% ../../nbs/book/protocols.ipynb #9ed5267b
-FEW, SOME = 16, 50  # images of the measurements of growing networks, of their errors and flow
+FEW, SOME = 8, 16  # images of the measurements of growing networks, and of their errors and flow
 
 def drawing_few(st, dataset=None, seed=None) -> dict:
-    "Options of `drawn` for growing networks: by DDIM, with half the steps."
+    "Options of `shown` for growing networks: a few drawings by DDIM in few steps."
     p = st.preset
-    return dict(n=min(FEW, p.n_samples), steps=max(5, p.draw_steps//2), η=0.)
+    return dict(n=min(FEW, p.n_samples), steps=min(FEW, p.draw_steps), η=0.)
 
 def of_growth(st) -> dict:
     "Protocols of the chapter on growth, over the length of the training."
-    groups, same = always(kinds=('group',)), dict(of='stages')
+    parts, same = always(kinds=('group', 'head')), dict(of='stages')
     at = (300,)
-    return {'errors in training': Protocol(prediction_errors, images=SOME, **same),
-            'group impacts in training': Protocol(ablate, at, FEW, options=groups, **same),
-            'head impacts in training': Protocol(head_importance, at, FEW, **same),
+    return {'shown in training': Protocol(shown, images=SOME, options=drawing_few, **same),
+            'impacts in training': Protocol(ablate, at, FEW, options=parts, **same),
             'attention in training': Protocol(attention_stats, at, FEW, **same),
             'features in training': Protocol(feature_stats, at, FEW, **same),
-            'flow in training': Protocol(information_flow, at, SOME, options=one_method, **same),
-            'drawn in training': Protocol(drawn, at, 1, options=drawing_few, **same)}
+            'flow in training': Protocol(information_flow, at, SOME, options=one_method, **same)}
 
 # %% ../../nbs/book/protocols.ipynb #278de0eb
 def of_small_sets(st) -> dict:
     "Protocols of the same chapter, over the number of training images."
-    at, same = (300,), dict(of='grown')
-    draw, some = dict(images=1, options=drawing_few), dict(images=SOME, of='grown')
-    return {'errors by set': Protocol(prediction_errors, **some),
-            'errors by set, training faces': Protocol(
-                prediction_errors, faces='training', **some),
-            'errors by set, linear': Protocol(prediction_errors, linear=True, **some),
-            'errors by set, linear, training faces': Protocol(
-                prediction_errors, faces='training', linear=True, **some),
-            'drawn by set': Protocol(drawn, at, **draw, **same),
-            'drawn by set, linear': Protocol(drawn, at, linear=True, **draw, **same),
-            'drawn by set, untrained': Protocol(drawn, at, trained=False, seeds=2, **draw),
-            'noise seen by set': Protocol(predicted, at, FEW, **same),
-            'noise seen by set, linear': Protocol(predicted, at, FEW, linear=True, **same),
-            'noise seen by set, untrained': Protocol(
-                predicted, at, FEW, trained=False, seeds=2)}
+    parts, same = always(kinds=('group', 'head')), dict(of='grown')
+    at, show = (300,), dict(images=SOME, options=drawing_few)
+    return {'shown by set': Protocol(shown, faces='seen', **show, **same),
+            'shown by set, linear': Protocol(shown, faces='seen', linear=True, **show, **same),
+            'shown by set, untrained': Protocol(shown, at, trained=False, seeds=2, **show),
+            'impacts by set': Protocol(ablate, at, FEW, options=parts, **same),
+            'attention by set': Protocol(attention_stats, at, FEW, **same),
+            'features by set': Protocol(feature_stats, at, FEW, **same),
+            'flow by set': Protocol(information_flow, at, SOME, options=one_method, **same)}
 
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
