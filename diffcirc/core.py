@@ -54,6 +54,9 @@ class Preset:
     curve: tuple = tuple(range(25, 1000, 50))  # timesteps of the curves over time
     n_samples: int = 32     # images drawn from each model
     draw_steps: int = 50    # denoising steps of a drawing
+    growth: tuple = (16, 80, 400, 2000)  # sizes of the small training sets, of two halves
+    growth_share: float = .18  # how long the networks on them are trained, as a share of `steps`
+    longer: int = 0         # how many times as long the first pair is trained once more; 0: not
 
 # %% ../nbs/core.ipynb #d2134e94
 # no blocks but transformer layers at the coarsest level, no skip edge around it
@@ -61,9 +64,11 @@ LEAN = dict(mid_res=1, own_bottom=True, skip_levels=1, adaptive=True, start=.3, 
             layer_rates=(1., 4., 2.), pull=.2, floor=.15)
 PRESETS = {p.name: p for p in (
     Preset('smoke', 32, 64, 16, 2, 30, 16, 2e-3, 16, (1, 2, 2), temb=32, width=64,
-           curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5, **LEAN),
+           curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5, growth=(8, 16),
+           **LEAN),
     Preset('cpu', 32, 2000, 100, 6, 1500, 8, 1e-3, 32, (1, 2, 4), width=128, n_samples=16, **LEAN),
-    Preset('reference', 32, 2000, 100, 6, 9500, 8, 1e-3, 32, (1, 2, 4), width=128, **LEAN),
+    Preset('reference', 32, 2000, 100, 6, 9500, 8, 1e-3, 32, (1, 2, 4), width=128,
+           growth_share=.1, **LEAN),
     Preset('gpu', 32, 2000, 100, 6, 4000, 64, 1e-3, 64, (1, 2, 4), temb=256),
     Preset('paper', 64, 2000, 100, 6, 20000, 64, 2e-4, 256, (1, 2, 2, 4),
            n_res=3, mid_res=1, temb=256))}

@@ -24,9 +24,10 @@ def test_a_wrong_setting_is_one_sentence(tmp_path):
 def test_help_names_the_commands(tmp_path):
     r = run(tmp_path, '--help')
     assert r.returncode == 0 and '\x1b' not in r.stdout
-    for name in ('prepare', 'train', 'execute', 'status', 'snapshot', '--preset'):
+    for name in ('prepare', 'train', 'execute', 'status', 'snapshot', 'reference', '--preset'):
         assert name in r.stdout
     assert 'benchmarks/snapshots.csv' in run(tmp_path, 'snapshot', '--help').stdout
+    assert 'benchmarks/reference' in run(tmp_path, 'reference', '--help').stdout
 
 def test_an_unknown_preset_or_dataset_says_which_exist(tmp_path):
     r = run(tmp_path, '--preset', 'huge', 'status')

@@ -20,7 +20,7 @@ from diffcirc.denoiser.diffusers import ForeignUNet
 from diffcirc.denoiser.diffusion import Denoiser, make_exam, prediction_errors, untrained
 from diffcirc.denoiser.sites import sites
 from diffcirc.denoiser.unet import UNetConfig
-from diffcirc.study.samples import drawn
+from diffcirc.study.samples import drawn, shown
 
 def faces(n, seed):
     "Smooth made-up faces (n, 1, 16, 16)."
@@ -56,6 +56,7 @@ ASKED = {  # instrument → options, from the kind of network
     prediction_errors: lambda make: {}, drawn: lambda make: dict(n=2, steps=2),
     jacobian_stats: lambda make: dict(probes=2),
     jacobian_basis: lambda make: dict(k=2, block=3, depth=2),
+    shown: lambda make: dict(n=2, steps=2),
     attention_stats: lambda make: {}, head_importance: lambda make: {},
     head_functions: lambda make: dict(refs=REFS), feature_stats: lambda make: {},
     selectivity: lambda make: dict(refs=REFS), interaction: lambda make: {},

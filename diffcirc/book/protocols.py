@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'KEPT', 'OUTCOMES',
-           'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol',
-           'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients',
-           'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'of_features',
-           'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
-           'of_ablation', 'keeping', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time',
-           'donors', 'known_to_all', 'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'of_benchmark',
-           'measured', 'claimed_size', 'of_worlds', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols',
-           'with_person', 'table', 'measure_all', 'design']
+           'FEW', 'SOME', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'CHAPTERS', 'COMPUTED', 'SIMULATED',
+           'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own',
+           'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention',
+           'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
+           'of_information', 'always', 'of_ablation', 'keeping', 'of_interruption', 'whole_regions', 'losing',
+           'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
+           'of_growth', 'of_small_sets', 'of_estimators', 'of_trials', 'of_benchmark', 'measured', 'claimed_size',
+           'of_worlds', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table',
+           'measure_all', 'design']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -32,14 +33,15 @@ from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
 from ..core import paper_numbers, preset
-from ..denoiser.diffusion import prediction_errors
+from ..denoiser.diffusion import make_exam, prediction_errors
 from ..denoiser.linear import Linear
+from ..denoiser.training import Run, Stage, stages
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
 from ..faces.people import distinct
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
-from ..study.samples import drawing, drawn
+from ..study.samples import drawing, drawn, shown
 from ..trust.benchmark import SEEDS, specimen_scores
 from ..trust.calibration import (
     ALIKE, NONE, PHOTOGRAPHS, calibration_of_people, calibration_of_unit, calibration_of_world,
@@ -56,29 +58,67 @@ class Protocol:
     images, all models."""
     instrument: callable        # (denoiser, exam, **options) → DataFrame
     timesteps: tuple = None
-    images: int = None          # the first so many held-out images
+    images: int = None          # the first so many of the faces
     trained: bool = True        # or untrained networks of the same shape and seeds
     linear: bool = False        # or the linear filters of the models' training images
     seeds: int = None           # the first so many models of each dataset
-    faces: str = 'own'          # whose held-out faces: of the 'own', the 'other' or 'both' datasets
+    faces: str = 'own'          # held-out, of the 'own', 'other' or 'both' datasets, or 'seen' too
+    of: str = 'runs'            # or the 'stages' that runs kept, or those 'grown' on few images
     options: callable = None    # (study, dataset, seed) → keyword arguments
+
+# %% ../../nbs/book/protocols.ipynb #7054b90a
+@dataclass
+class Asked:
+    "A network that is asked: its dataset and seed, run, training faces, and columns of its own."
+    dataset: str
+    seed: int
+    run: object  # a Run, Stage, or (UNetConfig, seed) of an untrained network
+    faces: FaceSet
+    columns: dict
+
+# %% ../../nbs/book/protocols.ipynb #c2d42a8e
+def _on_the_way(st, d, seed, run) -> list:
+    "One run before its first step, at every stage that it kept and at its end, trained longer too."
+    ends = [Stage(r, r.info['config']['steps']) for r in [st.longer.get((d, seed))] if r]
+    seen = {0: (run.net_config, seed)} | {s.images: s for s in (*stages(run), *ends)}
+    return [Asked(d, seed, s, st.samples[d, seed], dict(images=n)) for n, s in seen.items()]
+
+def asked(p: Protocol, st: Study) -> list[Asked]:
+    "The networks of a study that a protocol asks."
+    if p.of == 'grown':
+        return [Asked(d, half, run, st.halves[d, half][:n], dict(images=n))
+                for (d, n, half), run in st.grown.items()]
+    runs = {k: r for k, r in st.runs.items() if p.seeds is None or k[1] < p.seeds}
+    if p.of == 'runs': return [Asked(*k, r, st.samples[k], {}) for k, r in runs.items()]
+    kept = {k: r for k, r in runs.items() if r.info['config']['keep']}
+    return [a for k, r in kept.items() for a in _on_the_way(st, *k, r)]
 
 # %% ../../nbs/book/protocols.ipynb #33d60e67
 def exams_of(p: Protocol, dataset: str) -> tuple:
-    "The datasets whose held-out faces a model of `dataset` is asked about."
+    """What a model of `dataset` is asked about: held-out faces of these datasets, or 'seen': its
+    own held-out faces, and after them as many that it was trained on."""
     return {'own': (dataset,), 'other': tuple(d for d in DATASETS if d != dataset),
-            'both': DATASETS}[p.faces]
+            'both': DATASETS, 'seen': ('seen',)}[p.faces]
 
+def _exam(p, st, a, faces):
+    if faces != 'seen': return st.exam(faces, p.timesteps, p.images)
+    both = st.heldout[a.dataset].images[:p.images], a.faces.images[:p.images]
+    return make_exam(torch.cat(both), p.timesteps or st.preset.timesteps)
+
+def _model(p, a):
+    if p.linear: return Linear(a.faces.images)
+    return a.run if p.trained else (a.run.net_config, a.seed)
+
+# %% ../../nbs/book/protocols.ipynb #f0c7a77f
 def jobs_of(p: Protocol, st: Study) -> list:
-    "[(dataset of the faces, Job)] of a protocol: one for every model and every exam that it sits."
+    "[(columns that say whose it is, Job)] of a protocol: one for every network and exam it sits."
     out = []
-    for (d, seed), run in st.runs.items():
-        if p.seeds is not None and seed >= p.seeds: continue
-        options = p.options(st, d, seed) if p.options else {}
-        model = run if p.trained else (run.net_config, seed)
-        if p.linear: model = Linear(st.samples[d, seed].images)
-        out += [(f, Job(p.instrument, model, st.exam(f, p.timesteps, p.images), options, d, seed))
-                for f in exams_of(p, d)]
+    for a in asked(p, st):
+        model, options = _model(p, a), p.options(st, a.dataset, a.seed) if p.options else {}
+        who = dict(dataset=a.dataset, seed=a.seed, trained=isinstance(model, (Run, Stage)))
+        out += [(who | a.columns | ({} if p.faces == 'own' else dict(faces=f)),
+                 Job(p.instrument, model, _exam(p, st, a, f), options, a.dataset, a.seed))
+                for f in exams_of(p, a.dataset)]
     return out
 
 # %% ../../nbs/book/protocols.ipynb #ba7b1269
@@ -366,6 +406,37 @@ def of_transfer(st) -> dict:
             'transferred probes, untrained': Protocol(
                 probe_transfer, at, 4, trained=False, options=transferring)}
 
+# %% ../../nbs/book/protocols.ipynb #9ed5267b
+FEW, SOME = 8, 16  # images of the measurements of growing networks, and of their errors and flow
+
+def drawing_few(st, dataset=None, seed=None) -> dict:
+    "Options of `shown` for growing networks: a few drawings by DDIM in few steps."
+    p = st.preset
+    return dict(n=min(FEW, p.n_samples), steps=min(FEW, p.draw_steps), η=0.)
+
+def of_growth(st) -> dict:
+    "Protocols of the chapter on growth, over the length of the training."
+    parts, same = always(kinds=('group', 'head')), dict(of='stages')
+    at = (300,)
+    return {'shown in training': Protocol(shown, images=SOME, options=drawing_few, **same),
+            'impacts in training': Protocol(ablate, at, FEW, options=parts, **same),
+            'attention in training': Protocol(attention_stats, at, FEW, **same),
+            'features in training': Protocol(feature_stats, at, FEW, **same),
+            'flow in training': Protocol(information_flow, at, SOME, options=one_method, **same)}
+
+# %% ../../nbs/book/protocols.ipynb #278de0eb
+def of_small_sets(st) -> dict:
+    "Protocols of the same chapter, over the number of training images."
+    parts, same = always(kinds=('group', 'head')), dict(of='grown')
+    at, show = (300,), dict(images=SOME, options=drawing_few)
+    return {'shown by set': Protocol(shown, faces='seen', **show, **same),
+            'shown by set, linear': Protocol(shown, faces='seen', linear=True, **show, **same),
+            'shown by set, untrained': Protocol(shown, at, trained=False, seeds=2, **show),
+            'impacts by set': Protocol(ablate, at, FEW, options=parts, **same),
+            'attention by set': Protocol(attention_stats, at, FEW, **same),
+            'features by set': Protocol(feature_stats, at, FEW, **same),
+            'flow by set': Protocol(information_flow, at, SOME, options=one_method, **same)}
+
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
 GRID_FULL = dict(ns=(25, 100, 300), ds=(1, 64, 2048), reps=3)
@@ -448,8 +519,9 @@ def of_rules(st) -> list:
     return [_simulation(chance_of_rules, n=30 if st.preset.name == 'smoke' else 600)]
 
 # %% ../../nbs/book/protocols.ipynb #34223a3e
-CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes, of_information,
-            of_ablation, of_interruption, of_outcomes, of_time, of_transfer)
+CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
+            of_information, of_ablation, of_interruption, of_outcomes, of_time, of_transfer,
+            of_growth, of_small_sets)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark}
@@ -470,9 +542,7 @@ def _named(name, st) -> list:
         near = difflib.get_close_matches(name, [*known, *computed], 3, .3) or list(known)[:3]
         raise ValueError(f"There is no table {name!r}; the nearest are {', '.join(near)}. "
                          "`protocols(study())` lists those of models.")
-    p = known[name]
-    return [(dict(dataset=j.dataset, seed=j.seed, trained=p.trained and not p.linear)
-             | ({} if p.faces == 'own' else dict(faces=f)), j) for f, j in jobs_of(p, st)]
+    return jobs_of(known[name], st)
 
 def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
     """A measured table with `person`, who is seen on each held-out image: of column `faces` (or
@@ -509,7 +579,6 @@ def design(st) -> pd.DataFrame:
         t = p.timesteps or st.preset.timesteps
         return ', '.join(map(str, t)) if len(t) < 6 else f'{len(t)} from {min(t)} to {max(t)}'
     rows = [{'table': name, 'instrument': p.instrument.__name__, 't': times(p),
-             'images': min(p.images or n, n),
-             'networks per dataset': min(p.seeds or st.preset.seeds, st.preset.seeds),
+             'images': min(p.images or n, n), 'networks per dataset': len(asked(p, st))//2,
              'faces': p.faces} for name, p in protocols(st).items()]
     return pd.DataFrame(rows)

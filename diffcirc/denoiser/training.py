@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffers', 'Crew',
            'loss_terms', 'pulled', 'gradient_norms', 'Trainer', 'hidden_weights', 'as_matrix', 'banded', 'save_tensors',
-           'load_tensors', 'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'images_hash', 'run_folder',
-           'open_run', 'train']
+           'load_tensors', 'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'stages', 'images_hash',
+           'run_folder', 'open_run', 'train']
 
 # %% ../../nbs/denoiser/training.ipynb #3d3fdcf0
 import ctypes, hashlib, json, math, os, time
@@ -412,6 +412,13 @@ class Stage:
         file = _stage_file(self.run.folder, self.step)
         if not file.exists(): raise ValueError(f'{self.run.folder} has not kept step {self.step}.')
         return _opened(self.run.net_config, file, device)
+
+# %% ../../nbs/denoiser/training.ipynb #8c79e67a
+def stages(run: Run) -> list[Stage]:
+    "A run after every step that it kept, and at its end."
+    made = run.info['config']
+    kept = kept_steps(TrainConfig(None, made['steps'], keep=tuple(made['keep'])))
+    return [Stage(run, step) for step in (*kept, made['steps'])]
 
 # %% ../../nbs/denoiser/training.ipynb #f0e0ead6
 def _net_config(kept: dict) -> UNetConfig:
