@@ -35,6 +35,7 @@ def _norms(x): return x.flatten(1).norm(dim=1)
 def _pulled(denoiser, x, t, ε) -> tuple:
     """Of one batch: errors (b,), {block: reach (b,)}, {block: gradient of the mean error by the
     block's weights, as one vector}. The denoiser's weights need gradients."""
+    x = x.detach().requires_grad_()  # PyTorch's group norm crashes where its input needs no gradient
     streams, out = streams_of(denoiser.net, x, t)
     errors, weights = image_errors(denoiser.read(out, x, t), ε), _weights(denoiser.net)
     wanted = [*streams.values(), *(w for ws in weights.values() for w in ws)]
