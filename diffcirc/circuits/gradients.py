@@ -35,11 +35,12 @@ def _norms(x): return x.flatten(1).norm(dim=1)
 def _pulled(denoiser, x, t, ε) -> tuple:
     """Of one batch: errors (b,), {block: reach (b,)}, {block: gradient of the mean error by the
     block's weights, as one vector}. The denoiser's weights need gradients."""
-    x = x.detach().requires_grad_()  # PyTorch's group norm crashes where its input needs no gradient
+    x = x.detach().requires_grad_()
     streams, out = streams_of(denoiser.net, x, t)
     errors, weights = image_errors(denoiser.read(out, x, t), ε), _weights(denoiser.net)
-    wanted = [*streams.values(), *(w for ws in weights.values() for w in ws)]
-    grads = list(torch.autograd.grad(errors.sum(), wanted, materialize_grads=True))
+    # with that of x, since PyTorch's group norm crashes where its input's gradient is not wanted
+    wanted = [x, *streams.values(), *(w for ws in weights.values() for w in ws)]
+    _, *grads = torch.autograd.grad(errors.sum(), wanted, materialize_grads=True)
     by_stream, rest = grads[:len(streams)], grads[len(streams):]
     reach = {b: (_norms(g)*_norms(h)/errors).detach()
              for (b, h), g in zip(streams.items(), by_stream)}
