@@ -436,9 +436,9 @@ def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
     return found.assign(person=pd.concat(parts))
 
 def table(name: str, st: Study = None) -> pd.DataFrame:
-    """The measured table of this name: the instrument's columns, and dataset, seed, trained (`faces`
-    where a model was asked about others' too), `person` for each image. Measured now where it is
-    not in the cache."""
+    """The measured table of this name: the instrument's columns, and dataset, seed, trained
+    (`faces` where a model was asked about others' too), `person` for each image. Measured now
+    where it is not in the cache."""
     if name in COMPUTED: st = st or SimpleNamespace(preset=preset())  # no faces, no models
     st = st or study()
     todo = _named(name, st)

@@ -169,7 +169,7 @@ def _under_exchange(A, maps, n_shuffles, seed):
     orders = [own, *(g.permutation(len(A)) for _ in range(n_shuffles))]
     return np.array([[G[own, order].mean() - G.mean() for G in pairs] for order in orders])
 
-# %% ../../nbs/circuits/attention.ipynb #058889ab
+# %% ../../nbs/circuits/attention.ipynb #154fe8ae
 def _of_people(maps, people):
     "Maps (m, n) averaged over the images of each person: (people, n); as they are for None."
     if people is None: return maps
