@@ -51,7 +51,7 @@ def nearest(x, pool, flip=True, own=None) -> tuple[np.ndarray, np.ndarray, np.nd
     least, i = d.topk(min(NEXT, len(pool) - (own is not None)), largest=False)
     return least[:, 0].numpy(), i[:, 0].numpy(), (least[:, 0]/least.mean(1)).numpy()
 
-# %% ../../nbs/study/samples.ipynb #8de87c2a
+# %% ../../nbs/study/samples.ipynb #247a1ffa
 REFERENCE = 20  # photographs, the least from which a 5 % quantile says something
 
 def seen_again(train: FaceSet, most=400) -> np.ndarray:
@@ -95,7 +95,7 @@ def memorization_words(share, near, q=.05, few=.15) -> str:
     if share.lo > q and near.lo > q: return 'copies'
     return 'smooth, not copied' if share.lo > q and near.hi < few else 'not settled'
 
-# %% ../../nbs/study/samples.ipynb #d593e484
+# %% ../../nbs/study/samples.ipynb #44a3c777
 CONCLUSIONS = {
     'copies': 'The samples repeat training images: they are nearer to one of them, and to that one '
               'more than to the next, than unseen photographs of the same people are.',
