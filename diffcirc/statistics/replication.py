@@ -256,7 +256,7 @@ def cluster_bootstrap(frame, value, unit='seed', within='person', by='dataset', 
     averaged first. Rows: both groups, `difference`. `paired`: one draw of models for both groups
     (same seeds). NaN interval for a single model."""
     groups = _groups(frame, by, groups)
-    _check_people(frame, within)
+    if within is not None: _check_people(frame, within)
     _values(frame[value], f'Column {value!r}')
     parts = [_averaged(frame[frame[by] == g], value, unit, within) for g in groups]
     rngs = [np.random.default_rng([seed, 0 if paired else k]) for k in range(2)]
@@ -357,7 +357,7 @@ def compare(frame, value,
                     | _compare(*pair, u, Y, n, seed) | sampled)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/statistics/replication.ipynb #e6c3627d
+# %% ../../nbs/statistics/replication.ipynb #66b5f10e
 def ks_over_models(A, B, n=9999) -> KS:
     """Kolmogorov–Smirnov distance of the mean distributions of tables A, B (models, people), and
     its permutation p with models as units (exact where there are no more than n ways; NaN for a
