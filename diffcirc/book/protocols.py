@@ -185,15 +185,15 @@ def of_optimality(st) -> dict:
             'Jacobian basis': Protocol(jacobian_basis, (300, 900), 2, seeds=few)}
 
 # %% ../../nbs/book/protocols.ipynb #4a430950
-def references(st, dataset, seed=None, n=None) -> dict:
-    "Reference maps of the first n held-out faces, half their size: edges, texture, intensity, regions."
-    f, side = st.heldout[dataset], st.preset.size//2
+def references(st, dataset, n=None, side=8) -> dict:
+    "Reference maps of the first n held-out faces: edges, texture, intensity, rendered regions."
+    f = st.heldout[dataset]
     regions = region_maps(None if f.masks is None else f.masks[:n], side)
     return dict(refs=reference_maps(f.images[:n], regions, side))
 
 def looking(st, dataset, seed=None) -> dict:
-    "Options of `head_functions`: reference maps, and who is on the images."
-    return references(st, dataset) | dict(people=st.heldout[dataset].ids)
+    "Options of `head_functions`: reference maps for layers of any size, and who is on the images."
+    return references(st, dataset, side=st.preset.size//2) | dict(people=st.heldout[dataset].ids)
 
 def of_attention(st) -> dict:
     "Protocols of the chapter on attention."
@@ -554,9 +554,9 @@ def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
     return found.assign(person=pd.concat(parts))
 
 def table(name: str, st: Study = None) -> pd.DataFrame:
-    """The measured table of this name: the instrument's columns, and dataset, seed, trained (`faces`
-    where a model was asked about others' too), `person` for each image. Measured now where it is
-    not in the cache."""
+    """The measured table of this name: the instrument's columns, and dataset, seed, trained
+    (`faces` where a model was asked about others' too), `person` for each image. Measured now
+    where it is not in the cache."""
     if name in COMPUTED: st = st or SimpleNamespace(preset=preset())  # no faces, no models
     st = st or study()
     todo = _named(name, st)

@@ -107,14 +107,15 @@ def counted(frame, by=('site', 'timestep')) -> pd.Series:
     """What each image counts in the ratio of means of its dataset, model and `by`: impacts with the
     same mean, in which a clean error above the mean counts against the image (the ratio to first
     order, as in its jackknife)."""
-    means = frame.groupby(['dataset', 'seed', *by], observed=True)[['mse', 'clean']].transform('mean')
+    by = ['dataset', 'seed', *by]
+    means = frame.groupby(by, observed=True)[['mse', 'clean']].transform('mean')
     return (frame.mse - frame.clean*means.mse/means.clean)/means.clean + means.mse/means.clean - 1
 
 # %% ../../nbs/circuits/ablation.ipynb #bcb117bf
 def over_images(frame, by=('dataset', 'site'), level=.95) -> pd.DataFrame:
-    """The models' mean impact and its t interval over people: columns `by`, mean, lo, hi. The images
-    of one person add up to what the person counts; mean over all images. ValueError without a
-    column `person`."""
+    """The models' mean impact and its t interval over people: columns `by`, mean, lo, hi. The
+    images of one person add up to what the person counts; mean over all images. ValueError without
+    a column `person`."""
     _check_people(frame, 'person')
     known = [b for b in by if b != 'dataset']
     images = frame.assign(impact=counted(frame, known)).groupby([*by, 'person', 'image'],

@@ -171,7 +171,7 @@ def _under_exchange(A, maps, n_shuffles, seed):
     pairs = [A @ B.T for B in maps]  # (m, m): attention of image i with the map of image j
     return np.stack([G[own, orders].mean(1) - G.mean() for G in pairs], 1)
 
-# %% ../../nbs/circuits/attention.ipynb #058889ab
+# %% ../../nbs/circuits/attention.ipynb #154fe8ae
 def _of_people(maps, people):
     "Maps (m, n) averaged over the images of each person: (people, n); as they are for None."
     if people is None: return maps

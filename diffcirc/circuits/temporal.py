@@ -37,7 +37,7 @@ def effective_share(I) -> float:
     p = I.clip(min=0)
     return float(np.exp(stats.entropy(p))/len(p)) if p.sum() > 0 else np.nan
 
-# %% ../../nbs/circuits/temporal.ipynb #d752a495
+# %% ../../nbs/circuits/temporal.ipynb #53ff8a50
 def disjoint(imp) -> pd.DataFrame:
     "The rows of blocks and skip edges: those of heads, which are parts of blocks, are left out."
     return imp[~imp.site.str.contains(r'\.h\d+$')]
@@ -275,10 +275,12 @@ def stability(imp) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/temporal.ipynb #fe732156
 def robustness(imp) -> pd.DataFrame:
-    """Rows dataset × seed × timestep: mean over components of clean error/error without the
-    component, at most 1 (1: no component matters)."""
-    r = imp.assign(robustness=(imp.clean/imp.mse).clip(upper=1))
-    return r.groupby(['dataset', 'seed', 'timestep'])['robustness'].mean().reset_index()
+    """Rows dataset × seed × timestep: mean over components of mean clean error/mean error without
+    the component, at most 1 (1: no component matters)."""
+    key = ['dataset', 'seed', 'timestep']
+    m = imp.groupby([*key, 'site'])[['clean', 'mse']].mean()
+    kept = (m.clean/m.mse).clip(upper=1).rename('robustness')
+    return kept.groupby(key).mean().reset_index()
 
 # %% ../../nbs/circuits/temporal.ipynb #c7f1c9ce
 def interactions(coop, level=.95) -> pd.DataFrame:

@@ -256,10 +256,10 @@ def swept(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100):
             predicted = _edited_predictions(denoiser, x, tt, where, edit, part.start)
             yield t, part, predicted, x, ε
 
-# %% ../../nbs/denoiser/sites.ipynb #3e852f7f
+# %% ../../nbs/denoiser/sites.ipynb #ee973953
 def increase(rows) -> pd.Series:
-    """Eq. 5 of rows with timestep, mse (edited) and clean: what the error of an image gains, over the
-    mean clean error of its timestep; the mean over images is the ratio of means."""
+    """Eq. 5 of rows with timestep, mse (edited) and clean: what the error of an image gains, over
+    the mean clean error of its timestep; the mean over images is the ratio of means."""
     return (rows.mse - rows.clean)/rows.groupby('timestep').clean.transform('mean')
 
 # %% ../../nbs/denoiser/sites.ipynb #ad38f859

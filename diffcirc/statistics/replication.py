@@ -22,8 +22,8 @@ GROUPS = ('synthetic', 'natural')
 # %% ../../nbs/statistics/replication.ipynb #7549f3b1
 def simulated(models=6, images=100, sd_model=.5, sd_image=1., sd_rest=.5, difference=0.,
               seed=0) -> pd.DataFrame:
-    """A study with known truth: rows dataset × seed × image, each of another person, `value` = mean +
-    model + image + rest; natural − synthetic is `difference`."""
+    """A study with known truth: rows dataset × seed × image, each of another person, `value` =
+    mean + model + image + rest; natural − synthetic is `difference`."""
     rng = np.random.default_rng(seed)
     image = np.tile(range(images), models)
     ids = dict(seed=np.repeat(range(models), images), image=image, person=image)
@@ -123,8 +123,8 @@ def _fit(f, crossed_images):
 
 # %% ../../nbs/statistics/replication.ipynb #b53ff5eb
 def _mixed_input(frame, value, fixed, group, person, groups):
-    """The frame, averaged by `person` if there is one, with standardized `_y`, 0 or 1 `_x`, names of
-    models and people; and the SD of the values."""
+    """The frame, averaged by `person` if there is one, with standardized `_y`, 0 or 1 `_x`, names
+    of models and people; and the SD of the values."""
     a, b = _groups(frame, fixed, groups)
     f, group = frame[frame[fixed].isin((a, b))], group if group in frame else 'seed'
     y = _values(f[value], f'Column {value!r}')
@@ -256,7 +256,7 @@ def cluster_bootstrap(frame, value, unit='seed', within='person', by='dataset', 
     averaged first. Rows: both groups, `difference`. `paired`: one draw of models for both groups
     (same seeds). NaN interval for a single model."""
     groups = _groups(frame, by, groups)
-    _check_people(frame, within)
+    if within is not None: _check_people(frame, within)
     _values(frame[value], f'Column {value!r}')
     parts = [_averaged(frame[frame[by] == g], value, unit, within) for g in groups]
     rngs = [np.random.default_rng([seed, 0 if paired else k]) for k in range(2)]
@@ -357,11 +357,11 @@ def compare(frame, value,
                     | _compare(*pair, u, Y, n, seed) | sampled)
     return pd.DataFrame(rows)
 
-# %% ../../nbs/statistics/replication.ipynb #7e96e411
+# %% ../../nbs/statistics/replication.ipynb #66b5f10e
 def ks_over_models(A, B, n=9999) -> KS:
-    """Kolmogorov–Smirnov distance of the mean distributions of tables A, B (models, people), and its
-    permutation p with models as units (exact where there are no more than n ways; NaN for a single
-    model)."""
+    """Kolmogorov–Smirnov distance of the mean distributions of tables A, B (models, people), and
+    its permutation p with models as units (exact where there are no more than n ways; NaN for a
+    single model)."""
     tables = [*map(np.sort, A), *map(np.sort, B)]
     grid = np.unique(np.concatenate(tables))
     below = np.stack([np.searchsorted(y, grid, 'right')/len(y) for y in tables])

@@ -67,7 +67,7 @@ def nearest(x, pool, flip=True, own=None) -> tuple[np.ndarray, np.ndarray, np.nd
     least, i = d.topk(min(NEXT, len(pool) - (own is not None)), largest=False)
     return least[:, 0].numpy(), i[:, 0].numpy(), (least[:, 0]/least.mean(1)).numpy()
 
-# %% ../../nbs/study/samples.ipynb #dce09e1e
+# %% ../../nbs/study/samples.ipynb #247a1ffa
 REFERENCE = 20  # photographs, the least from which a 5 % quantile says something
 
 def seen_again(train: FaceSet, most=400) -> np.ndarray:
@@ -97,8 +97,10 @@ def memorization(samples, train: FaceSet, others, q=.05) -> dict:
 
 # %% ../../nbs/study/samples.ipynb #0eb80306
 def memorization_over(found: list, what) -> Interval:
-    "Mean over models of `ratio`, `share` or `near`, with its t interval; one `memorization` each."
-    return t_interval([f[what] for f in found])
+    """Mean over models of `ratio`, `share` or `near`, with its t interval; one `memorization` each,
+    NaN where none has a reference."""
+    values = [f[what] for f in found if np.isfinite(f[what])]
+    return t_interval(values) if values else Interval(np.nan, np.nan, np.nan, 'no reference')
 
 def memorization_words(share, near, q=.05, few=.15) -> str:
     """What intervals over models of the two shares say; q is expected without copying, and what is
@@ -109,7 +111,7 @@ def memorization_words(share, near, q=.05, few=.15) -> str:
     if share.lo > q and near.lo > q: return 'copies'
     return 'smooth, not copied' if share.lo > q and near.hi < few else 'not settled'
 
-# %% ../../nbs/study/samples.ipynb #457edaa4
+# %% ../../nbs/study/samples.ipynb #44a3c777
 CONCLUSIONS = {
     'copies': 'The samples repeat training images: they are nearer to one of them, and to that one '
               'more than to the next, than unseen photographs of the same people are.',

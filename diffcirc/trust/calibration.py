@@ -406,7 +406,7 @@ def by_unit(errors) -> pd.DataFrame:
     "The rows sorted by unit: images, models, both."
     return errors.sort_values('unit', key=lambda u: u.map(list(UNIT_NAMES).index), kind='stable')
 
-# %% ../../nbs/trust/calibration.ipynb #0c97c40d
+# %% ../../nbs/trust/calibration.ipynb #7a19845f
 ALIKE = (0., .5, .8, .95)  # of photographs of one person
 PHOTOGRAPHS = 10  # of each
 
@@ -422,10 +422,10 @@ def alikeness(values, people) -> float:
     size = (n - (g.size()**2).sum()/n)/(k - 1)
     return float((between - within)/(between + (size - 1)*within))
 
-# %% ../../nbs/trust/calibration.ipynb #d6883ae7
+# %% ../../nbs/trust/calibration.ipynb #7e7239f3
 def people_tests(A, B, margin) -> dict:
-    """{(name, unit): whether (n,)} the tests with images among their units find a difference of A, B
-    (n, models, images), or none in one as large as the margin."""
+    """{(name, unit): whether (n,)} the tests with images among their units find a difference of A,
+    B (n, models, images), or none in one as large as the margin."""
     c = crossed_test(A, B)
     means = np.stack([A.mean(-1), B.mean(-1)])[..., None]
     equivalent = tost_p(c['estimate'] + margin, c['se'], c['df'], margin) <= ALPHA
@@ -434,7 +434,7 @@ def people_tests(A, B, margin) -> dict:
             ('exact permutation and quasi-F', 'both'): np.maximum(exact(means), c['p']) <= ALPHA,
             ('equivalence (TOST)', 'both'): equivalent}
 
-# %% ../../nbs/trust/calibration.ipynb #22147fce
+# %% ../../nbs/trust/calibration.ipynb #950a3a7a
 def people_intervals(B, world, model, rare) -> list:
     """Rows of errors of `ablation.over_images` (level of these networks) for the first studies B
     (rare, models, images), images counted one by one and by person."""
@@ -450,10 +450,10 @@ def people_intervals(B, world, model, rare) -> list:
         out += [r | dict(counted=counted) for r in rows]
     return out
 
-# %% ../../nbs/trust/calibration.ipynb #30ccadbd
+# %% ../../nbs/trust/calibration.ipynb #18619cb4
 def people_bootstraps(A, B, world, rare) -> list:
-    """Rows of errors of `cluster_bootstrap` for a difference that is not there, in the first studies
-    A, B (rare, models, images), images counted one by one and by person."""
+    """Rows of errors of `cluster_bootstrap` for a difference that is not there, in the first
+    studies A, B (rare, models, images), images counted one by one and by person."""
     ids = [crossed_ids(*A.shape[1:]), crossed_ids(*B.shape[1:], world.photographs)]
     missed = dict(images=[], people=[])
     for j in range(rare):
@@ -465,11 +465,12 @@ def people_bootstraps(A, B, world, rare) -> list:
     return [count('cluster bootstrap', 'both', v, 'in general', counted=c)
             for c, v in missed.items()]
 
-# %% ../../nbs/trust/calibration.ipynb #7b494e4c
+# %% ../../nbs/trust/calibration.ipynb #b11ef93b
 def calibration_of_people(world, n, rare, seed=0) -> pd.DataFrame:
     """Errors where dataset 1 shows each person on several photographs, dataset 0 everyone once, and
     nothing differs: `counted` says what was taken for independent, images or people. n studies,
-    `rare` of what is called one by one (0: not at all); columns as `calibration_of_world`, and `alike`."""
+    `rare` of what is called one by one (0: not at all); columns as `calibration_of_world`, and
+    `alike`."""
     world = World(*world)
     A = simulate(world._replace(photographs=1), n, seed=[seed, 2]).Y[0]
     s = simulate(world, n, seed=[seed, 3])
