@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED', 'KEPT',
-           'OUTCOMES', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'CHAPTERS', 'COMPUTED', 'SIMULATED',
-           'Protocol', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors',
-           'of_gradients', 'probe_signs', 'of_optimality', 'references', 'of_attention', 'selecting', 'of_features',
-           'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
-           'of_ablation', 'keeping', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time',
-           'donors', 'known_to_all', 'transferring', 'of_transfer', 'of_estimators', 'of_trials', 'measured',
-           'claimed_size', 'of_worlds', 'of_others', 'of_units', 'protocols', 'table', 'measure_all', 'design']
+           'OUTCOMES', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'DRAWING', 'CHAPTERS', 'COMPUTED',
+           'SIMULATED', 'Protocol', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own',
+           'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references', 'of_attention', 'selecting',
+           'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
+           'of_information', 'always', 'of_ablation', 'keeping', 'of_interruption', 'whole_regions', 'losing',
+           'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer',
+           'of_estimators', 'of_trials', 'measured', 'claimed_size', 'of_worlds', 'of_others', 'of_units', 'protocols',
+           'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -30,7 +31,7 @@ from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
-from ..core import paper_numbers, preset
+from ..core import paper_numbers, preset, table_path, tables_used
 from ..denoiser.diffusion import prediction_errors
 from ..denoiser.linear import Linear
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
@@ -116,7 +117,7 @@ def of_errors(st) -> dict:
             'drawn to judge, untrained': Protocol(
                 drawn, trained=False, seeds=UNTRAINED, options=drawing_own)}
 
-# %% ../../nbs/book/protocols.ipynb #5374ad6b
+# %% ../../nbs/book/protocols.ipynb #816b7500
 GRADIENTS = 32  # images
 
 def of_gradients(st) -> dict:
@@ -263,7 +264,7 @@ def of_ablation(st) -> dict:
             'routes': Protocol(route_impacts, at, ROUTES),
             'edited samples': Protocol(edited_samples, at, 2, seeds=1, options=always(**samples))}
 
-# %% ../../nbs/book/protocols.ipynb #84e57b8a
+# %% ../../nbs/book/protocols.ipynb #a57d5fcc
 KEPT = 48  # images, half of them to choose a circuit on
 
 def keeping(st, dataset, seed=None) -> dict:
@@ -423,6 +424,7 @@ def of_units(st) -> list:
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
 
 # %% ../../nbs/book/protocols.ipynb #34223a3e
+DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes, of_information,
             of_ablation, of_interruption, of_outcomes, of_time, of_transfer)
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials}  # need no model of the study
@@ -473,3 +475,23 @@ def design(st) -> pd.DataFrame:
              'networks per dataset': min(p.seeds or st.preset.seeds, st.preset.seeds),
              'faces': p.faces} for name, p in protocols(st).items()]
     return pd.DataFrame(rows)
+
+# %% ../../nbs/book/protocols.ipynb #4bcfd29f
+def spent(name, st) -> list:
+    "Seconds that measuring each network's part of a table took, as recorded."
+    table(name, st)
+    paths = [table_path(j.instrument.__name__, j.key) for _, j in _named(name, st)]
+    return [tables_used[p.stem]['seconds'] for p in paths]
+
+def fewer(st, n=100) -> pd.DataFrame:
+    """Tables with fewer than `n` images (or all there are): images, timesteps, mean seconds per
+    network, and minutes of one core that `n` images would add for all networks."""
+    n, rows = min(n, len(st.exam('natural'))), []
+    for name, p in protocols(st).items():
+        if p.images is None or p.images >= n or p.instrument in DRAWING: continue
+        took = spent(name, st)
+        rows.append({'table': name, 'images': p.images, 't': len(p.timesteps or st.preset.timesteps),
+                     'seconds a network': np.mean(took),
+                     'minutes more for 100': sum(took)*(n/p.images - 1)/60})
+    return pd.DataFrame(rows, columns=['table', 'images', 't', 'seconds a network',
+                                       'minutes more for 100'])
