@@ -58,6 +58,7 @@ def test_data_in_a_page_comes_back(tmp_path):
 DRIVE = """<script>addEventListener('load', () => { const out = {}, rows = [...document.querySelectorAll('tbody tr')], seen = () => rows.filter(r => !r.hidden && getComputedStyle(r).display !== 'none');
  const bar = document.querySelector('.dcl-bar'), [verdict, place] = bar.querySelectorAll('select'), words = bar.querySelector('input'), fire = () => bar.dispatchEvent(new Event('input', {bubbles: true}));
  out.all = seen().length; verdict.value = 'contradicted'; fire(); out.not = seen().map(r => r.cells[5].textContent); place.value = 'Table 3'; fire(); out.table3 = seen().map(r => r.cells[1].textContent);
+ out.address = location.search; out.places = [...place.options].map(o => o.value); verdict.value = ''; place.value = 'Table 4'; fire(); out.table4 = seen().map(r => r.cells[1].textContent);
  verdict.value = ''; place.value = ''; words.value = 'ENTROPY  300'; fire(); out.words = seen().map(r => r.textContent); words.value = 'zzz'; fire(); out.none = seen().length; out.said = bar.querySelector('output').textContent;
  out.focus = [...bar.querySelectorAll('select, input')].every(e => e.tabIndex === 0 && e.closest('label').textContent.trim()); out.wide = document.documentElement.scrollWidth - innerWidth; document.body.dataset.result = JSON.stringify(out); });</script>"""
 
@@ -86,5 +87,8 @@ def test_the_filters_filter(tmp_path, width, monkeypatch):
     assert r['all'] == len(L) and set(r['not']) == {'contradicted'}
     assert len(r['not']) == (L.verdict == 'contradicted').sum()
     assert 0 < len(r['table3']) < r['all'] and all('Table 3' in p for p in r['table3'])
+    # `Tables 1, 4` is a place in two tables, and the filters stand in the address
+    assert not {'Tables 1', '4'} & set(r['places']) and 'Tables 1, 4' in r['table4']
+    assert 'verdict=contradicted' in r['address'] and 'place=Table+3' in r['address']
     assert r['words'] and all('entropy' in w.lower() and '300' in w for w in r['words'])
     assert r['none'] == 0 and r['said'].startswith('0 of') and r['focus'] and r['wide'] <= 0

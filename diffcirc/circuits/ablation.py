@@ -6,13 +6,13 @@
 __all__ = ['ABSTRACTION', 'EDITS', 'DOSES', 'LOAD', 'level', 'targets', 'edit_of', 'ablate', 'impacts', 'counted', 'over_images',
            'ranks', 'agreement', 'reversals', 'route_impacts', 'edited_samples', 'loads', 'load_text', 'mean_impact',
            'impact_text', 'rank_text', 'beyond', 'reversals_text', 'first_text', 'route_sums', 'mean_over_sites',
-           'differing_times', 'likeness_text']
+           'differing_times', 'both_named', 'likeness_text', 'lowering', 'lowering_text', 'trained_weight']
 
 # %% ../../nbs/circuits/ablation.ipynb #865f2e05
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from ..denoiser.diffusion import (
-    Denoiser, Exam, device_of, image_errors, sample, starting_noise)
+    Denoiser, Exam, T, device_of, image_errors, min_snr_weight, sample, starting_noise)
 from ..denoiser.sites import (
     capturing, editing, increase, matched_noise, mean, patch, permuted, resample, scale, sites,
     sweep, temperature, uniform, zero)
@@ -309,8 +309,37 @@ def differing_times(scores, alpha=.05) -> list:
     if len(d) < 2: return []
     return [t for t, p in zip(d, stats.ttest_1samp(d, 0).pvalue) if p < alpha]
 
+# %% ../../nbs/circuits/ablation.ipynb #762eb9f5
+def both_named(synthetic, natural) -> str:
+    "What is named on synthetic and on natural faces; once where it is the same."
+    if synthetic == natural: return f'{synthetic} on both datasets'
+    return f'{synthetic} on synthetic and {natural} on natural faces'
+
 # %% ../../nbs/circuits/ablation.ipynb #7c411703
 def likeness_text(r) -> str:
     "Words for the smaller of the correlations between two orders of the groups."
     if r > .8: return 'is much the same as'
     return 'is similar to' if r > .5 else 'is not the same as'
+
+# %% ../../nbs/circuits/ablation.ipynb #43970afd
+def lowering(entries) -> pd.DataFrame:
+    """Rows dataset × site × timestep (mean, lo, hi of the impact) whose removal surely lowers the
+    error: the interval lies below zero. The largest falls first."""
+    return entries[entries.hi < 0].sort_values('mean').reset_index(drop=True)
+
+def lowering_text(entries, n=4) -> str:
+    "How many entries of a map removal surely lowers, and the `n` largest falls."
+    low, chance = lowering(entries), .025*len(entries)
+    if not len(low): return f'Removal surely lowers the error for none of {len(entries)} entries'
+    named = '; '.join(f'{r.site} at t = {r.timestep} on {r.dataset} faces '
+                      f'({interval(100*r.mean, 100*r.lo, 100*r.hi, 1)} %)'
+                      for r in low.head(n).itertuples())
+    return (f'For {len(low)} of {len(entries)} entries the interval over models, not corrected for '
+            f'their number, lies below zero, where chance alone would put {chance:.0f} if no part '
+            f'mattered. The error falls most without {named}')
+
+# %% ../../nbs/circuits/ablation.ipynb #14b71732
+def trained_weight(t, floor) -> float:
+    "Weight of the loss at timestep t over the largest of any timestep."
+    w = min_snr_weight(torch.arange(T)).clamp(min=floor)
+    return float(w[t]/w.max())

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE_METRICS', 'KEY', 'UNIT', 'circuit_rows', 'metric_rows', 'halves_found', 'halves_read', 'null_sentence',
-           'compared', 'crossed_part', 'share_of_halves', 'valued', 'valued_change', 'p_bounded', 'unit_p',
-           'metric_correlation', 'relative', 'geometric_ratio']
+           'compared', 'crossed_part', 'share_of_halves', 'valued', 'valued_change', 'p_bounded', 'deciding_p',
+           'unit_p', 'metric_correlation', 'relative', 'geometric_ratio']
 
 # %% ../../nbs/circuits/comparison.ipynb #925956aa
 import numpy as np, pandas as pd
@@ -117,12 +117,16 @@ def p_bounded(p, bound=False) -> str:
     return f"{'< ' if bound else ''}{p:.3f}"
 
 # %% ../../nbs/circuits/comparison.ipynb #4e50aa12
-def unit_p(r) -> str:
+def deciding_p(r) -> float:
     """The p of a row of `compared`: of the t test for images, of the permutation test for models,
-    and of both the larger one, with Holm's correction, for models and images."""
-    if r.unit == 'image': return p_bounded(r.p)
-    if r.unit == 'model': return p_bounded(r.p_permutation)
-    return f'{p_bounded(np.fmax(r.p, r.p_permutation))} (Holm {p_bounded(r.p_holm)})'
+    and of both the larger one for models and images."""
+    if r.unit == 'image': return r.p
+    return r.p_permutation if r.unit == 'model' else np.fmax(r.p, r.p_permutation)
+
+def unit_p(r) -> str:
+    "`deciding_p` as tables print it, with Holm's correction for models and images."
+    if r.unit != 'both': return p_bounded(deciding_p(r))
+    return f'{p_bounded(deciding_p(r))} (Holm {p_bounded(r.p_holm)})'
 
 # %% ../../nbs/circuits/comparison.ipynb #a8c0b448
 def metric_correlation(rows) -> pd.DataFrame:

@@ -7,13 +7,14 @@ __all__ = ['CURVE_METRICS', 'component_impacts', 'effective_share', 'disjoint', 
            'metric_curves', 'dataset_gap', 'stretch_costs', 'best_splits', 'bic', 'phases', 'smooth_bic',
            'phase_boundaries', 'random_cuts', 'nearness', 'near_by_chance', 'nearest_boundary', 'phases_text',
            'impact_vectors', 'rank_agreement', 'stability', 'robustness', 'interactions', 'square', 'joint_over_sum',
-           'same_sign', 'emergence', 'order_text', 'short_name', 'kind_shares']
+           'same_sign', 'emergence', 'emergence_times', 'emergence_order', 'order_text', 'short_name', 'kind_shares']
 
 # %% ../../nbs/circuits/temporal.ipynb #34577f61
 import math
 from itertools import combinations
 import numpy as np, pandas as pd, torch
 from scipy import stats
+from .probes import onset
 from ..denoiser.diffusion import Exam, make_exam
 from ..statistics.replication import over_models
 from ..denoiser.sites import mean, sites, sweep, zero
@@ -317,14 +318,32 @@ def emergence(feature, levels: dict) -> pd.DataFrame:
     g = feature.assign(level=feature.layer.map(levels)).groupby(keys).feature.mean()
     return (g/g.groupby(level=keys[:3]).transform('max')).reset_index()
 
+# %% ../../nbs/circuits/temporal.ipynb #607f7f33
+def emergence_times(emerging) -> pd.DataFrame:
+    """Of a table of `emergence`: rows dataset × seed × level with `onset`, the largest t at which
+    the level's complexity has risen half-way from the noisiest timestep to its maximum (NaN when
+    it does not rise)."""
+    rows = []
+    for key, g in emerging.groupby(['dataset', 'seed', 'level']):
+        risen = g.feature - g.feature[g.timestep.idxmax()]
+        rows.append((*key, onset(g.timestep, risen)))
+    return pd.DataFrame(rows, columns=['dataset', 'seed', 'level', 'onset'])
+
+# %% ../../nbs/circuits/temporal.ipynb #9cd8a40d
+def emergence_order(times, first='low', last='high') -> dict:
+    "{dataset: Interval over models of onset(first) − onset(last)}, in timesteps."
+    wide = times.pivot(index=['dataset', 'seed'], columns='level', values='onset')
+    gap = (wide[first] - wide[last]).dropna()
+    return {d: t_interval(g) for d, g in gap.groupby(level=0)}
+
 # %% ../../nbs/circuits/temporal.ipynb #234512d4
-def order_text(peak) -> str:
-    """Whether the finest features peak earlier in denoising (at larger t) than the most abstract:
-    `peak` {dataset: {level: timestep}}."""
-    if all(p['low'] > p['high'] for p in peak.values()): return 'so have ours, on both datasets'
-    if all(p['low'] < p['high'] for p in peak.values()):
-        return 'here it is the other way round on both datasets'
-    return 'no such order shows on both datasets here'
+def order_text(order, datasets=2) -> str:
+    """Whether the finest features emerge surely earlier in denoising (at larger t) than the most
+    abstract, from `emergence_order`."""
+    if len(order) < datasets: return 'one level does not rise at all, so that there is no order here'
+    if all(i.lo > 0 for i in order.values()): return 'so have ours, on both datasets'
+    if all(i.hi < 0 for i in order.values()): return 'here it is the other way round on both datasets'
+    return 'no such order is sure on both datasets here'
 
 # %% ../../nbs/circuits/temporal.ipynb #81fd7e69
 def short_name(site: str) -> str:

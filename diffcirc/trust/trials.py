@@ -280,7 +280,7 @@ def trial_text(judged, instrument) -> str:
     """One sentence on an instrument from a table of `judged_instruments`: where it finds the parts,
     and where not."""
     d = judged[judged.instrument == instrument]
-    kinds = [f'{kind} (AUC {interval(mean, lo, hi)})'
+    kinds = [f'“{kind}” (AUC {interval(mean, lo, hi)})'
              for kind, mean, lo, hi in zip(d.kind, d['mean'], d.lo, d.hi)]
     parts = {word: [k for k, v in zip(kinds, d.verdict) if v == word] for word in SAID}
     text = '; '.join(SAID[word] + ', '.join(found) for word, found in parts.items() if found)
