@@ -20,7 +20,8 @@ def sample():
                   references=dict(untrained=.5, halves=.25))
     rows = [c | answer | dict(verdict=WORDS_OF[c['kind']][i % len(WORDS_OF[c['kind']])])
             for i, c in enumerate(paper_claims().values())]
-    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+    L = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
+    return L.where(L.notna(), None)
 
 @pytest.mark.parametrize('module', [
     'study.models', 'circuits.attention', 'circuits.features', 'circuits.information',

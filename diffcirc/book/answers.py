@@ -53,7 +53,7 @@ def answer(st, id, verdict, ours, cell,
            halves=None,                   # share of halves of one dataset that differ as much
            instruments=(), failed='', nothing='',
            **more) -> dict:               # lo, hi, n_models, p: as `claims.record` has them
-    "The line of the ledger on a measured claim: the rule's verdict, settled, and what is beside it."
+    "The line of the ledger on a measured claim: the rule's verdict settled, and what is beside it."
     nothing = nothing or (faces_reason(st.natural) if about_celeba(id) else '')
     size = too_small(st, dataset, timesteps) if RULES[rule_of(id)].size else ''
     word = settled(verdict, nothing, failed or untrusted(*instruments), halves, references, size)

@@ -62,7 +62,7 @@ def _kept(a, models) -> dict:
                 reason=_reason(a), references=references, p=_number(a.get('p')), cell=a['cell'])
 
 def record(st, chapter: str, answers: list[dict]):
-    """Keep a chapter's answers: dicts with id, ours (text with its interval), verdict and its reason,
+    """Keep a chapter's answers: dicts with id, ours (text with its interval), verdict and reason,
     cell (label of the table or figure that computes it), and where there is an interval lo, hi; the
     `references` {name: value} beside it; p, unadjusted, where it rests on one; n_models (default:
     all of the study). ValueError for an answer that is not whole or comes twice."""
@@ -147,8 +147,8 @@ def tally_text(L) -> str:
              f"{a['not checkable']} cannot be checked")
     return (f"Of the {sum(m.values())} claims that were measured, {', '.join(kept)}, and "
             f"**{m['not comparable']}** cannot be compared with what this build has. Apart from "
-            f"these, {sum(a.values())} statements must follow from the paper's own printed numbers: "
-            f"{', '.join(audit)}. {verbed(d['set-up'], 'claim describes', 'claims describe', '')} "
+            f"these, {sum(a.values())} statements must follow from the paper's own printed "
+            f"numbers: {', '.join(audit)}. {verbed(d['set-up'], 'claim describes', 'claims describe', '')} "
             "the paper's own set-up.")
 
 # %% ../../nbs/book/claims.ipynb #f67a28bd
@@ -171,7 +171,8 @@ def as_json(L) -> list[dict]:
         models = None if r.n_models is None else int(r.n_models)
         return dict(id=r.id, kind=r.kind, place=r.place, statement=r.statement, paper=r.paper,
                     ours=r.ours, interval=interval, n_models=models, verdict=r.verdict,
-                    reason=r.reason, references=r.references or {}, rule=r.rule, p=r.p, q=r.q,
+                    reason=r.reason, references=r.references or {}, rule=r.rule, p=_number(r.p),
+                    q=_number(r.q),
                     source=r.source)
     return [line(r) for r in L.itertuples()]
 

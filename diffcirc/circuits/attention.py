@@ -173,8 +173,8 @@ def _under_exchange(A, maps, n_shuffles, seed):
 # %% ../../nbs/circuits/attention.ipynb #33762b48
 def function_test(R, refs: dict, two_sided=TWO_SIDED, n_shuffles=999, seed=0) -> pd.DataFrame:
     """One head: received attention R (m, n), reference maps {name: (m, side, side)}. Rows per
-    reference: effect r (mean correlation over images), p against displacements of the grid; `excess`
-    over other images' maps and its p_image; both p corrected for the number of maps."""
+    reference: effect r (mean correlation over images), p against displacements of the grid;
+    `excess` over other images' maps and its p_image; both p corrected for the number of maps."""
     A, maps = _standardized(R), [_standardized(v) for v in refs.values()]
     r, exchanged = _under_displacements(A, maps), _under_exchange(A, maps, n_shuffles, seed)
     effect, excess = (_effect_size(v, refs, two_sided) for v in (r, exchanged))
@@ -204,8 +204,8 @@ def _received_by_head(denoiser, exam: Exam) -> dict:
 # %% ../../nbs/circuits/attention.ipynb #038fd749
 def head_functions(denoiser, exam: Exam, refs: dict, level=.05) -> pd.DataFrame:
     """Rows timestep × head: the reference with the largest excess, its effect r, p and p_image
-    (corrected over maps), and `function`, 'unassigned' unless p_image < level/heads. `refs` from `reference_maps` of the exam's
-    images."""
+    (corrected over maps), and `function`, 'unassigned' unless p_image < level/heads. `refs`
+    from `reference_maps` of the exam's images."""
     refs, got = {k: np.asarray(v) for k, v in refs.items()}, _received_by_head(denoiser, exam)
     rows, n_heads = [], len({head for _, head in got})
     for (t, head), R in got.items():
