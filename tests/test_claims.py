@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, pytest
 from diffcirc.book.build import collect, notebooks
 from diffcirc.book.claims import (
-    COLUMNS, WORDS, as_json, complete, embedded, ledger_script, ledger_table, page)
+    COLUMNS, WORDS_OF, as_json, complete, embedded, ledger_script, ledger_table, page)
 from diffcirc.book.provenance import footer_html, provenance
 from diffcirc.core import paper_claims
 
@@ -18,9 +18,10 @@ def sample():
     answer = dict(chapter='study.models', ours='1.0 [0.9, 1.1]', lo=.9, hi=1.1, n_models=12,
                   cell='tbl-x', source='nbs/study/models.html#tbl-x', reason='so it is',
                   references=dict(untrained=.5, halves=.25))
-    rows = [c | answer | dict(verdict=WORDS[c['kind']][i % len(WORDS[c['kind']])])
+    rows = [c | answer | dict(verdict=WORDS_OF[c['kind']][i % len(WORDS_OF[c['kind']])])
             for i, c in enumerate(paper_claims().values())]
-    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+    L = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
+    return L.where(L.notna(), None)
 
 @pytest.mark.parametrize('module', [
     'study.models', 'circuits.attention', 'circuits.features', 'circuits.information',

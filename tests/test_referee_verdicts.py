@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from scipy import stats
 from diffcirc.book.answers import about_celeba
-from diffcirc.book.claims import WORDS, discoveries_text, tally, tally_text, verbed
+from diffcirc.book.claims import WORDS_OF, discoveries_text, tally, tally_text, verbed
 from diffcirc.book.style import COLOR, HEAD_COLORS, VERDICT_COLOR
 from diffcirc.circuits.attention import function_test, head_functions
 from diffcirc.circuits.temporal import near_by_chance, random_cuts
@@ -182,7 +182,7 @@ def test_measurements_and_audit_are_counted_apart():
     L = ledger_of(('measured', 'holds', .01), ('arithmetic', 'consistent', None),
                   ('arithmetic', 'consistent', None), ('design', 'set-up', None))
     assert sum(tally(L).values()) == 1 and tally(L, 'arithmetic')['consistent'] == 2
-    assert not set(WORDS['measured']) & set(WORDS['arithmetic'])
+    assert not set(WORDS_OF['measured']) & set(WORDS_OF['arithmetic'])
 
 @pytest.mark.parametrize('n, held, said', [(0, 'hold', 'are'), (1, 'holds', 'is'),
                                            (2, 'hold', 'are')])
@@ -190,7 +190,7 @@ def test_the_sentences_of_the_first_page(n, held, said):
     "Every count in its grammar, singular and plural."
     words = [('measured', w, .01 if w != 'inconclusive' else None)
              for w in VERDICTS for _ in range(n)]
-    audit = [('arithmetic', w, None) for w in WORDS['arithmetic'] for _ in range(n)]
+    audit = [('arithmetic', w, None) for w in WORDS_OF['arithmetic'] for _ in range(n)]
     L = ledger_of(*words, *audit, *[('design', 'set-up', None)]*n, ('other', 'x', None))
     text = tally_text(L)
     assert text.startswith(f'Of the {5*n} claims that were measured, **{n}** {held}, **{n}** {held} '

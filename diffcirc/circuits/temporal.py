@@ -183,7 +183,7 @@ def _segmented(t, A, draws, order, level) -> dict:
 
 # %% ../../nbs/circuits/temporal.ipynb #1ab6f1d6
 def random_cuts(T, k, draws, rng, shortest=3) -> np.ndarray:
-    """First points of segments 2, … k + 1 (draws, k) of random segmentations of T points, no segment
+    """First points of segments 2, … k + 1 (draws, k) of random segmentations of T points, none
     shorter than `shortest`, all segmentations equally likely. ValueError where there is none."""
     room = T - shortest*(k + 1)
     if room < 0: raise ValueError(f'{T} points have no {k + 1} segments of {shortest} or more.')

@@ -126,8 +126,8 @@ def verdict_shares(Y, claimed) -> pd.Series:
 
 # %% ../../nbs/statistics/verdicts.ipynb #9178a05a
 def direction_margin(share, level) -> float:
-    """Equivalence margin of a claimed direction: half of the paper's difference, as a `share` of the
-    paper's level, at our `level`; NaN (no margin) without a share."""
+    """Equivalence margin of a claimed direction: half of the paper's difference, as a `share` of
+    the paper's level, at our `level`; NaN (no margin) without a share."""
     return math.nan if share is None else MARGIN*abs(share)*abs(level)
 
 def _margin(r, shares):
@@ -145,8 +145,8 @@ def _row_verdict(r, alpha) -> Verdict:
 # %% ../../nbs/statistics/verdicts.ipynb #d572230a
 def verdicts(rows, claims: dict, alpha=ALPHA, shares=None) -> pd.DataFrame:
     """Verdicts on one family: `rows` from `compare`, one per claim; claims {value: claimed
-    difference in its unit, or '+' or '-'}; `shares` {value: the paper's difference as a share of its
-    level} for directions. Adds claimed, p_larger, p_holm, p_min_holm, margin, p_tost, p_tost_holm,
+    difference in its unit, or '+' or '-'}; `shares` {value: the paper's difference as a share of
+    its level} for directions. Adds claimed, p_larger, p_holm, p_min_holm, margin, p_tost, p_tost_holm,
     verdict, because."""
     values = rows['value']
     missing = [v for v in values if v not in claims]

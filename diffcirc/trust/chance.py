@@ -158,5 +158,6 @@ def easiest_text(rates, most=.1) -> str:
     easy = rates[rates.pass_rate > most].sort_values('pass_rate', ascending=False)
     if easy.empty: return f'No rule is passed by chance in more than {most:.0%} of studies.'
     named = ', '.join(f'*{r.rule}* ({r.pass_rate:.0%})' for r in easy.itertuples())
-    return (f"{len(easy)} of {len(rates)} rules {'is' if len(easy) == 1 else 'are'} passed by chance "
-            f'in more than {most:.0%} of studies: {named}.')
+    verb = 'is' if len(easy) == 1 else 'are'
+    return (f'{len(easy)} of {len(rates)} rules {verb} passed by chance in more than '
+            f'{most:.0%} of studies: {named}.')
