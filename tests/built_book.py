@@ -112,6 +112,18 @@ def test_pass_rates_of_the_rules_stand_beside_the_book():
     assert {id: r.rule for r in d.itertuples() for id in r.claims.split()} == ruled
     for r in d.itertuples(): assert r.rule in read('nbs/book/claims'), r.rule
 
+def test_the_benchmark_stands_beside_the_book():
+    import pandas as pd
+    from diffcirc.trust.candidates import BASELINES, CANDIDATES
+    d = pd.read_csv(HTML/'benchmark.csv')
+    assert list(d) == ['family', 'network', 'half', 'instrument', 'auc', 'precision_at_k']
+    assert set(d.half) == {'fit', 'judged'} and (d.half == 'judged').eq(d.network % 2 == 1).all()
+    assert d.instrument.nunique() >= len(CANDIDATES) and set(BASELINES) <= set(d.instrument)
+    assert d.auc.between(0, 1).all() and d.precision_at_k.between(0, 1).all()
+    assert not d.duplicated(['family', 'network', 'instrument']).any()
+    # dead ends carry nothing to the output, at any preset
+    assert (d[(d.instrument == 'mean-ablation') & (d.family == 'matched')].auc > .99).all()
+
 @pytest.mark.skipif(not shutil.which('chromium'), reason='chromium is not installed')
 def test_no_sideways_scroll_on_a_phone():
     """Every page in a frame 390 px wide, the width of a phone; the page itself reports how wide its

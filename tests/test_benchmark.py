@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from diffcirc.denoiser.diffusion import ᾱ, image_errors, make_exam
-from diffcirc.denoiser.sites import capturing, editing, mean, patch, sites
+from diffcirc.denoiser.sites import capturing, editing, patch, sites
 from diffcirc.trust import able, benchmark, candidates, families
 from diffcirc.trust.trials import GOOD
 

@@ -7,8 +7,9 @@ __all__ = ['RANKS', 'Perceptron', 'Learner', 'kept_in_half', 'random_heads', 'lo
            'by_rank', 'heads_made_loud', 'opened_able', 'alone_able', 'crossing', 'kept_able', 'read_able',
            'planted_specimen']
 
-# %% ../../nbs/trust/able.ipynb #ca05f9a5
+# %% ../../nbs/trust/able.ipynb #62aee0a8
 import numpy as np, torch, torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import nn, Tensor
 from ..core import atomic_write, code_key, content_hash, home
 from ..denoiser.diffusion import Denoiser, add_noise, make_exam, v_target, ᾱ
@@ -16,12 +17,10 @@ from ..denoiser.sites import editing, zero
 from ..denoiser.unet import (
     Point, State, Stepwise, TimeEmbedding, _step, attention_layers, heads)
 from .drafts import Mover, Movers, halfway, least_error, rms_of_sites, twins
-from .families import (
-    BY_HAND, FAMILIES, TIMES, Specimen, errors_without)
+from .families import BY_HAND, TIMES, Specimen, errors_without
 from .planted import fit, normal
-from safetensors.torch import load_file, save_file
 
-# %% ../../nbs/trust/able.ipynb #b4c7301c
+# %% ../../nbs/trust/able.ipynb #44bd0b5d
 class Perceptron(nn.Module):
     "Block: adds W₂ silu(W₁ x + W emb + b) at every position; x (b, c, h, w), emb (b, temb)."
     def __init__(self, c, hidden, temb):
@@ -33,7 +32,7 @@ class Perceptron(nn.Module):
         h = self.inner(x) + self.time(emb)[:, :, None, None]
         return x + self.update(self.outer(F.silu(h)))
 
-# %% ../../nbs/trust/able.ipynb #d989d5db
+# %% ../../nbs/trust/able.ipynb #fa108c14
 class Learner(Stepwise):
     "Perceptrons and eight heads that look by `looks` {layer: [step]}; images (n, 1, size, size)."
     def __init__(self, size, looks, c=12, d=2, temb=16):
@@ -49,7 +48,7 @@ class Learner(Stepwise):
         "The state before the first step."
         return State(x, self.time(t), {})
 
-# %% ../../nbs/trust/able.ipynb #307bffff
+# %% ../../nbs/trust/able.ipynb #22b932c0
 def kept_in_half(A) -> Tensor:
     "Attention maps (…, n, n) cut to the query's half of the image; rows sum to 1 again."
     n = A.shape[-1]
@@ -65,7 +64,7 @@ def random_heads(size, steps, c, d) -> Movers:
     heads.A[stay] = kept_in_half(heads.A[stay])
     return heads
 
-# %% ../../nbs/trust/able.ipynb #8b732119
+# %% ../../nbs/trust/able.ipynb #d8b4bf90
 def looks_of(seed, size) -> tuple:
     "({layer: [step of each head]}, name of the one that looks across)."
     rng = np.random.default_rng([seed, 23])
@@ -75,7 +74,7 @@ def looks_of(seed, size) -> tuple:
     layer, i = ('mid.attn', place) if place < 4 else ('dec1.attn', place - 4)
     return {'mid.attn': steps[:4], 'dec1.attn': steps[4:]}, f'{layer}.h{i}'
 
-# %% ../../nbs/trust/able.ipynb #29ea71cd
+# %% ../../nbs/trust/able.ipynb #7e664d91
 def blank(seed) -> tuple:
     "(the network before training, side of its images, its able head)."
     size = (8, 12)[seed//2 % 2]
@@ -84,13 +83,13 @@ def blank(seed) -> tuple:
         torch.manual_seed(seed)
         return Learner(size, looks).requires_grad_(True), size, able
 
-# %% ../../nbs/trust/able.ipynb #d2164088
+# %% ../../nbs/trust/able.ipynb #ef2a3874
 def copies(size) -> callable:
     "draw(n, seed): images whose right half repeats the white left half."
     def draw(n, seed): return twins(normal(n, seed, 1, size, size), halfway(size, 'across'))
     return draw
 
-# %% ../../nbs/trust/able.ipynb #58224efe
+# %% ../../nbs/trust/able.ipynb #d2410665
 def loss_on_copies(net, draw, seed, batch=16) -> callable:
     "loss(step): mean squared error of v on fresh copies at t = 100 … 900."
     def loss(i):
@@ -101,7 +100,7 @@ def loss_on_copies(net, draw, seed, batch=16) -> callable:
         return F.mse_loss(net(add_noise(x0, ε, t), t), v_target(x0, ε, t))
     return loss
 
-# %% ../../nbs/trust/able.ipynb #8013fd27
+# %% ../../nbs/trust/able.ipynb #0e8a7df3
 RANKS = (2, 5, 5, 2, 3, 4, 4, 3)  # of the able head's loudness among eight, by seed
 
 def by_rank(names, able, rank, seed) -> dict:
@@ -110,7 +109,7 @@ def by_rank(names, able, rank, seed) -> dict:
     rest = np.random.default_rng([seed, 29]).permutation(np.delete(steps, rank))
     return dict(zip([n for n in names if n != able], rest)) | {able: steps[rank]}
 
-# %% ../../nbs/trust/able.ipynb #e622ab1b
+# %% ../../nbs/trust/able.ipynb #dd11d8f1
 @torch.no_grad()
 def heads_made_loud(denoiser, draw, wanted: dict):
     "Give every head its wanted root-mean-square at t = 500; what it writes is divided by as much."
@@ -120,7 +119,7 @@ def heads_made_loud(denoiser, draw, wanted: dict):
         a.read *= f.float()[:, None, None]
         a.write /= f.float()[:, None, None]
 
-# %% ../../nbs/trust/able.ipynb #d8b54c6a
+# %% ../../nbs/trust/able.ipynb #9a66fd0c
 def opened_able(net, seed, size, able, checks) -> Specimen:
     "The specimen of a trained network."
     truth = {h: [float(h == able)]*len(TIMES) for h in heads(net)}
@@ -137,7 +136,7 @@ def alone_able(seed, steps=300) -> Specimen:
                      best=least_error(np.ones((2, 2)), 500), alone=ᾱ[500].item())
     return p
 
-# %% ../../nbs/trust/able.ipynb #7eab988a
+# %% ../../nbs/trust/able.ipynb #eaf0ccec
 @torch.no_grad()
 def crossing(p: Specimen, cut=(), t=500, n=16) -> float:
     "Root-mean-square change of the left half of ε̂ when the right half of x_t is another image's."
@@ -148,7 +147,7 @@ def crossing(p: Specimen, cut=(), t=500, n=16) -> float:
         moved = p.denoiser(other, tt) - p.denoiser(x, tt)
     return float(moved[..., :half].square().mean().sqrt())
 
-# %% ../../nbs/trust/able.ipynb #ecf77efe
+# %% ../../nbs/trust/able.ipynb #00f5f0b9
 def kept_able(seed, steps=300) -> Specimen:
     "`alone_able`, from the cache where it is there."
     key = content_hash(seed, steps, code_key('trust.able.alone_able'))
@@ -159,7 +158,7 @@ def kept_able(seed, steps=300) -> Specimen:
         atomic_write(path, lambda f: save_file(p.denoiser.net.state_dict() | checks, f))
     return read_able(seed, load_file(path))
 
-# %% ../../nbs/trust/able.ipynb #2ae36f88
+# %% ../../nbs/trust/able.ipynb #6834907f
 def read_able(seed, weights) -> Specimen:
     "The specimen of a number and its tensors."
     net, size, able = blank(seed)
@@ -168,7 +167,7 @@ def read_able(seed, weights) -> Specimen:
     checks = {k.removeprefix('check.'): float(v) for k, v in said.items()}
     return opened_able(net.requires_grad_(False).eval(), seed, size, able, checks)
 
-# %% ../../nbs/trust/able.ipynb #a6796494
+# %% ../../nbs/trust/able.ipynb #7a6e485e
 def planted_specimen(family, seed, steps=300) -> Specimen:
     "Specimen number `seed` of a family of FAMILIES; `steps` of training where it is trained."
     return BY_HAND[family](seed) if family in BY_HAND else kept_able(seed, steps)
