@@ -354,14 +354,15 @@ def turning(judged) -> pd.DataFrame:
     return turned.assign(sure=[{YES, NO} <= words[c] for c in turned.claim])
 
 # %% ../../nbs/book/growth.ipynb #7c49bc1d
-def turned_text(turned, followed, axis) -> str:
-    "For how many of the claims that could be followed the side changes on an axis, and how late."
-    if not len(turned): return f'Over {axis} none of {followed} claims changes its side.'
-    late = turned.settled == turned.settled.max()
-    sure = int(turned.sure.sum())
-    return (f'Over {axis} **{len(turned)}** of the {followed} claims that can be followed change '
-            f"their side, {int(late.sum())} of them between the last two places; for {sure} the "
-            'rule itself, by intervals, says both.')
+def turned_text(judged, axis) -> str:
+    """For how many of the claims in a table of (verdict, side), claims × places, the side changes
+    on an axis, and how late."""
+    turned, last = turning(judged), judged.columns[-1]
+    if not len(turned): return f'Over {axis} none of {len(judged)} claims changes its side.'
+    late, sure = int((turned.settled == last).sum()), int(turned.sure.sum())
+    return (f'Over {axis} **{len(turned)}** of the {len(judged)} claims that can be followed change '
+            f'their side, {late} of them at the last place; for {sure} the rule itself, by '
+            'intervals, says both.')
 
 # %% ../../nbs/book/growth.ipynb #5173bb94
 def growth_rows(S) -> pd.DataFrame:
