@@ -148,7 +148,7 @@ def heldout_rows(shown, S) -> pd.DataFrame:
     return shown[(shown.of == 'predicted') & (shown.image < shown.dataset.map(few))]
 
 def distances(S, shown, training) -> pd.DataFrame:
-    "`ratio_rows` of the drawings in a table of `shown`; training (dataset, seed, images) → images."
+    "`ratio_rows` of the drawings in a table of `shown`; training: see there."
     heldout = {d: f.images[:50] for d, f in S.heldout.items()}
     return ratio_rows(shown[shown.of == 'drawn'], training, heldout)
 
@@ -341,7 +341,7 @@ def change_points(words) -> pd.DataFrame:
 
 # %% ../../nbs/book/growth.ipynb #9b47b577
 def symbol(judged) -> str:
-    "A dot for (verdict, side): full for YES, empty for NO, in brackets where the rule is undecided."
+    "A dot for (verdict, side): full for YES, empty for NO, in brackets where the rule wavers."
     verdict, of = judged
     dot = '●' if of == YES else '○'
     return dot if verdict == of else f'({dot})'
@@ -360,8 +360,8 @@ def turned_text(judged, axis) -> str:
     turned, last = turning(judged), judged.columns[-1]
     if not len(turned): return f'Over {axis} none of {len(judged)} claims changes its side.'
     late, sure = int((turned.settled == last).sum()), int(turned.sure.sum())
-    return (f'Over {axis} **{len(turned)}** of the {len(judged)} claims that can be followed change '
-            f'their side, {late} of them at the last place; for {sure} the rule itself, by '
+    return (f'Over {axis} **{len(turned)}** of the {len(judged)} claims that can be followed '
+            f'change their side, {late} of them at the last place; for {sure} the rule itself, by '
             'intervals, says both.')
 
 # %% ../../nbs/book/growth.ipynb #5173bb94
