@@ -148,7 +148,7 @@ def heldout_rows(shown, S) -> pd.DataFrame:
     return shown[(shown.of == 'predicted') & (shown.image < shown.dataset.map(few))]
 
 def distances(S, shown, training) -> pd.DataFrame:
-    "`ratio_rows` of the drawings in a table of `shown`; training (dataset, seed, images) → images."
+    "`ratio_rows` of the drawings in a table of `shown`; training: see there."
     heldout = {d: f.images[:50] for d, f in S.heldout.items()}
     return ratio_rows(shown[shown.of == 'drawn'], training, heldout)
 
@@ -341,7 +341,7 @@ def change_points(words) -> pd.DataFrame:
 
 # %% ../../nbs/book/growth.ipynb #9b47b577
 def symbol(judged) -> str:
-    "A dot for (verdict, side): full for YES, empty for NO, in brackets where the rule is undecided."
+    "A dot for (verdict, side): full for YES, empty for NO, in brackets where the rule wavers."
     verdict, of = judged
     dot = '●' if of == YES else '○'
     return dot if verdict == of else f'({dot})'
@@ -354,14 +354,15 @@ def turning(judged) -> pd.DataFrame:
     return turned.assign(sure=[{YES, NO} <= words[c] for c in turned.claim])
 
 # %% ../../nbs/book/growth.ipynb #7c49bc1d
-def turned_text(turned, followed, axis) -> str:
-    "For how many of the claims that could be followed the side changes on an axis, and how late."
-    if not len(turned): return f'Over {axis} none of {followed} claims changes its side.'
-    late = turned.settled == turned.settled.max()
-    sure = int(turned.sure.sum())
-    return (f'Over {axis} **{len(turned)}** of the {followed} claims that can be followed change '
-            f"their side, {int(late.sum())} of them between the last two places; for {sure} the "
-            'rule itself, by intervals, says both.')
+def turned_text(judged, axis) -> str:
+    """For how many of the claims in a table of (verdict, side), claims × places, the side changes
+    on an axis, and how late."""
+    turned, last = turning(judged), judged.columns[-1]
+    if not len(turned): return f'Over {axis} none of {len(judged)} claims changes its side.'
+    late, sure = int((turned.settled == last).sum()), int(turned.sure.sum())
+    return (f'Over {axis} **{len(turned)}** of the {len(judged)} claims that can be followed '
+            f'change their side, {late} of them at the last place; for {sure} the rule itself, by '
+            'intervals, says both.')
 
 # %% ../../nbs/book/growth.ipynb #5173bb94
 def growth_rows(S) -> pd.DataFrame:
