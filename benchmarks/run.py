@@ -4,7 +4,6 @@ import json, multiprocessing as mp, os, statistics, time
 from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import pandas as pd, torch
-from torch import nn
 from diffcirc.core import environment, preset
 from diffcirc.denoiser import unet
 from diffcirc.denoiser.diffusion import make_exam, prediction_errors, untrained
