@@ -11,8 +11,8 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'GRADIENTS', 'SELECT',
            'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'keeping', 'of_interruption',
            'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
            'of_transfer', 'drawing_few', 'of_growth', 'of_small_sets', 'of_estimators', 'of_trials', 'of_benchmark',
-           'measured', 'claimed_size', 'of_worlds', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols',
-           'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules',
+           'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -41,6 +41,7 @@ from ..faces.people import distinct
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
+from ..study.recipes import attainable
 from ..study.samples import drawing, drawn, shown
 from ..trust.benchmark import SEEDS, specimen_scores
 from ..trust.calibration import (
@@ -500,6 +501,16 @@ def of_worlds(st) -> list:
     return [_simulation(calibration_of_world, world=tuple(w), n=n, few=few, rare=rare, d=d)
             for w in worlds(measured(st))]
 
+def of_attainable(st) -> list:
+    "What denoisers reach that know the samples of all models, on the held-out faces of each dataset."
+    every = {d: [s.images for k, s in st.samples.items() if k[0] == d] for d in DATASETS}
+    exams = {d: st.exam(d) for d in DATASETS}
+    return [Computation(attainable, dict(dataset=d, heldout=exams[d].x0, own=every[d][0],
+                                         every=torch.cat(every[d]).unique(dim=0),
+                                         timesteps=tuple(st.preset.timesteps)),
+                        dict(n_images=len(exams[d]), timesteps=list(st.preset.timesteps)))
+            for d in DATASETS]
+
 def of_people(st) -> list:
     "Photographs of the same people, by how alike they are: .8 in every world, all in three."
     n, _, rare, *_ = SIZES.get(st.preset.name, SIZES['cpu'])
@@ -534,7 +545,7 @@ CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, o
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark}
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
-             'units': of_units}  # need tables
+             'units': of_units, 'attainable': of_attainable}  # need tables or faces
 
 def protocols(st) -> dict:
     "All protocols of a study by name."
