@@ -27,7 +27,7 @@ from ..statistics.verdicts import (
     accuracy_verdict, complexity_verdicts, first_verdict, printed_level_verdict, printed_verdict,
     range_verdict, rising_verdict)
 from ..study.models import DATASETS, rising_models
-from ..study.samples import memorization
+from ..study.samples import nearest
 
 # %% ../../nbs/book/growth.ipynb #8311749c
 MODEL = ['dataset', 'seed', 'images']
@@ -120,8 +120,9 @@ def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
     out = []
     for key, rows in drawn.groupby(MODEL):
         faces = heldout[key[0]]
-        found = memorization(pixels_of(rows, faces), training(*key), faces)
-        out.append(dict(zip(MODEL, key), value=found['ratio']))
+        known, drawings = training(*key), pixels_of(rows, faces)
+        own, others = (np.median(nearest(x, known)[0]) for x in (drawings, faces))
+        out.append(dict(zip(MODEL, key), value=float(own/others)))
     return pd.DataFrame(out)
 
 # %% ../../nbs/book/growth.ipynb #214d3706
