@@ -34,15 +34,15 @@ def share_per_cent(r) -> str:
     "`per_cent` of a share: whole numbers, the interval cut at 0 and 100."
     return interval(100*r['mean'], max(0, 100*r.lo), min(100, 100*r.hi), 0) + ' %'
 
-# %% ../../nbs/book/findings.ipynb #28ee5af2
+# %% ../../nbs/book/findings.ipynb #985b587e
 def trained_on(st) -> str:
     "One sentence: on how many images each network of a study was trained, and how many were asked."
     n = {d: sorted({len(f) for (of, _), f in st.samples.items() if of == d}) for d in DATASETS}
     def said(d): return ' or '.join(f'{k:,}' for k in n[d])
     short = max(max(v) for v in n.values()) < st.preset.n_train
-    asked = f'; the preset would take {st.preset.n_train:,}, which these faces cannot give' if short else ''
+    asked = f'; the preset would take {st.preset.n_train:,}, which these faces cannot give'
     return (f"Each network was trained on **{said('synthetic')}** synthetic or "
-            f"**{said('natural')}** natural faces ({NAMES[st.natural]}){asked}.")
+            f"**{said('natural')}** natural faces ({NAMES[st.natural]}){asked if short else ''}.")
 
 # %% ../../nbs/book/findings.ipynb #495941c4
 def accuracy_gaps(ours) -> tuple[float, float]:

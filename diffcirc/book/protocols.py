@@ -8,7 +8,7 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'GRADIENTS', 'SELECT',
            'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse',
            'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references',
            'looking', 'of_attention', 'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing',
-           'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'keeping', 'of_interruption',
+           'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'among_others', 'of_interruption',
            'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
            'of_transfer', 'drawing_few', 'of_growth', 'of_small_sets', 'of_estimators', 'of_trials', 'of_benchmark',
            'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules',
@@ -161,7 +161,7 @@ def of_errors(st) -> dict:
             'drawn to judge, untrained': Protocol(
                 drawn, trained=False, seeds=UNTRAINED, options=drawing_own)}
 
-# %% ../../nbs/book/protocols.ipynb #816b7500
+# %% ../../nbs/book/protocols.ipynb #00605cf9
 GRADIENTS = 32  # images
 
 def of_gradients(st) -> dict:
@@ -312,10 +312,10 @@ def of_ablation(st) -> dict:
             'routes': Protocol(route_impacts, at, ROUTES),
             'edited samples': Protocol(edited_samples, at, 2, seeds=1, options=always(**samples))}
 
-# %% ../../nbs/book/protocols.ipynb #a57d5fcc
+# %% ../../nbs/book/protocols.ipynb #1caf5783
 KEPT = 48  # images, half of them to choose a circuit on
 
-def keeping(st, dataset, seed=None) -> dict:
+def among_others(st, dataset, seed=None) -> dict:
     "Options of `kept_alone`: held-out faces of the other dataset."
     other = next(d for d in DATASETS if d != dataset)
     return dict(others=st.heldout[other].images[1:KEPT:2])
@@ -326,9 +326,9 @@ def of_interruption(st) -> dict:
     return {'interruptions': Protocol(edge_impacts, images=few),
             'interruptions, untrained': Protocol(
                 edge_impacts, images=4, trained=False, seeds=UNTRAINED),
-            'circuits kept alone': Protocol(kept_alone, at, KEPT, options=keeping),
+            'circuits kept alone': Protocol(kept_alone, at, KEPT, options=among_others),
             'circuits kept alone, untrained': Protocol(
-                kept_alone, at, KEPT, trained=False, seeds=UNTRAINED, options=keeping)}
+                kept_alone, at, KEPT, trained=False, seeds=UNTRAINED, options=among_others)}
 
 # %% ../../nbs/book/protocols.ipynb #5065b504
 def whole_regions(masks) -> dict|None:
@@ -359,8 +359,8 @@ def of_outcomes(st) -> dict:
     "Protocols of the chapter on outcomes."
     at = st.preset.timesteps
     return {'losses': Protocol(losses, at[1:2], OUTCOMES, options=losing),
-            'losses under noise': Protocol(
-                losses, st.preset.curve[-1:], OUTCOMES, options=always(kinds=('skip',), how=('zero',))),
+            'losses under noise': Protocol(losses, st.preset.curve[-1:], OUTCOMES,
+                                           options=always(kinds=('skip',), how=('zero',))),
             'losses, untrained': Protocol(
                 losses, at[1:2], OUTCOMES, trained=False, seeds=UNTRAINED, options=losing),
             'drifts': Protocol(drifts, at[:1], 2, options=drifting)}
@@ -602,7 +602,7 @@ def design(st) -> pd.DataFrame:
              'faces': p.faces} for name, p in protocols(st).items()]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/book/protocols.ipynb #4bcfd29f
+# %% ../../nbs/book/protocols.ipynb #e3cfa314
 def spent(name, st) -> list:
     "Seconds that measuring each network's part of a table took, as recorded."
     table(name, st)
@@ -616,7 +616,8 @@ def fewer(st, n=100) -> pd.DataFrame:
     for name, p in protocols(st).items():
         if p.images is None or p.images >= n or p.instrument in DRAWING: continue
         took = spent(name, st)
-        rows.append({'table': name, 'images': p.images, 't': len(p.timesteps or st.preset.timesteps),
+        times = p.timesteps or st.preset.timesteps
+        rows.append({'table': name, 'images': p.images, 't': len(times),
                      'seconds a network': np.mean(took),
                      'minutes more for 100': sum(took)*(n/p.images - 1)/60})
     return pd.DataFrame(rows, columns=['table', 'images', 't', 'seconds a network',

@@ -309,7 +309,7 @@ def differing_times(scores, alpha=.05) -> list:
     if len(d) < 2: return []
     return [t for t, p in zip(d, stats.ttest_1samp(d, 0).pvalue) if p < alpha]
 
-# %% ../../nbs/circuits/ablation.ipynb #762eb9f5
+# %% ../../nbs/circuits/ablation.ipynb #60cd876d
 def both_named(synthetic, natural) -> str:
     "What is named on synthetic and on natural faces; once where it is the same."
     if synthetic == natural: return f'{synthetic} on both datasets'
@@ -321,7 +321,7 @@ def likeness_text(r) -> str:
     if r > .8: return 'is much the same as'
     return 'is similar to' if r > .5 else 'is not the same as'
 
-# %% ../../nbs/circuits/ablation.ipynb #43970afd
+# %% ../../nbs/circuits/ablation.ipynb #99fdcae5
 def lowering(entries) -> pd.DataFrame:
     """Rows dataset × site × timestep (mean, lo, hi of the impact) whose removal surely lowers the
     error: the interval lies below zero. The largest falls first."""
@@ -338,7 +338,7 @@ def lowering_text(entries, n=4) -> str:
             f'their number, lies below zero, where chance alone would put {chance:.0f} if no part '
             f'mattered. The error falls most without {named}')
 
-# %% ../../nbs/circuits/ablation.ipynb #14b71732
+# %% ../../nbs/circuits/ablation.ipynb #50cfc27b
 def trained_weight(t, floor) -> float:
     "Weight of the loss at timestep t over the largest of any timestep."
     w = min_snr_weight(torch.arange(T)).clamp(min=floor)

@@ -318,7 +318,7 @@ def emergence(feature, levels: dict) -> pd.DataFrame:
     g = feature.assign(level=feature.layer.map(levels)).groupby(keys).feature.mean()
     return (g/g.groupby(level=keys[:3]).transform('max')).reset_index()
 
-# %% ../../nbs/circuits/temporal.ipynb #607f7f33
+# %% ../../nbs/circuits/temporal.ipynb #2af4bf33
 def emergence_times(emerging) -> pd.DataFrame:
     """Of a table of `emergence`: rows dataset × seed × level with `onset`, the largest t at which
     the level's complexity has risen half-way from the noisiest timestep to its maximum (NaN when
@@ -329,7 +329,7 @@ def emergence_times(emerging) -> pd.DataFrame:
         rows.append((*key, onset(g.timestep, risen)))
     return pd.DataFrame(rows, columns=['dataset', 'seed', 'level', 'onset'])
 
-# %% ../../nbs/circuits/temporal.ipynb #9cd8a40d
+# %% ../../nbs/circuits/temporal.ipynb #baf37250
 def emergence_order(times, first='low', last='high') -> dict:
     "{dataset: Interval over models of onset(first) − onset(last)}, in timesteps."
     wide = times.pivot(index=['dataset', 'seed'], columns='level', values='onset')
@@ -340,9 +340,10 @@ def emergence_order(times, first='low', last='high') -> dict:
 def order_text(order, datasets=2) -> str:
     """Whether the finest features emerge surely earlier in denoising (at larger t) than the most
     abstract, from `emergence_order`."""
-    if len(order) < datasets: return 'one level does not rise at all, so that there is no order here'
+    if len(order) < datasets: return 'one level does not rise, so that there is no order here'
     if all(i.lo > 0 for i in order.values()): return 'so have ours, on both datasets'
-    if all(i.hi < 0 for i in order.values()): return 'here it is the other way round on both datasets'
+    if all(i.hi < 0 for i in order.values()):
+        return 'here it is the other way round on both datasets'
     return 'no such order is sure on both datasets here'
 
 # %% ../../nbs/circuits/temporal.ipynb #81fd7e69
