@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from diffcirc.denoiser.diffusion import ᾱ, image_errors, make_exam
-from diffcirc.denoiser.sites import capturing, editing, patch, sites
+from diffcirc.denoiser.sites import capturing, editing, mean, patch, sites
 from diffcirc.trust import able, benchmark, candidates, families
 from diffcirc.trust.trials import GOOD
 
@@ -32,7 +32,7 @@ def test_what_is_false_can_all_be_cut_at_once(family, seed):
     p = families.BY_HAND[family](seed)
     for t in families.TIMES:
         kept, = relative(p, t, parts(p, t, False))
-        assert kept < 1.001 and (family == 'useless' or kept > .999), (t, kept)
+        assert kept < 1.001 and (family in ('useless', 'graded') or kept > .999), (t, kept)
 
 @pytest.mark.parametrize('family', [f for f in families.BY_HAND if f != 'backup'])
 def test_what_is_true_cannot_be_cut(family):
@@ -95,13 +95,14 @@ def test_no_linear_denoiser_beats_a_graded_one(t):
     X = torch.stack([x.roll((-a, -b), (-2, -1)) for a, b in p.draft.steps], -1).reshape(-1, 4)
     y = exam.ε.reshape(-1, 1)
     best = float((y - X @ torch.linalg.lstsq(X, y).solution).square().mean())
-    ours = float(image_errors(p.denoiser(*exam.at(t)), exam.ε).mean())
+    with editing(p.denoiser.net, dict.fromkeys(parts(p, t, False), mean)): ε̂ = p.denoiser(*exam.at(t))
+    ours = float(image_errors(ε̂, exam.ε).mean())
     assert best*.99 < ours < best*1.06
 
 def test_grades_are_what_is_lost_when_weights_are_chosen_anew():
     p = families.graded(0)
-    routes = {f'{s}': v for s, v in p.at(500).items() if s.startswith('dec1.res') and v}
-    assert len({round(v, 6) for v in routes.values()}) == 3 and max(p.at(500).values()) == 1
+    routes = [v for s, v in p.at(500).items() if s.startswith('dec1.res') and v]
+    assert len({round(v, 6) for v in routes}) == 3 and max(p.at(500).values()) == 1
 
 @pytest.mark.parametrize('seed', range(4))
 def test_decoys_are_as_loud_and_explain_as_much(seed):

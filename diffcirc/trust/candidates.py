@@ -7,7 +7,7 @@ __all__ = ['FLOWS', 'BASELINES', 'CANDIDATES', 'one_value', 'constantly', 'half_
            'best_constant', 'by_optimal', 'probing_by', 'loss_gradients', 'two_runs', 'predicted_change',
            'by_attribution', 'by_gradients', 'information_side', 'by_update_information', 'by_chance', 'on_all_sites']
 
-# %% ../../nbs/trust/candidates.ipynb #a97a1007
+# %% ../../nbs/trust/candidates.ipynb #26ceea1a
 from functools import partial
 import numpy as np, pandas as pd, torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from ..denoiser.unet import head_parts
 from .trials import (
     by_ablation, by_complexity, by_information, by_norm, by_patching, by_specialization)
 
-# %% ../../nbs/trust/candidates.ipynb #de6ae273
+# %% ../../nbs/trust/candidates.ipynb #4f572567
 def one_value(site, v) -> Tensor:
     "The mean of a site's values v, per channel: of a head (1, 1, d), else (1, c, 1, 1)."
     return v.mean((0, 1) if site.kind == 'head' else (0, 2, 3), keepdim=True)
@@ -27,7 +27,7 @@ def constantly(a):
     "Edit: `a` for every image and position."
     return lambda x: a.expand_as(x)
 
-# %% ../../nbs/trust/candidates.ipynb #3ffe46fd
+# %% ../../nbs/trust/candidates.ipynb #fcbc2bb9
 def half_exam(exam: Exam, first) -> Exam:
     "Every second image of an exam, from image `first`."
     return Exam(exam.x0[first::2], exam.ε[first::2], exam.timesteps)
@@ -45,7 +45,7 @@ def constant_loss(denoiser, exam: Exam, name, a, run) -> Tensor:
     with editing(denoiser.net, {name: constantly(a)}):
         return image_errors(run(), exam.ε).mean()
 
-# %% ../../nbs/trust/candidates.ipynb #8720853e
+# %% ../../nbs/trust/candidates.ipynb #f022203f
 @torch.enable_grad()
 def best_constant(denoiser, exam: Exam, t, name, iterations=6) -> Tensor:
     "The constant that minimizes the loss, by L-BFGS from the mean."
@@ -61,7 +61,7 @@ def best_constant(denoiser, exam: Exam, t, name, iterations=6) -> Tensor:
     opt.step(loss)
     return a.detach()
 
-# %% ../../nbs/trust/candidates.ipynb #91e41063
+# %% ../../nbs/trust/candidates.ipynb #9c3826a4
 @torch.no_grad()
 def by_optimal(denoiser, exam: Exam, names) -> pd.DataFrame:
     "Score: Eq. 5's impact of the constant that costs least (optimal ablation; Li & Janson, 2024)."
@@ -75,7 +75,7 @@ def by_optimal(denoiser, exam: Exam, names) -> pd.DataFrame:
             rows.append(dict(timestep=t, site=n, score=float((loss - clean)/clean)))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/trust/candidates.ipynb #2d9b6725
+# %% ../../nbs/trust/candidates.ipynb #805966a6
 def probing_by(leaves, name, value=None):
     "Edit that puts `value` (or what is there) plus a zero whose gradient can be asked for."
     def edit(x):
@@ -84,7 +84,7 @@ def probing_by(leaves, name, value=None):
         return base + leaves[name]
     return edit
 
-# %% ../../nbs/trust/candidates.ipynb #41026213
+# %% ../../nbs/trust/candidates.ipynb #e3bb0fc4
 @torch.enable_grad()
 def loss_gradients(denoiser, exam: Exam, values: dict, run) -> dict:
     """{site: gradient of each image's error} with `values` {site: tensor, or None for what is
@@ -96,7 +96,7 @@ def loss_gradients(denoiser, exam: Exam, values: dict, run) -> dict:
                                 allow_unused=True)
     return {n: torch.zeros_like(leaves[n]) if g is None else g for n, g in zip(leaves, found)}
 
-# %% ../../nbs/trust/candidates.ipynb #4c96ee15
+# %% ../../nbs/trust/candidates.ipynb #bb233cbd
 @torch.no_grad()
 def two_runs(denoiser, exam: Exam, t, names) -> tuple:
     "({site: value}, {site: its difference to the next image's}, mean error)."
@@ -108,7 +108,7 @@ def predicted_change(gradient, difference) -> float:
     "Mean size, over images, of gradient · difference."
     return float((gradient*difference).flatten(1).sum(1).abs().mean())
 
-# %% ../../nbs/trust/candidates.ipynb #1086bd22
+# %% ../../nbs/trust/candidates.ipynb #ec60fc28
 def by_attribution(denoiser, exam: Exam, names) -> pd.DataFrame:
     "Score: size of the change of the loss that the gradient predicts (attribution patching)."
     rows = []
@@ -119,7 +119,7 @@ def by_attribution(denoiser, exam: Exam, names) -> pd.DataFrame:
         rows += [dict(timestep=t, site=n, score=predicted_change(g[n], way[n])/float(clean)) for n in names]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/trust/candidates.ipynb #dc959eaa
+# %% ../../nbs/trust/candidates.ipynb #c17c6719
 def by_gradients(denoiser, exam: Exam, names, steps=4) -> pd.DataFrame:
     "Score: the same with the gradient averaged at `steps` points between the two runs."
     rows = []
@@ -132,14 +132,14 @@ def by_gradients(denoiser, exam: Exam, names, steps=4) -> pd.DataFrame:
             rows.append(dict(timestep=t, site=n, score=predicted_change(g, way[n])/float(clean)))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/trust/candidates.ipynb #1a6e1550
+# %% ../../nbs/trust/candidates.ipynb #3a35b2d2
 def information_side(v):
     "What the book's estimator needs of values (n, …); None for what is the same in all images."
     v = v.flatten(1).double()
     if (v - v.mean(0)).square().mean() < 1e-8*v.square().mean(): return None
     return estimator(METHOD).side(coordinates(v))
 
-# %% ../../nbs/trust/candidates.ipynb #ff6363cb
+# %% ../../nbs/trust/candidates.ipynb #49d5bc29
 @torch.no_grad()
 def by_update_information(denoiser, exam: Exam, names) -> pd.DataFrame:
     "Score: Eq. 4 between a site's contribution and the predicted noise; 0 for a constant."
@@ -153,14 +153,14 @@ def by_update_information(denoiser, exam: Exam, names) -> pd.DataFrame:
             rows.append(dict(timestep=t, site=n, score=ife))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/trust/candidates.ipynb #7eca8a7e
+# %% ../../nbs/trust/candidates.ipynb #9351aa18
 def by_chance(denoiser, exam: Exam, names) -> pd.DataFrame:
     "Score: random numbers that depend on the exam only."
     rng = np.random.default_rng(int(1e4*float(exam.x0.abs().mean())))
     return pd.DataFrame([dict(timestep=t, site=n, score=rng.random())
                          for t in exam.timesteps for n in names])
 
-# %% ../../nbs/trust/candidates.ipynb #b420515d
+# %% ../../nbs/trust/candidates.ipynb #eedf8ec8
 def on_all_sites(f):
     "An instrument (denoiser, exam, names) → table as (denoiser, exam) → {site: score}."
     def scores(denoiser, exam) -> dict:
@@ -168,7 +168,7 @@ def on_all_sites(f):
         return dict(zip(d.site, d.score.astype(float)))
     return scores
 
-# %% ../../nbs/trust/candidates.ipynb #396887bc
+# %% ../../nbs/trust/candidates.ipynb #58a15851
 FLOWS = ('information flow, stream', 'information flow, update')  # asked in both directions
 BASELINES = ('norm (baseline)', 'random (baseline)')
 CANDIDATES = {name: on_all_sites(f) for name, f in {
