@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MODEL', 'YES', 'NO', 'skill_rows', 'impact_rows', 'order_agreement', 'likeness', 'matched_and_not', 'left_over',
-           'by_halves', 'likeness_rows', 'drawn_alike', 'pixels_of', 'ratio_rows', 'headline_rows', 'heldout_rows',
-           'distances', 'stage_tables', 'set_tables', 'relative_change', 'predicted_alike', 'all_drawn_alike', 'begins',
-           'gaps', 'begin_text', 'learned_from', 'by_rule', 'side', 'accuracy_words', 'impact_words',
-           'divergence_words', 'complexity_words', 'flow_words', 'judged_at', 'change_points', 'symbol', 'turning',
-           'turned_text', 'growth_rows', 'growth_csv']
+           'by_halves', 'likeness_rows', 'mean_face', 'drawings', 'drawn_alike', 'pixels_of', 'ratio_rows',
+           'headline_rows', 'heldout_rows', 'distances', 'stage_tables', 'set_tables', 'relative_change', 'at_300',
+           'predicted_alike', 'remembered', 'all_drawn_alike', 'begins', 'gaps', 'begin_text', 'learned_from',
+           'by_rule', 'side', 'accuracy_words', 'impact_words', 'divergence_words', 'complexity_words', 'flow_words',
+           'judged_at', 'change_points', 'symbol', 'turning', 'turned_text', 'growth_rows', 'growth_csv']
 
 # %% ../../nbs/book/growth.ipynb #e3c1a3e9
 import itertools
@@ -98,14 +98,22 @@ def likeness_rows(pairs: dict, of) -> pd.DataFrame:
                       for (d, n), ab in pairs.items()], ignore_index=True)
 
 # %% ../../nbs/book/growth.ipynb #863d87dd
-def drawn_alike(S, rows, of) -> pd.DataFrame:
-    "`likeness_rows` of the faces that pairs of networks draw, from rows `of` 'drawn' of `shown`."
-    mean = {d: f.images.mean(0).flatten().numpy() for d, f in S.heldout.items()}
+def mean_face(S, d) -> np.ndarray:
+    "Pixels of the mean of the held-out faces of a dataset."
+    return S.heldout[d].images.mean(0).flatten().numpy()
+
+def drawings(S, rows) -> dict:
+    """{(dataset, images): what two networks draw, (n, pixels) each}, mean face and starting noise
+    taken out, from the rows `of` 'drawn' of a table of `shown`."""
     shape = S.heldout['natural'].images.shape[1:]
     noise = starting_noise(drawing_few(S)['n'], shape).flatten(1).numpy()
     pairs = by_halves(rows[rows.of == 'drawn'])
-    centred = {k: tuple(left_over(v - mean[k[0]], noise) for v in ab) for k, ab in pairs.items()}
-    return likeness_rows(centred, of)
+    return {k: tuple(left_over(v - mean_face(S, k[0]), noise) for v in ab)
+            for k, ab in pairs.items()}
+
+def drawn_alike(S, rows, of) -> pd.DataFrame:
+    "`likeness_rows` of the faces that pairs of networks draw."
+    return likeness_rows(drawings(S, rows), of)
 
 # %% ../../nbs/book/growth.ipynb #c14ddc99
 def pixels_of(rows, like) -> torch.Tensor:
@@ -117,12 +125,13 @@ def pixels_of(rows, like) -> torch.Tensor:
 def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
     """`MODEL` with `value`: distance of drawings from the nearest training image, over that of
     held-out faces. training (dataset, seed, images) → images; heldout {dataset: images}."""
-    out = []
+    out, usual = [], {}
     for key, rows in drawn.groupby(MODEL):
-        faces = heldout[key[0]]
-        known, drawings = training(*key), pixels_of(rows, faces)
-        own, others = (np.median(nearest(x, known)[0]) for x in (drawings, faces))
-        out.append(dict(zip(MODEL, key), value=float(own/others)))
+        own, faces = training(*key), heldout[key[0]]
+        same = (*key[:2], len(own))  # all stages of a run have one training set
+        if same not in usual: usual[same] = np.median(nearest(faces, own)[0])
+        mine = np.median(nearest(pixels_of(rows, faces), own)[0])
+        out.append(dict(zip(MODEL, key), value=mine/usual[same]))
     return pd.DataFrame(out)
 
 # %% ../../nbs/book/growth.ipynb #214d3706
@@ -150,7 +159,7 @@ def heldout_rows(shown, S) -> pd.DataFrame:
 
 def distances(S, shown, training) -> pd.DataFrame:
     "`ratio_rows` of the drawings in a table of `shown`; training: see there."
-    heldout = {d: f.images[:50] for d, f in S.heldout.items()}
+    heldout = {d: f.images[:2*SOME] for d, f in S.heldout.items()}
     return ratio_rows(shown[shown.of == 'drawn'], training, heldout)
 
 # %% ../../nbs/book/growth.ipynb #c688650c
@@ -185,27 +194,39 @@ def relative_change(rows) -> pd.Series:
     return ((ends[1] - ends[0])/size).groupby('measure', sort=False).mean()
 
 # %% ../../nbs/book/growth.ipynb #42bff8f1
-def predicted_alike(S) -> pd.DataFrame:
-    """Likeness of the two halves' ε̂ at t = 300 on held-out faces: of networks beyond their filters,
-    of filters beyond the noisy image, of untrained networks. Rows dataset × images × of × image."""
-    def at_300(shown): return by_halves(heldout_rows(shown, S).query('timestep == 300'))
+def at_300(shown, S) -> dict:
+    "`by_halves` of what is predicted of held-out faces at t = 300."
+    return by_halves(heldout_rows(shown, S).query('timestep == 300'))
+
+def predicted_alike(S, nets, linear, bare) -> pd.DataFrame:
+    """Likeness of the two halves' ε̂ at t = 300: of networks beyond their filters and those of most
+    images, of filters beyond the noisy image, of untrained networks; from tables of `shown`."""
     noisy = {d: S.exam(d, (300,), SOME).at(300)[0].flatten(1).numpy() for d in DATASETS}
-    nets = at_300(table('shown by set', S))
-    filters = at_300(table('shown by set, linear', S))
-    bare = at_300(table('shown by set, untrained', S).assign(images=0))
+    filters = at_300(linear, S)
+    most = {d: filters[d, max(n for e, n in filters if e == d)] for d, _ in filters}
+    matrices = {k: (*v, *(most[k[0]] if v is not most[k[0]] else ())) for k, v in filters.items()}
     def rest(pairs, given):
         return {k: tuple(left_over(v, noisy[k[0]], *given.get(k, ())) for v in ab)
                 for k, ab in pairs.items()}
-    return pd.concat([likeness_rows(rest(nets, filters), 'networks'),
+    return pd.concat([likeness_rows(rest(at_300(nets, S), matrices), 'networks'),
                       likeness_rows(rest(filters, {}), 'linear filters'),
-                      likeness_rows(rest(bare, {}), 'untrained')])
+                      likeness_rows(rest(at_300(bare, S), {}), 'untrained')])
 
-def all_drawn_alike(S) -> pd.DataFrame:
-    "`drawn_alike` of the two halves' networks, of their filters, and of untrained networks."
-    bare = table('shown by set, untrained', S).assign(images=0)
-    return pd.concat([drawn_alike(S, table('shown by set', S), 'networks'),
-                      drawn_alike(S, table('shown by set, linear', S), 'linear filters'),
-                      drawn_alike(S, bare, 'untrained')])
+# %% ../../nbs/book/growth.ipynb #2dd5935c
+def remembered(S, pairs: dict) -> pd.DataFrame:
+    "Likeness of `drawings` to the most like face of their training sets, mean of both halves."
+    def most(v, faces, d):
+        both = torch.cat([faces, faces.flip(-1)]).flatten(1).numpy() - mean_face(S, d)
+        return likeness(v, both).max(1)
+    rows = [pd.DataFrame(dict(dataset=d, images=n, image=range(len(ab[0])), same=np.mean(
+        [most(v, S.halves[d, half].images[:n], d) for half, v in enumerate(ab)], 0)))
+        for (d, n), ab in pairs.items()]
+    return pd.concat(rows).assign(of='nearest training face', other=np.nan)
+
+def all_drawn_alike(S, nets, linear, bare) -> pd.DataFrame:
+    "Likeness of drawings of networks, filters, untrained networks, and to training faces."
+    return pd.concat([drawn_alike(S, nets, 'networks'), drawn_alike(S, linear, 'linear filters'),
+                      drawn_alike(S, bare, 'untrained'), remembered(S, drawings(S, nets))])
 
 # %% ../../nbs/book/growth.ipynb #7846b8e0
 def begins(rows, of, against='other') -> int|None:
@@ -231,11 +252,12 @@ def gaps(shown, S, t=300) -> pd.DataFrame:
 # %% ../../nbs/book/growth.ipynb #55e880dc
 def begin_text(rows, dataset, what) -> str:
     """One sentence: from how many images on two networks agree in `what` (more than on other
-    images, and than untrained ones), and more than their filters do."""
+    images, than untrained ones, than with their training faces), and more than filters do."""
     mine = rows[rows.dataset == dataset]
-    from_on = [begins(mine, 'networks', a) for a in ('other', 'untrained', 'linear filters')]
-    n = None if None in from_on[:2] else max(from_on[:2])
-    more = None if None in (n, from_on[2]) else max(n, from_on[2])
+    least = ['other', *(of for of in ('untrained', 'nearest training face') if of in set(mine.of))]
+    from_on = [begins(mine, 'networks', a) for a in (*least, 'linear filters')]
+    n = None if None in from_on[:-1] else max(from_on[:-1])
+    more = None if None in (n, from_on[-1]) else max(n, from_on[-1])
     who = f'In {what} two networks on {dataset} faces surely agree'
     if n is None: return f'{who} at none of these sizes.'
     if more is None: return f'{who} from {n:,} images on, but not surely more than two matrices.'
@@ -366,18 +388,22 @@ def turned_text(judged, axis) -> str:
             'intervals, says both.')
 
 # %% ../../nbs/book/growth.ipynb #5173bb94
-def growth_rows(S) -> pd.DataFrame:
-    "Both axes of this chapter: measure, axis, dataset, images, mean over networks with t interval."
+def growth_rows(S, stages, sets, alike) -> pd.DataFrame:
+    """Both axes: measure, axis, dataset, images, mean over networks with t interval. stages, sets:
+    of `headline_rows`; alike: of `predicted_alike`."""
     by = ['measure', 'dataset', 'images']
-    alike = predicted_alike(S).query("of == 'networks'").rename(
-        columns=dict(image='seed', same='value')).assign(measure='likeness beyond the matrix')
+    likeness = alike[alike.of == 'networks'].rename(columns=dict(image='seed', same='value'))
+    likeness = likeness.assign(measure='likeness beyond the matrix')
     gap = gaps(table('shown by set', S), S).assign(measure='gap')
-    rows = {'images seen': headline_rows(stage_tables(S)),
-            'training images': pd.concat([headline_rows(set_tables(S)), gap, alike])}
+    rows = {'images seen': stages, 'training images': pd.concat([sets, gap, likeness])}
     out = [over_models(f, 'value', by).assign(axis=axis) for axis, f in rows.items()]
     columns = ['measure', 'axis', 'dataset', 'images', 'mean', 'lo', 'hi']
     return pd.concat(out, ignore_index=True)[columns]
 
 def growth_csv(S) -> str:
     "`growth_rows` as CSV text."
-    return growth_rows(S).to_csv(index=False, float_format='%.6g')
+    stages, sets = (headline_rows(tables(S)) for tables in (stage_tables, set_tables))
+    bare = table('shown by set, untrained', S).assign(images=0)
+    shown = [table('shown by set', S), table('shown by set, linear', S), bare]
+    rows = growth_rows(S, stages, sets, predicted_alike(S, *shown))
+    return rows.to_csv(index=False, float_format='%.6g')

@@ -10,9 +10,9 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'GRADIENTS', 'SELECT',
            'looking', 'of_attention', 'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing',
            'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'among_others', 'of_interruption',
            'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
-           'of_transfer', 'drawing_few', 'of_growth', 'of_small_sets', 'of_estimators', 'of_trials', 'of_benchmark',
-           'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules',
-           'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'of_estimators', 'of_trials',
+           'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others',
+           'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -415,22 +415,26 @@ def of_transfer(st) -> dict:
                 probe_transfer, at, 4, trained=False, options=transferring)}
 
 # %% ../../nbs/book/protocols.ipynb #9ed5267b
-FEW, SOME = 8, 16  # images of the measurements of growing networks, and of their errors and flow
+FEW, SOME = 6, 12  # images: parts removed and faces drawn, all else of growing networks
 
 def drawing_few(st, dataset=None, seed=None) -> dict:
     "Options of `shown` for growing networks: a few drawings by DDIM in few steps."
     p = st.preset
-    return dict(n=min(FEW, p.n_samples), steps=min(FEW, p.draw_steps), η=0.)
+    return dict(n=min(FEW, p.n_samples), steps=min(8, p.draw_steps), η=0.)
+
+def drawing_only(st, dataset=None, seed=None) -> dict:
+    "The same, without the pixels of what is predicted."
+    return dict(drawing_few(st), at=())
 
 def of_growth(st) -> dict:
     "Protocols of the chapter on growth, over the length of the training."
     parts, same = always(kinds=('group', 'head')), dict(of='stages')
     at = (300,)
-    return {'shown in training': Protocol(shown, images=SOME, options=drawing_few, **same),
+    return {'shown in training': Protocol(shown, images=SOME, options=drawing_only, **same),
             'impacts in training': Protocol(ablate, at, FEW, options=parts, **same),
-            'attention in training': Protocol(attention_stats, at, FEW, **same),
-            'features in training': Protocol(feature_stats, at, FEW, **same),
-            'flow in training': Protocol(information_flow, at, SOME, options=one_method, **same)}
+            'attention in training': Protocol(attention_stats, at, SOME, **same),
+            'features in training': Protocol(feature_stats, at, SOME, **same),
+            'flow in training': Protocol(information_flow, at, 2*SOME, options=one_method, **same)}
 
 # %% ../../nbs/book/protocols.ipynb #278de0eb
 def of_small_sets(st) -> dict:
@@ -441,9 +445,9 @@ def of_small_sets(st) -> dict:
             'shown by set, linear': Protocol(shown, faces='seen', linear=True, **show, **same),
             'shown by set, untrained': Protocol(shown, at, trained=False, seeds=2, **show),
             'impacts by set': Protocol(ablate, at, FEW, options=parts, **same),
-            'attention by set': Protocol(attention_stats, at, FEW, **same),
-            'features by set': Protocol(feature_stats, at, FEW, **same),
-            'flow by set': Protocol(information_flow, at, SOME, options=one_method, **same)}
+            'attention by set': Protocol(attention_stats, at, SOME, **same),
+            'features by set': Protocol(feature_stats, at, SOME, **same),
+            'flow by set': Protocol(information_flow, at, 2*SOME, options=one_method, **same)}
 
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
