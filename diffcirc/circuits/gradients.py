@@ -6,14 +6,14 @@
 __all__ = ['VANISHED', 'streams_of', 'gradient_flow', 'relative_reach', 'vanishing', 'dry_steps', 'dry_text', 'arrival_text',
            'cancels_text']
 
-# %% ../../nbs/circuits/gradients.ipynb #620b1e34
+# %% ../../nbs/circuits/gradients.ipynb #f0661a2f
 import copy
 import numpy as np, pandas as pd, torch
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.unet import blocks
 from ..statistics.replication import over_models
 
-# %% ../../nbs/circuits/gradients.ipynb #394d348c
+# %% ../../nbs/circuits/gradients.ipynb #ce2f65a5
 def streams_of(net, x, t) -> tuple:
     "({block: stream behind it (b, c, h, w)}, output) of one pass, to be differentiated."
     state, streams = net.begin(x, t), {}
@@ -22,7 +22,7 @@ def streams_of(net, x, t) -> tuple:
         if op == 'block': streams[name] = state.h
     return streams, state.h
 
-# %% ../../nbs/circuits/gradients.ipynb #d88d83a6
+# %% ../../nbs/circuits/gradients.ipynb #e9492216
 def _weights(net) -> dict:
     "{block: its weights}."
     return {name: list(block.parameters()) for name, block in blocks(net).items()}
@@ -30,7 +30,7 @@ def _weights(net) -> dict:
 def _flat(tensors): return torch.cat([g.flatten() for g in tensors])
 def _norms(x): return x.flatten(1).norm(dim=1)
 
-# %% ../../nbs/circuits/gradients.ipynb #3f74e185
+# %% ../../nbs/circuits/gradients.ipynb #777d29fd
 @torch.enable_grad()
 def _pulled(denoiser, x, t, ε) -> tuple:
     """Of one batch: errors (b,), {block: reach (b,)}, {block: gradient of the mean error by the
@@ -47,7 +47,7 @@ def _pulled(denoiser, x, t, ε) -> tuple:
     pull = {b: _flat([rest.pop(0) for _ in ws])/len(x) for b, ws in weights.items()}
     return errors.detach(), reach, pull
 
-# %% ../../nbs/circuits/gradients.ipynb #82f691dc
+# %% ../../nbs/circuits/gradients.ipynb #3f4e4e10
 def gradient_flow(denoiser, exam: Exam) -> pd.DataFrame:
     """Rows timestep × block: `reach` (mean over images), `pull` and `agreement` of the gradients on
     two halves of the images, even and odd. ValueError for a single image."""
@@ -60,7 +60,7 @@ def gradient_flow(denoiser, exam: Exam) -> pd.DataFrame:
         rows += [dict(timestep=t, layer=b, **_read(halves, b, size[b])) for b in size]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/circuits/gradients.ipynb #d3c5a187
+# %% ../../nbs/circuits/gradients.ipynb #2c963fb8
 def _read(halves, block, size) -> dict:
     "The three readings of a block from the results of `_pulled` on two halves of the images."
     errors, reach, pull = zip(*halves)
@@ -69,7 +69,7 @@ def _read(halves, block, size) -> dict:
                 pull=((a + b)/2).norm().item()*size/torch.cat(errors).mean().item(),
                 agreement=torch.cosine_similarity(a, b, dim=0).item())
 
-# %% ../../nbs/circuits/gradients.ipynb #97abbf82
+# %% ../../nbs/circuits/gradients.ipynb #82931f2d
 VANISHED = .01  # share of the median block's reach below which a gradient counts as vanished
 
 def relative_reach(flow) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def vanishing(flow, least=VANISHED) -> pd.DataFrame:
     out = over_models(relative_reach(flow), 'relative', ['dataset', 'timestep', 'layer'])
     return out[out.hi < least].reset_index(drop=True)
 
-# %% ../../nbs/circuits/gradients.ipynb #9f13d5c9
+# %% ../../nbs/circuits/gradients.ipynb #2ee11864
 def dry_steps(records, share=.1, window=5) -> pd.DataFrame:
     """Of the trainings' records (rows dataset × seed × step, `grad_…` of each block): rows dataset
     × seed × layer with `step`, the first from which on the norm stays below `share` of its start (NaN
@@ -100,7 +100,7 @@ def dry_steps(records, share=.1, window=5) -> pd.DataFrame:
                              left=norms[c].iloc[-1]/start[c]))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/circuits/gradients.ipynb #3d148558
+# %% ../../nbs/circuits/gradients.ipynb #af40538f
 def dry_text(dry, steps) -> str:
     "One sentence on which block of a table of `dry_steps` runs dry first and which last."
     median = dry.fillna({'step': np.inf}).groupby('layer', sort=False).step.median()
@@ -114,7 +114,7 @@ def dry_text(dry, steps) -> str:
             f'{some.max():.0f}){kept}. At the end {left.min():.1%} (`{left.idxmin()}`) to '
             f'{left.max():.1%} (`{left.idxmax()}`) of the first gradient is left')
 
-# %% ../../nbs/circuits/gradients.ipynb #d8c48157
+# %% ../../nbs/circuits/gradients.ipynb #c2e6f4bf
 def arrival_text(flow, bare) -> str:
     "Where gradients vanish in trained networks and in untrained ones, in one or two sentences."
     def places(frame):
@@ -128,7 +128,7 @@ def arrival_text(flow, bare) -> str:
             f'The block that the error reaches least is `{low.idxmin()}`, with '
             f"{low.min():.0%} of the median block's reach")
 
-# %% ../../nbs/circuits/gradients.ipynb #4f070d48
+# %% ../../nbs/circuits/gradients.ipynb #90b0a030
 def cancels_text(flow, bare, low=.2) -> str:
     "What small gradients of the trained networks mean, by how well halves of the images agree."
     a, b = (f.groupby(['dataset', 'seed']).agreement.mean() for f in (flow, bare))

@@ -6,7 +6,7 @@
 __all__ = ['EDGE', 'PERTURBED', 'edge_impacts', 'edge_costs', 'edge_square', 'heaviest', 'edges_over_removal', 'size_agreement',
            'kept_alone', 'kept_readings', 'moved_by', 'kept_text']
 
-# %% ../../nbs/circuits/interruption.ipynb #3838b24d
+# %% ../../nbs/circuits/interruption.ipynb #225e8b02
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from .ablation import impacts
@@ -15,7 +15,7 @@ from ..denoiser.sites import capturing, editing, patch, sites, zero
 from ..statistics.replication import over_models
 from ..statistics.tests import Interval, t_interval
 
-# %% ../../nbs/circuits/interruption.ipynb #a2e730a4
+# %% ../../nbs/circuits/interruption.ipynb #30b28e68
 def _clean_run(net, x, t) -> tuple:
     "(state after the last step, {block: state before it}, {block: its update}) of one batch."
     state, before, updates = net.begin(x, t), {}, {}
@@ -26,7 +26,7 @@ def _clean_run(net, x, t) -> tuple:
         updates |= {k: v.clone() for k, v in seen.items()}
     return state, before, updates
 
-# %% ../../nbs/circuits/interruption.ipynb #fbc9e218
+# %% ../../nbs/circuits/interruption.ipynb #1f4f83b5
 def _without_direct(net, state, sender, later: dict) -> tuple:
     """({block: the update that it makes without the sender's direct contribution}, output): the
     sender removed, all `later` blocks {name: clean update} held at what they were."""
@@ -35,7 +35,7 @@ def _without_direct(net, state, sender, later: dict) -> tuple:
         out = net.advance(state).h
     return {b: u.clone() for b, u in made.items()}, out
 
-# %% ../../nbs/circuits/interruption.ipynb #99b35b60
+# %% ../../nbs/circuits/interruption.ipynb #0d5066f6
 def _cut_edges(denoiser, x, t, ε):
     """Yield (sender, receiver, how far the receiver's update moved (b,), error (b,)) of one batch;
     first `('', '')` for the whole network. Receivers are later blocks, `output` and `all`."""
@@ -54,7 +54,7 @@ def _cut_edges(denoiser, x, t, ε):
             with editing(net, {b: patch(u)}): cut = net.advance(before[b]).h
             yield a, b, _moved(clean[b], u), error(cut)
 
-# %% ../../nbs/circuits/interruption.ipynb #2313c2d4
+# %% ../../nbs/circuits/interruption.ipynb #4331bb85
 def _moved(before, after) -> torch.Tensor:
     "‖after − before‖/‖before‖ of each image (b,)."
     size = before.flatten(1).norm(dim=1).clamp(min=1e-12)
@@ -73,7 +73,7 @@ def edge_impacts(denoiser, exam: Exam, batch=50) -> pd.DataFrame:
                      for a, b, m, e in cut]
     return pd.concat(rows, ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
 
-# %% ../../nbs/circuits/interruption.ipynb #c130caf2
+# %% ../../nbs/circuits/interruption.ipynb #f08fc039
 EDGE = ('sender', 'receiver', 'timestep')
 
 def edge_costs(frame) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def edge_square(costs, blocks) -> pd.DataFrame:
     m = costs.pivot(index='sender', columns='receiver', values='mean')
     return m.reindex(index=blocks, columns=[*blocks[1:], 'output', 'all'])
 
-# %% ../../nbs/circuits/interruption.ipynb #988902b1
+# %% ../../nbs/circuits/interruption.ipynb #4219f585
 def heaviest(costs, n=3) -> pd.DataFrame:
     "The `n` edges of each dataset × timestep whose cutting costs most, without removals."
     own = costs[costs.receiver != 'all'].sort_values('mean', ascending=False)
@@ -101,7 +101,7 @@ def edges_over_removal(frame) -> pd.DataFrame:
     sums = [m[keep].groupby(key).impact.sum() for keep in (single, ~single)]
     return (sums[0]/sums[1]).rename('ratio').reset_index()
 
-# %% ../../nbs/circuits/interruption.ipynb #f3f7ac02
+# %% ../../nbs/circuits/interruption.ipynb #af7bfa7b
 def size_agreement(frame) -> Interval:
     """Rank correlation over edges of how far the reader moves with what the cut costs, per model ×
     timestep, then over models: what the norm alone would have said."""
@@ -111,7 +111,7 @@ def size_agreement(frame) -> Interval:
     r = [(*k, stats.spearmanr(g.moved, g.impact)[0]) for k, g in m.groupby(key)]
     return t_interval(pd.DataFrame(r, columns=[*key, 'r']).groupby(key[:2]).r.mean())
 
-# %% ../../nbs/circuits/interruption.ipynb #ec281bc2
+# %% ../../nbs/circuits/interruption.ipynb #046a3d72
 PERTURBED = {'new images': lambda x: x, 'mirrored': lambda x: x.flip(-1),
              'half contrast': lambda x: x/2}
 
@@ -125,7 +125,7 @@ def _perturbed(exam, t, others) -> dict:
         out['other faces'] = Exam(others[:n], ε[:n], (t,))
     return out
 
-# %% ../../nbs/circuits/interruption.ipynb #52481ae3
+# %% ../../nbs/circuits/interruption.ipynb #c9f449f4
 def _means(denoiser, x, t, names) -> dict:
     "{site: edit that puts the mean contribution of these images in its place}."
     with capturing(denoiser.net, names) as seen: denoiser(x, t)
@@ -140,7 +140,7 @@ def _edited_error(denoiser, exam, t, edits, device) -> np.ndarray:
             errors.append(image_errors(denoiser(x, tt), ε).cpu())
     return torch.cat(errors).numpy()
 
-# %% ../../nbs/circuits/interruption.ipynb #ad2a48be
+# %% ../../nbs/circuits/interruption.ipynb #1ee557d7
 def _chosen(denoiser, exam, t, means, device) -> list:
     "Sites, those first whose replacement by the mean costs most on the even images."
     even = Exam(exam.x0[::2], exam.ε[::2], exam.timesteps)
@@ -154,7 +154,7 @@ def _sets(order, share, draws) -> dict:
     drawn = {f'random {i}': list(rng.permutation(order)[:k]) for i in range(draws)}
     return {'nothing': [], 'whole': list(order), 'circuit': order[:k]} | drawn
 
-# %% ../../nbs/circuits/interruption.ipynb #25d890ef
+# %% ../../nbs/circuits/interruption.ipynb #fde2c651
 @torch.no_grad()
 def kept_alone(denoiser, exam: Exam, others=None, share=.25, draws=4) -> pd.DataFrame:
     """Rows image × timestep × perturbation × `kept` (nothing, whole, circuit, random i): mse with
@@ -175,7 +175,7 @@ def kept_alone(denoiser, exam: Exam, others=None, share=.25, draws=4) -> pd.Data
                                               image=np.arange(1, 2*len(mse), 2))))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/interruption.ipynb #b4ee226c
+# %% ../../nbs/circuits/interruption.ipynb #c569e75b
 def kept_readings(frame) -> pd.DataFrame:
     """Of sets of parts kept alone (of mean errors; random: means over the drawn sets): one row per
     dataset × seed × timestep × perturbation with the excess of `circuit` and `random`, and what
@@ -188,14 +188,14 @@ def kept_readings(frame) -> pd.DataFrame:
     out |= {f'{k}_recovers': (m['nothing'] - m[k])/work for k in ('circuit', 'random')}
     return pd.DataFrame(out).reset_index()
 
-# %% ../../nbs/circuits/interruption.ipynb #c23d1bc7
+# %% ../../nbs/circuits/interruption.ipynb #1fb8e956
 def moved_by(alone, kind='circuit', base='new images') -> pd.DataFrame:
     """By how much a perturbation moves the excess from that on new images: one row per dataset ×
     seed × perturbation, column `change`."""
     m = alone.groupby(['dataset', 'seed', 'perturbation'], sort=False)[kind].mean().unstack()
     return m.drop(columns=base).sub(m[base], axis=0).stack().rename('change').reset_index()
 
-# %% ../../nbs/circuits/interruption.ipynb #bcbfc63a
+# %% ../../nbs/circuits/interruption.ipynb #3a7560ef
 def kept_text(alone) -> str:
     "What keeping circuits alone costs, which perturbation changes that, and how controls fare."
     base = alone[alone.perturbation == 'new images']
