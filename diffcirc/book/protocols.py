@@ -569,11 +569,11 @@ def _named(name, st) -> list:
 
 def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
     """A measured table with `person`, who is seen on each held-out image: of column `faces` (or
-    `dataset`) and `image`. `heldout` {dataset: FaceSet}; unchanged where rows are no images."""
+    `dataset`) and `image`; NaN on other faces. `heldout` {dataset: FaceSet}; unchanged where rows
+    are no images."""
     if 'image' not in found: return found
     whose = found['faces' if 'faces' in found else 'dataset']
-    of = {d: pd.Series(heldout[d].ids) for d in whose.unique()}
-    parts = [found.image[whose == d].map(ids) for d, ids in of.items()]
+    parts = [found.image[whose == d].map(pd.Series(faces.ids)) for d, faces in heldout.items()]
     return found.assign(person=pd.concat(parts))
 
 def table(name: str, st: Study = None) -> pd.DataFrame:
