@@ -36,7 +36,7 @@ class Preset:
     batch: int              # global batch size
     lr: float               # peak learning rate
     base: int               # channels of the first level
-    mults: tuple            # channel multipliers, one per level; the last level has 8×8 positions
+    mults: tuple            # channel multipliers, one per level
     muon: float = 0.        # rate of Muon for the hidden weights, relative to lr; 0: AdamW for all
     layer_rates: tuple = (1., 1., 1.)  # of the transformer layers, relative to the other weights
     pull: float = 0.        # ᾱ below which targets are pulled to the linear denoiser; 0: nowhere
