@@ -168,7 +168,7 @@ def test_the_norm_does_not_find_what_is_matched():
     rows = benchmark.judge(candidates.CANDIDATES['norm (baseline)'], ps, 8).set_index('family')
     assert rows.auc['all'] < .6
 
-values = st.lists(st.tuples(st.floats(-2, 2), st.sampled_from([0., .3, 1.])), min_size=2, max_size=9)
+values = st.lists(st.tuples(st.integers(-8, 8), st.sampled_from([0., .3, 1.])), min_size=2, max_size=9)
 
 @settings(max_examples=60, deadline=None)
 @given(values)
@@ -177,7 +177,7 @@ def test_concordance_is_turned_by_the_sign_and_kept_by_order(pairs):
     c = benchmark.concordance(s, v)
     if np.isnan(c): return
     assert 0 <= c <= 1 and np.isclose(benchmark.concordance(-s, v), 1 - c)
-    assert np.isclose(benchmark.concordance(np.exp(s), v), c)
+    assert np.isclose(benchmark.concordance(np.exp(s/2), v), c)
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 9), st.integers(2, 6), st.integers(0, 99))

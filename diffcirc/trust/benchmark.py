@@ -7,9 +7,9 @@ __all__ = ['TOLD_APART', 'EASY', 'SEEDS', 'concordance', 'marks_of', 'exam_for',
            'marks_by_network', 'directions', 'turned', 'directed', 'relative_scores', 'balanced', 'best_threshold',
            'at_threshold', 'over_networks', 'too_easy', 'kendall_w', 'order_stability', 'judge', 'judged_summary',
            'all_specimens', 'said_of', 'tensors_of', 'write_benchmark', 'part_from', 'draft_from', 'specimen_from',
-           'read_benchmark', 'benchmark_csv', 'easy_text', 'flow_text']
+           'read_benchmark', 'benchmark_csv', 'easy_text', 'flow_text', 'weakest_text']
 
-# %% ../../nbs/trust/benchmark.ipynb #32a64724
+# %% ../../nbs/trust/benchmark.ipynb #d4aee724
 import json, math
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,7 @@ from .drafts import Draft, Part, drawn_net, images_of
 from .families import FAMILIES, TIMES, Specimen
 from .trials import precision_at_k, rounded
 
-# %% ../../nbs/trust/benchmark.ipynb #632e36b0
+# %% ../../nbs/trust/benchmark.ipynb #a6683f3e
 TOLD_APART = .05  # parts whose importance differs by less are not compared
 
 def concordance(scores, values) -> float:
@@ -37,7 +37,7 @@ def concordance(scores, values) -> float:
     order = np.sign(s[:, None] - s[None])[above]
     return float(.5 + order.mean()/2) if len(order) else math.nan
 
-# %% ../../nbs/trust/benchmark.ipynb #33594be5
+# %% ../../nbs/trust/benchmark.ipynb #dbf3e4d0
 def marks_of(scores: dict, values: dict) -> dict:
     """Marks of {site: score} where {site: value} is known: auc, precision at k, the same for the
     opposite direction, and the share of the known sites that have a score."""
@@ -47,7 +47,7 @@ def marks_of(scores: dict, values: dict) -> dict:
     return dict(auc=concordance(s, v), precision_at_k=precision_at_k(s, v > 0),
                 reversed=precision_at_k(-s, v > 0), covered=len(known)/len(values))
 
-# %% ../../nbs/trust/benchmark.ipynb #f8ba4437
+# %% ../../nbs/trust/benchmark.ipynb #02714877
 def exam_for(p: Specimen, t, n=32) -> Exam:
     "The exam of a specimen at one timestep: n images of its kind."
     return make_exam(p.draw(n, 1000), (t,), seed=100)
@@ -65,7 +65,7 @@ def site_scores(f, p: Specimen, n=32) -> pd.DataFrame:
                  for s, v in p.at(t).items() if s in scores]
     return pd.DataFrame(rows, columns=['timestep', 'site', 'score', 'value'])
 
-# %% ../../nbs/trust/benchmark.ipynb #49523f5c
+# %% ../../nbs/trust/benchmark.ipynb #0c8e09a0
 def specimen_scores(family, seed, steps, n) -> pd.DataFrame:
     "Rows instrument × timestep × site of one planted network: what all candidates say of it."
     p = planted_specimen(family, seed, steps)
@@ -74,7 +74,7 @@ def specimen_scores(family, seed, steps, n) -> pd.DataFrame:
     rows = [d for d in (*rows, pd.DataFrame(checks)) if len(d)]
     return pd.concat(rows, ignore_index=True).assign(family=family, seed=seed, half=p.half)
 
-# %% ../../nbs/trust/benchmark.ipynb #794459d5
+# %% ../../nbs/trust/benchmark.ipynb #3d73bf11
 def marks_by_network(scores) -> pd.DataFrame:
     "One row per family × seed × half × instrument: `marks_of`, averaged over timesteps."
     by, rows = ['family', 'seed', 'half', 'instrument'], []
@@ -84,7 +84,7 @@ def marks_by_network(scores) -> pd.DataFrame:
         rows.append(dict(zip(by, key)) | marks_of(dict(zip(g.site, g.score)), truth))
     return pd.DataFrame(rows).groupby(by, sort=False).mean().reset_index()
 
-# %% ../../nbs/trust/benchmark.ipynb #e57cf33e
+# %% ../../nbs/trust/benchmark.ipynb #44c8d699
 def directions(marks) -> dict:
     "{instrument: +1 or −1} by the mean over families of the AUC on the fit half."
     fit = marks[marks.half == 'fit']
@@ -96,7 +96,7 @@ def turned(rows, sign) -> pd.DataFrame:
     if sign > 0: return rows.drop(columns='reversed')
     return rows.assign(auc=1 - rows.auc, precision_at_k=rows.reversed).drop(columns='reversed')
 
-# %% ../../nbs/trust/benchmark.ipynb #0f02ebbb
+# %% ../../nbs/trust/benchmark.ipynb #e9696263
 def directed(marks) -> pd.DataFrame:
     "The marks in the direction of the fit half; information flow in both, as 'more' and 'less'."
     sign, out = directions(marks), []
@@ -107,7 +107,7 @@ def directed(marks) -> pd.DataFrame:
         else: out.append(turned(rows, sign.get(name, 1)))
     return pd.concat(out, ignore_index=True)
 
-# %% ../../nbs/trust/benchmark.ipynb #e1cd883f
+# %% ../../nbs/trust/benchmark.ipynb #21537405
 def relative_scores(scores) -> pd.DataFrame:
     "Site scores with `share`, the score over the largest size in its network and timestep."
     by = ['family', 'seed', 'instrument', 'timestep']
@@ -120,7 +120,7 @@ def balanced(share, true, threshold) -> float:
     share, true = np.asarray(share), np.asarray(true, bool)
     return float(((share > threshold)[true].mean() + (share <= threshold)[~true].mean())/2)
 
-# %% ../../nbs/trust/benchmark.ipynb #77dc6ab1
+# %% ../../nbs/trust/benchmark.ipynb #818628b3
 def best_threshold(share, true) -> float:
     "The threshold with the best balanced accuracy, half-way between two values."
     v = np.unique(share)
@@ -128,7 +128,7 @@ def best_threshold(share, true) -> float:
     between = (v[1:] + v[:-1])/2 if len(v) > 1 else v
     return float(max(between, key=lambda c: balanced(share, true, c)))
 
-# %% ../../nbs/trust/benchmark.ipynb #3936f295
+# %% ../../nbs/trust/benchmark.ipynb #b6130cb5
 def at_threshold(scores, sign: dict) -> pd.DataFrame:
     """Rows instrument × judged network: balanced `accuracy` at the threshold of the fit half;
     `threshold`, as a share of the network's largest score."""
@@ -142,7 +142,7 @@ def at_threshold(scores, sign: dict) -> pd.DataFrame:
                  for key, n in judged.groupby(['family', 'seed'])]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/trust/benchmark.ipynb #4e45df49
+# %% ../../nbs/trust/benchmark.ipynb #c5a2f6da
 def over_networks(d, value='auc', by=('instrument', 'family')) -> pd.DataFrame:
     "Mean over networks with a t interval, clipped to [0, 1]; n networks."
     rows = []
@@ -152,7 +152,7 @@ def over_networks(d, value='auc', by=('instrument', 'family')) -> pd.DataFrame:
                          hi=np.clip(m.hi, 0, 1), n=len(g)))
     return pd.DataFrame(rows, columns=[*by, 'mean', 'lo', 'hi', 'n'])
 
-# %% ../../nbs/trust/benchmark.ipynb #f4ab7dab
+# %% ../../nbs/trust/benchmark.ipynb #ffe9b6ff
 EASY = .65  # a family whose circuits the norm finds better than this is too easy
 
 def too_easy(d) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def too_easy(d) -> pd.DataFrame:
     norm = over_networks(d[(d.half == 'judged') & (d.instrument == BASELINES[0])])
     return norm.assign(easy=norm['mean'] > EASY)
 
-# %% ../../nbs/trust/benchmark.ipynb #a78e0ccb
+# %% ../../nbs/trust/benchmark.ipynb #806284d1
 def kendall_w(ranked) -> float:
     """Kendall's coefficient of concordance of a table (objects, raters), corrected for ties: 1 when
     all raters put the objects in one order. NaN for fewer than two of either."""
@@ -173,7 +173,7 @@ def kendall_w(ranked) -> float:
     most = m*m*(n**3 - n) - m*ties
     return float(12*spread/most) if most else math.nan
 
-# %% ../../nbs/trust/benchmark.ipynb #5511adc0
+# %% ../../nbs/trust/benchmark.ipynb #d7c2cafa
 def order_stability(d) -> dict:
     """Kendall's W of the order of the instruments, by AUC on the judged half: over families, over
     networks; of the instruments that speak of all kinds of sites."""
@@ -183,7 +183,7 @@ def order_stability(d) -> dict:
     return {name: kendall_w(judged.pivot_table('auc', 'instrument', by).dropna(axis=1))
             for name, by in (('families', 'family'), ('networks', ['family', 'seed']))}
 
-# %% ../../nbs/trust/benchmark.ipynb #45e08d13
+# %% ../../nbs/trust/benchmark.ipynb #7b491a4c
 def judge(f, specimens, n=32) -> pd.DataFrame:
     """Marks of an instrument f(denoiser, exam) → {site: score} on the judged half of `specimens`,
     in the direction of the fit half: rows family and 'all', AUC and precision at k with 95 %
@@ -196,7 +196,7 @@ def judge(f, specimens, n=32) -> pd.DataFrame:
                                         instrument='yours') for p in specimens]
     return judged_summary(directed(_covering(pd.concat(rows), specimens)))
 
-# %% ../../nbs/trust/benchmark.ipynb #230e1a19
+# %% ../../nbs/trust/benchmark.ipynb #990d205e
 def _covering(scores, specimens) -> pd.DataFrame:
     "`marks_by_network` with `covered` by the sites that the specimens know."
     if not len(scores): raise ValueError('The instrument gave no score to any site that is known.')
@@ -215,7 +215,7 @@ def judged_summary(d) -> pd.DataFrame:
                      p_hi=out.family.map(p.hi))
     return out.assign(covered=out.family.map(both.groupby('family').covered.mean()))
 
-# %% ../../nbs/trust/benchmark.ipynb #b6ecf977
+# %% ../../nbs/trust/benchmark.ipynb #64fe5820
 SEEDS = {family: 8 for family in FAMILIES}  # networks of each family
 
 def all_specimens(seeds=SEEDS, steps=300):
@@ -223,7 +223,7 @@ def all_specimens(seeds=SEEDS, steps=300):
     for family, n in seeds.items():
         for seed in range(n): yield planted_specimen(family, seed, steps)
 
-# %% ../../nbs/trust/benchmark.ipynb #973cfc76
+# %% ../../nbs/trust/benchmark.ipynb #a8b54892
 def said_of(p: Specimen) -> dict:
     "What the truth file says of a specimen."
     d = asdict(p.draft) if p.draft else None
@@ -234,7 +234,7 @@ def tensors_of(p: Specimen) -> dict:
     "Its weights by name, with its own name in front."
     return {f'{p.name}/{k}': v.contiguous() for k, v in p.denoiser.net.state_dict().items()}
 
-# %% ../../nbs/trust/benchmark.ipynb #38053ac3
+# %% ../../nbs/trust/benchmark.ipynb #a3daeabe
 def write_benchmark(folder, specimens):
     "Write weights.safetensors and truth.json of some specimens."
     specimens = list(specimens)
@@ -243,7 +243,7 @@ def write_benchmark(folder, specimens):
     said = {p.name: said_of(p) for p in specimens}
     atomic_write(Path(folder)/'truth.json', json.dumps(said, indent=None, ensure_ascii=False))
 
-# %% ../../nbs/trust/benchmark.ipynb #da7d132d
+# %% ../../nbs/trust/benchmark.ipynb #8fc20375
 def part_from(said) -> Part: return Part(**{**said, 'step': tuple(said['step'])})
 
 def draft_from(said: dict) -> Draft:
@@ -253,7 +253,7 @@ def draft_from(said: dict) -> Draft:
     pairs = dict(steps=[tuple(s) for s in said['steps']], out=[tuple(o) for o in said['out']])
     return Draft(**{**said, **parts, **pairs, 'heads': layers})
 
-# %% ../../nbs/trust/benchmark.ipynb #2f2d279c
+# %% ../../nbs/trust/benchmark.ipynb #611720c0
 def specimen_from(said: dict, weights: dict) -> Specimen:
     "One specimen of a truth file and its tensors."
     if said['drawing'] is None: return read_able(said['seed'], weights)
@@ -271,14 +271,14 @@ def read_benchmark(folder) -> list:
     said = json.loads((Path(folder)/'truth.json').read_text())
     return [specimen_from(s, mine[name]) for name, s in said.items()]
 
-# %% ../../nbs/trust/benchmark.ipynb #84a913eb
+# %% ../../nbs/trust/benchmark.ipynb #9348c300
 def benchmark_csv(d) -> str:
     "Directed marks as CSV text: family, network, half, instrument, auc, precision_at_k."
     d = d.rename(columns=dict(seed='network')).dropna(subset='auc')
     columns = ['family', 'network', 'half', 'instrument', 'auc', 'precision_at_k']
     return d[columns].to_csv(index=False)
 
-# %% ../../nbs/trust/benchmark.ipynb #5cb7dcbf
+# %% ../../nbs/trust/benchmark.ipynb #319ffbe7
 def easy_text(norm) -> str:
     "What the norm alone says of the families, from `too_easy`."
     worst = norm.loc[norm['mean'].idxmax()]
@@ -290,7 +290,7 @@ def easy_text(norm) -> str:
     return (f"**Too easy: {', '.join(easy)}.** There the norm of a contribution alone finds the "
             f'circuit better than {num(EASY)} (most in {most}).')
 
-# %% ../../nbs/trust/benchmark.ipynb #1f865900
+# %% ../../nbs/trust/benchmark.ipynb #a0df5155
 def flow_text(whole) -> str:
     "What the marks say of information flow in both directions, from `over_networks` by instrument."
     def of(name): return interval(*whole.loc[name, ['mean', 'lo', 'hi']])
@@ -298,3 +298,14 @@ def flow_text(whole) -> str:
     best = max(whole['mean'][f'{n}: {w}'] for n in FLOWS for w in ('more', 'less'))
     how = 'no measure of importance' if best < .9 else 'a measure of importance here'
     return f"Read as a measure of importance, {'; '.join(said)}. Information flow is {how}."
+
+# %% ../../nbs/trust/benchmark.ipynb #2a342045
+def weakest_text(by_family) -> str:
+    """Which instrument's worst family is the best, from a table of mean AUC (instruments,
+    families); those that do not speak of all families are left out."""
+    worst = by_family.dropna().min(axis=1)
+    name = worst.idxmax()
+    where = by_family.loc[name].idxmin()
+    start = ('No instrument finds all kinds of circuits' if worst[name] < .9
+             else 'An instrument finds all kinds of circuits')
+    return f'{start}: the one whose worst family is best, {name}, has {num(worst[name])} in {where}.'

@@ -8,7 +8,7 @@ __all__ = ['TIMES', 'FAMILIES', 'BY_HAND', 'Specimen', 'Sketch', 'route', 'dead_
            'matched', 'gated', 'stand_in', 'backup', 'worth', 'grades', 'graded', 'over_skips', 'composed',
            'cancelling', 'useless', 'errors_without', 'explained']
 
-# %% ../../nbs/trust/families.ipynb #42e25d50
+# %% ../../nbs/trust/families.ipynb #787516b0
 from dataclasses import dataclass, field
 import numpy as np, torch
 from ..denoiser.diffusion import Denoiser, image_errors, make_exam
@@ -16,7 +16,7 @@ from ..denoiser.sites import capturing, editing, mean
 from .drafts import (
     Draft, Part, drawn_net, halfway, images_of, least_error, made_loud, shared_variance)
 
-# %% ../../nbs/trust/families.ipynb #41b06e93
+# %% ../../nbs/trust/families.ipynb #880582c9
 TIMES = (300, 500, 700)  # timesteps at which the truth is told
 
 @dataclass
@@ -43,7 +43,7 @@ class Specimen:
         "{site: value} at one of TIMES."
         return {s: v[TIMES.index(t)] for s, v in self.truth.items()}
 
-# %% ../../nbs/trust/families.ipynb #b7d8bbd7
+# %% ../../nbs/trust/families.ipynb #33097924
 class Sketch:
     "A drawing in the making, with random numbers of its own; every part may carry an offset."
     def __init__(self, family, seed, direction=None, kind=None):
@@ -76,7 +76,7 @@ class Sketch:
         "Let the output read a block, less its offset."
         self.out.append(({name: weight, 'plane': -weight*self.offset[name]}, gate))
 
-# %% ../../nbs/trust/families.ipynb #2b13204e
+# %% ../../nbs/trust/families.ipynb #4d0c6801
 def route(k: Sketch, name, gate='one', layer=None, step=None, weight=1.):
     "Draw a way for the partner's pixel: block e…, head h…, block d…, output."
     k.block(f'e{name}', dict(own=1.))
@@ -84,7 +84,7 @@ def route(k: Sketch, name, gate='one', layer=None, step=None, weight=1.):
     k.block(f'd{name}', {f'h{name}': 1.}, decoder=True)
     k.read(f'd{name}', weight, gate)
 
-# %% ../../nbs/trust/families.ipynb #7b5c36e3
+# %% ../../nbs/trust/families.ipynb #7c8e2a39
 def dead_ends(k: Sketch, blocks=3, in_layer=2, decoder=2, turned=True):
     "Draw decoys that copy what is there, or its negative, for nobody."
     signs = (1., -1.) if turned else (1.,)
@@ -97,14 +97,14 @@ def dead_ends(k: Sketch, blocks=3, in_layer=2, decoder=2, turned=True):
     moved = [p.name for parts in k.heads.values() for p in parts]
     for i in range(decoder): k.block(f'd_{i}', {str(k.rng.choice(moved)): 1.}, decoder=True)
 
-# %% ../../nbs/trust/families.ipynb #ad088185
+# %% ../../nbs/trust/families.ipynb #0f520fdf
 def constant(k: Sketch):
     "Draw a block whose constant the output reads and takes away again: a mean, not a signal."
     k.block('d_constant', dict(plane=1.), decoder=True)
     k.offset['d_constant'] += 1
     k.read('d_constant')
 
-# %% ../../nbs/trust/families.ipynb #22433a09
+# %% ../../nbs/trust/families.ipynb #6495ad79
 def some(k: Sketch, low, high) -> int:
     "A random whole number from low to high."
     return int(k.rng.integers(low, high + 1))
@@ -114,7 +114,7 @@ def clutter(k: Sketch):
     dead_ends(k, some(k, 2, 4), some(k, 1, 2), some(k, 1, 3))
     if k.rng.random() < .5: constant(k)
 
-# %% ../../nbs/trust/families.ipynb #9e0c81a2
+# %% ../../nbs/trust/families.ipynb #a87c53f6
 def shuffled_parts(k: Sketch, parts) -> list:
     "Parts in random order, those that correct another part's channel behind all others."
     order = k.rng.permutation(len(parts))
@@ -127,7 +127,7 @@ def names_of(k: Sketch) -> dict:
     return out | {p.name: f'{layer}.h{i}' for layer, parts in k.heads.items()
                   for i, p in enumerate(parts)}
 
-# %% ../../nbs/trust/families.ipynb #5f8e1972
+# %% ../../nbs/trust/families.ipynb #aa04ec37
 def renamed(x, names):
     "Symbols replaced by names in channels, parts and lists of them."
     if isinstance(x, Part):
@@ -136,13 +136,13 @@ def renamed(x, names):
     if isinstance(x, (list, tuple)): return type(x)(renamed(v, names) for v in x)
     return names.get(x, x) if isinstance(x, str) else x
 
-# %% ../../nbs/trust/families.ipynb #a75f9488
+# %% ../../nbs/trust/families.ipynb #a08091cb
 def skip_edges(k: Sketch, n, *taken) -> dict:
     "n skip edges in random order, the first ones taken from as `taken` says, the others not."
     each = [*taken, *[{}]*(n - len(taken))]
     return {f'skip{i + 1}': each[j] for i, j in enumerate(k.rng.permutation(n))}
 
-# %% ../../nbs/trust/families.ipynb #457200c4
+# %% ../../nbs/trust/families.ipynb #5eb34167
 def told(k: Sketch, heads, skips, true: dict) -> dict:
     "Truth of all sites by time from that of symbols; a layer has the largest of its heads'."
     zero, names = [0.]*len(TIMES), names_of(k)
@@ -152,7 +152,7 @@ def told(k: Sketch, heads, skips, true: dict) -> dict:
     own = true.get('own', [1.]*len(TIMES))
     return out | {s: list(own) if taken else zero for s, taken in skips.items()}
 
-# %% ../../nbs/trust/families.ipynb #47d84931
+# %% ../../nbs/trust/families.ipynb #16f34480
 def dealt_loudness(truth: dict, rng) -> dict:
     "Loudness of each site: lognormal for the true ones; the others have one of a true one each."
     ever = [s for s, v in truth.items() if max(v) > 0]
@@ -161,7 +161,7 @@ def dealt_loudness(truth: dict, rng) -> dict:
     pool = [rng.permutation(list(loud.values())) for _ in range(len(rest)//len(ever) + 1)]
     return loud | dict(zip(rng.permutation(rest), np.concatenate(pool)))
 
-# %% ../../nbs/trust/families.ipynb #85ed5e4b
+# %% ../../nbs/trust/families.ipynb #ba13a47c
 def inked(k: Sketch, family, seed, true, skips=None, deleted=('own',), steps=None, taps=(),
           switch=None) -> Specimen:
     "The specimen of a sketch; `true` {symbol: [value at each of TIMES]}."
@@ -176,12 +176,12 @@ def inked(k: Sketch, family, seed, true, skips=None, deleted=('own',), steps=Non
     made_loud(d, dealt_loudness(truth, k.rng))
     return Specimen(family, seed, drawn_net(d), images_of(d), truth, d)
 
-# %% ../../nbs/trust/families.ipynb #701fbf68
+# %% ../../nbs/trust/families.ipynb #28ec7cf3
 def always_true(*symbols) -> dict:
     "{symbol: 1 at every time}."
     return {s: [1.]*len(TIMES) for s in symbols}
 
-# %% ../../nbs/trust/families.ipynb #8bb35d5a
+# %% ../../nbs/trust/families.ipynb #6577d806
 FAMILIES = ('matched', 'gated', 'backup', 'graded', 'skip edges', 'composed', 'cancelling',
             'useless', 'alone able')
 
@@ -193,7 +193,7 @@ def matched(seed) -> Specimen:
     dead_ends(k, some(k, 2, 4), some(k, 1, 2), some(k, 1, 3))
     return inked(k, 'matched', seed, always_true('e', 'h', 'd'))
 
-# %% ../../nbs/trust/families.ipynb #74be4d94
+# %% ../../nbs/trust/families.ipynb #322b47d5
 def gated(seed) -> Specimen:
     "Two circuits that change places at t = 400 or 600."
     k = Sketch('gated', seed)
@@ -205,7 +205,7 @@ def gated(seed) -> Specimen:
     true |= {f'{part}late': [1 - v for v in early] for part in 'ehd'}
     return inked(k, 'gated', seed, true, switch=switch)
 
-# %% ../../nbs/trust/families.ipynb #847022b2
+# %% ../../nbs/trust/families.ipynb #03fe5bb7
 def stand_in(k: Sketch, first, source, decoder=False):
     "Draw a block that brings the channel of block `first` to what it should be."
     parts = k.decoder if decoder else k.encoder
@@ -222,7 +222,7 @@ def backup(seed) -> Specimen:
     clutter(k)
     return inked(k, 'backup', seed, always_true('e', 'h', 'd', *(f'{p}_backup' for p in where)))
 
-# %% ../../nbs/trust/families.ipynb #c622ecee
+# %% ../../nbs/trust/families.ipynb #b8fa7b5b
 def worth(r, routes, t) -> float:
     "Growth of the smallest error without the pixels `routes` (of correlation r)."
     rest = [i for i in range(len(r)) if i not in routes]
@@ -241,12 +241,13 @@ def grades(r, layer_of) -> dict:
         for s, v in symbols.items(): out.setdefault(s, []).append(v/top)
     return out
 
-# %% ../../nbs/trust/families.ipynb #36b881b4
+# %% ../../nbs/trust/families.ipynb #566b91c7
 def graded(seed) -> Specimen:
     "Three routes from partners that tell more and less."
     k = Sketch('graded', seed, kind='stationary')
     s = k.size
-    grid = [(y, x) for y in (0, s//2) for x in range(0, s, s//4) if (y, x) != (0, 0)]
+    # none is the way back of another, which would be worth the same
+    grid = [(y, x) for y in (0, s//2) for x in (0, s//4, s//2) if (y, x) != (0, 0)]
     steps = [(0, 0), *(grid[i] for i in k.rng.permutation(len(grid))[:3])]
     taps = [1., *k.rng.permutation([.9, .6, .35])]
     k.out = [(dict(own=1.), 'gate0')]
@@ -259,7 +260,7 @@ def graded(seed) -> Specimen:
     p.truth |= {layer: true[layer] for layer in layer_of.values()}
     return p
 
-# %% ../../nbs/trust/families.ipynb #b6c5af62
+# %% ../../nbs/trust/families.ipynb #2c7b84a8
 def over_skips(seed) -> Specimen:
     "A circuit two of whose parts are skip edges."
     k = Sketch('skip edges', seed)
@@ -272,7 +273,7 @@ def over_skips(seed) -> Specimen:
     skips = skip_edges(k, n, dict(own=1.), dict(e=1.))
     return inked(k, 'skip edges', seed, always_true('e', 'h', 'd'), skips, ('own', 'e'))
 
-# %% ../../nbs/trust/families.ipynb #7fc67778
+# %% ../../nbs/trust/families.ipynb #5508bef0
 def composed(seed) -> Specimen:
     "Two heads in composition, among heads that move as far for nobody."
     k = Sketch('composed', seed, 'diagonal')
@@ -287,7 +288,7 @@ def composed(seed) -> Specimen:
         for p in parts: p.step = legs[k.rng.integers(2)] if p.name[1] == '_' else p.step
     return inked(k, 'composed', seed, always_true('e', 'h1', 'h2', 'd'))
 
-# %% ../../nbs/trust/families.ipynb #3bb17fbb
+# %% ../../nbs/trust/families.ipynb #b6eaa271
 def cancelling(seed) -> Specimen:
     "A circuit beside decoys that act on the output and cancel one another."
     k = Sketch('cancelling', seed)
@@ -303,7 +304,7 @@ def cancelling(seed) -> Specimen:
     clutter(k)
     return inked(k, 'cancelling', seed, always_true('e', 'h', 'd'))
 
-# %% ../../nbs/trust/families.ipynb #82eb2805
+# %% ../../nbs/trust/families.ipynb #a8040155
 def useless(seed) -> Specimen:
     "A circuit beside one that acts on the output and does not help."
     k = Sketch('useless', seed)
@@ -315,12 +316,12 @@ def useless(seed) -> Specimen:
     clutter(k)
     return inked(k, 'useless', seed, always_true('e', 'h', 'd'))
 
-# %% ../../nbs/trust/families.ipynb #dd5eb6b4
+# %% ../../nbs/trust/families.ipynb #7f1695ae
 BY_HAND = {'matched': matched, 'gated': gated, 'backup': backup, 'graded': graded,
            'skip edges': over_skips, 'composed': composed, 'cancelling': cancelling,
            'useless': useless}
 
-# %% ../../nbs/trust/families.ipynb #a769b658
+# %% ../../nbs/trust/families.ipynb #b931d7da
 @torch.no_grad()
 def errors_without(p: Specimen, cuts, t, n=64, seed=5) -> list:
     """Mean squared error of ε̂ at timestep t, for each of `cuts` with these sites replaced by their
@@ -331,7 +332,7 @@ def errors_without(p: Specimen, cuts, t, n=64, seed=5) -> list:
         out.append(float(image_errors(ε̂, exam.ε).mean()))
     return out
 
-# %% ../../nbs/trust/families.ipynb #84049194
+# %% ../../nbs/trust/families.ipynb #1d70bc34
 @torch.no_grad()
 def explained(p: Specimen, t, n=64, seed=6) -> dict:
     "{site: share of the clean pixels' variance that a linear regression on its values explains}."
