@@ -3,7 +3,7 @@ import base64, json
 from dataclasses import asdict, replace
 from pathlib import Path
 import pandas as pd, pytest, torch
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from diffcirc.book.growth import change_points
 from diffcirc.book.protocols import Protocol, asked
 from diffcirc.book.reference import differing, kept_build, too_much, write_reference
@@ -54,6 +54,7 @@ def test_a_run_in_use_keeps_its_key_when_it_keeps_no_stages():
     assert own[GROWN] == TrainConfig.from_preset(study().preset, 1, GROWN)
     assert own[0].keep == KEEP
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from('abc'), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_a_verdict_stays_from_where_it_is_said_to(words):
     V = pd.DataFrame(words, columns=[1, 2, 4, 8])
@@ -74,6 +75,7 @@ def test_a_kept_build_is_read_whole_or_not_at_all(tmp_path):
                       for i, v in (('a', 'not reproduced'), ('b', 'reproduced'))])
     assert known['preset'] == 'reference' and list(differing(L, claims).id) == ['a']
 
+@settings(deadline=None)
 @given(st.binary(min_size=600, max_size=4000))
 def test_nothing_encoded_is_kept(content):
     for text in (base64.b64encode(content).decode(), content.hex(), json.dumps(list(content))):
