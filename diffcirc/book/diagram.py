@@ -48,11 +48,12 @@ class Box:
     y: float
     w: float
     h: float
+    reads_time: bool = False
 
 # %% ../../nbs/book/diagram.ipynb #673fe55d
 _KIND = dict(res='residual block', attn='transformer layer', down='halves the image',
              up='doubles the image', stem='first convolution', head='last convolution',
-             time='time embedding, read by every residual block', skip='skip edge',
+             time='time embedding, read where a dot stands', skip='skip edge',
              h='attention head')
 
 def _kind(name):
@@ -136,6 +137,11 @@ def _heads(net, box):
     return [Box(f'{box.name}.h{i}', 'h', left + i % 4*(w + 3), box.y + 19 + i//4*17, w, 14)
             for i in range(n)]
 
+# %% ../../nbs/book/diagram.ipynb #e0c7a5d1
+def _reads_time(net, name) -> bool:
+    "Whether the block of this name has weights that read the time embedding."
+    return getattr(net.parts.blocks.get(name), 'time', None) is not None
+
 # %% ../../nbs/book/diagram.ipynb #05972aac
 def layout(net, top=26) -> tuple[list[Box], float]:
     "Boxes of every site, and the height of the stream where it runs through the middle."
@@ -144,6 +150,7 @@ def layout(net, top=26) -> tuple[list[Box], float]:
     levels, y = _levels(net, top + 20 + 12)
     middle, mid = _middle(net, y)
     boxes = ends + levels + middle
+    for b in boxes: b.reads_time = b.kind == 'time' or _reads_time(net, b.name)
     return boxes + [h for b in boxes if b.kind == 'attn' for h in _heads(net, b)], mid
 
 # %% ../../nbs/book/diagram.ipynb #c4f2fe77
@@ -235,7 +242,7 @@ def _tooltip(name, facts, value, label):
 # %% ../../nbs/book/diagram.ipynb #8a63d7a6
 def _dot(b, ink):
     "The mark of a place that reads or makes the time embedding: in the outer edge of its column."
-    x = b.x if b.x < W/2 - MID else b.x + b.w if b.x > W/2 else b.x + 9
+    x = b.x + 9 if b.kind == 'time' else b.x + b.w if b.x > W/2 else b.x
     return f'<circle cx="{x:g}" cy="{b.y + 10:g}" r="2.1" style="fill:{ink}"/>'
 
 # %% ../../nbs/book/diagram.ipynb #4bb611c0
@@ -245,7 +252,7 @@ def _block(b, note, tip, fill=None):
     small = b.kind in ('down', 'up')
     size, pad, y = (9, 9.5, b.y + 10.8) if small else (10.5, 8, b.y + 13.8)
     body = _shape(b, fill, _INK) if fill else _shape(b, _PAPER) + _shade(b)
-    if b.kind in ('res', 'time'): body += _dot(b, ink if b.kind == 'time' else _INK)
+    if b.reads_time: body += _dot(b, ink if b.kind == 'time' else _INK)
     name = _text(b.x + pad + (8 if b.kind == 'time' else 0), y, b.name, size, fill=ink)
     side = _text(b.x + b.w - pad, y, note, size - 1, 'end', ink, OPAQUE if fill else FAINT)
     return f'<g data-site="{html.escape(b.name)}">{tip}{body}{name}{side}</g>'

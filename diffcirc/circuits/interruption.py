@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EDGE', 'PERTURBED', 'edge_impacts', 'edge_costs', 'edge_square', 'heaviest', 'edges_over_removal', 'size_agreement',
-           'kept_alone', 'kept_readings', 'moved_by', 'kept_text']
+           'kept_alone', 'kept_readings', 'moved_by', 'alone_text']
 
 # %% ../../nbs/circuits/interruption.ipynb #225e8b02
 import numpy as np, pandas as pd, torch
@@ -196,7 +196,7 @@ def moved_by(alone, kind='circuit', base='new images') -> pd.DataFrame:
     return m.drop(columns=base).sub(m[base], axis=0).stack().rename('change').reset_index()
 
 # %% ../../nbs/circuits/interruption.ipynb #3a7560ef
-def kept_text(alone) -> str:
+def alone_text(alone) -> str:
     "What keeping circuits alone costs, which perturbation changes that, and how controls fare."
     base = alone[alone.perturbation == 'new images']
     c, r = (t_interval(base.groupby(['dataset', 'seed'])[k].mean()) for k in ('circuit', 'random'))
