@@ -4,11 +4,9 @@ import json, multiprocessing as mp, os, statistics, time
 from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import pandas as pd, torch
-from torch import nn
 from diffcirc.core import environment, preset
 from diffcirc.denoiser import unet
 from diffcirc.denoiser.diffusion import make_exam, prediction_errors, untrained
-from diffcirc.denoiser.groupnorm import GroupNorm
 from diffcirc.denoiser.sites import editing, sites, sweep, zero
 from diffcirc.denoiser.training import Crew, TrainConfig, Trainer, keep_big_buffers
 
@@ -34,16 +32,16 @@ def trainer(batch=8):
 
 def training_step():
     tr = trainer()
-    ours = GroupNorm.forward, unet.fused_attention
-    plain = nn.GroupNorm.forward, torch.nn.functional.scaled_dot_product_attention
+    ours = unet.GroupNorm.forward, unet.fused_attention
+    plain = torch.nn.GroupNorm.forward, torch.nn.functional.scaled_dot_product_attention
     def run(norm, attention):
         def go():
-            GroupNorm.forward, unet.fused_attention = norm, attention
+            unet.GroupNorm.forward, unet.fused_attention = norm, attention
             [tr.step() for _ in range(4)]
-            GroupNorm.forward, unet.fused_attention = ours
+            unet.GroupNorm.forward, unet.fused_attention = ours
         return go
-    paired('training step: group norm backward', run(plain[0], ours[1]), run(*ours))
-    paired('training step: attention in float32', run(ours[0], plain[1]), run(*ours))
+    paired('training step: group norm in float32', run(plain[0], ours[1]), run(*ours))
+    paired('training step: attention by products', run(ours[0], plain[1]), run(*ours))
     paired('training step: both', run(*plain), run(*ours))
 
 def head_sweep():

@@ -36,8 +36,9 @@ class Preset:
     batch: int              # global batch size
     lr: float               # peak learning rate
     base: int               # channels of the first level
-    mults: tuple            # channel multipliers, one per level; the last level has 8×8 positions
+    mults: tuple            # channel multipliers, one per level
     muon: float = 0.        # rate of Muon for the hidden weights, relative to lr; 0: AdamW for all
+    layer_rates: tuple = (1., 1., 1.)  # of the transformer layers, relative to the other weights
     pull: float = 0.        # ᾱ below which targets are pulled to the linear denoiser; 0: nowhere
     floor: float = 0.       # least weight of a timestep in the loss
     n_res: int = 1          # residual blocks per level
@@ -45,10 +46,10 @@ class Preset:
     temb: int = 128         # width of the time embedding
     width: int = 256        # width of the transformer layers
     heads: tuple = (2, 4, 2)  # heads in the encoder, middle and decoder transformer layers
-    bottom_res: int|None = None  # residual blocks per side at the coarsest level; None: n_res
-    bottom_skip: bool = True  # a skip edge at the coarsest level, around the middle
+    own_bottom: bool = False  # whether the coarsest level belongs to the middle alone
+    skip_levels: int|None = None  # levels with a skip edge, finest first; None: all
     adaptive: bool = False  # whether the transformer layers see the timestep
-    data_sd: float = 1.     # SD of the data for which the network's output is scaled; 1: plain v
+    start: float = 0.       # size of what a transformer layer adds at first, relative to usual
     timesteps: tuple = (100, 300, 600, 900)        # the paper's four
     curve: tuple = tuple(range(25, 1000, 50))  # timesteps of the curves over time
     n_samples: int = 32     # images drawn from each model
@@ -59,12 +60,13 @@ class Preset:
 
 # %% ../nbs/core.ipynb #d2134e94
 # no blocks but transformer layers at the coarsest level, no skip edge around it
-LEAN = dict(mid_res=1, bottom_res=0, bottom_skip=False, adaptive=True, muon=2., pull=.2, floor=.15)
+LEAN = dict(mid_res=1, own_bottom=True, skip_levels=1, adaptive=True, start=.3, muon=1.,
+            layer_rates=(1., 4., 2.), pull=.2, floor=.15)
 PRESETS = {p.name: p for p in (
     Preset('smoke', 32, 64, 16, 2, 30, 16, 2e-3, 16, (1, 2, 2), temb=32, width=64,
            curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5, growth=(8, 16),
            **LEAN),
-    Preset('cpu', 32, 2000, 100, 6, 1600, 8, 1e-3, 32, (1, 2, 4), width=128, n_samples=16, **LEAN),
+    Preset('cpu', 32, 2000, 100, 6, 1500, 8, 1e-3, 32, (1, 2, 4), width=128, n_samples=16, **LEAN),
     Preset('reference', 32, 2000, 100, 6, 9500, 8, 1e-3, 32, (1, 2, 4), width=128,
            growth_share=.1, **LEAN),
     Preset('gpu', 32, 2000, 100, 6, 4000, 64, 1e-3, 64, (1, 2, 4), temb=256),

@@ -40,15 +40,24 @@ def test_every_claim_has_a_verdict_and_a_place_that_exists():
     claims = json.loads((HTML/'claims.json').read_text())
     stated = json.loads((ROOT/'diffcirc'/'paper_claims.json').read_text())
     assert [c['id'] for c in claims] == [c['id'] for c in stated]
-    keys = {'id', 'place', 'statement', 'paper', 'ours', 'interval', 'n_models', 'verdict',
-            'source'}
+    keys = {'id', 'kind', 'place', 'statement', 'paper', 'ours', 'interval', 'n_models', 'verdict',
+            'reason', 'references', 'rule', 'p', 'q', 'source'}
+    words = {'measured': {'holds', 'holds also without training', 'contradicted', 'inconclusive',
+                          'not comparable'},
+             'arithmetic': {'consistent', 'inconsistent', 'not checkable'}, 'design': {'set-up'}}
     assert all(set(c) == keys for c in claims)
     for c in claims:
         page, anchor = c['source'].split('.html#')
         assert f'id="{anchor}"' in read(page) and c['ours'], c
-        assert c['verdict'] in ('reproduced', 'not reproduced', 'not testable'), c
+        assert c['verdict'] in words[c['kind']] and c['reason'], c
+        assert (c['rule'] is None) == (c['kind'] != 'measured'), c
+        assert c['q'] is None or c['p'] is not None and c['p'] <= c['q'] <= 1, c
+        assert all(v is None or isinstance(v, float) for v in c['references'].values()), c
+        if c['verdict'] == 'holds also without training': assert c['references'], c
         assert c['interval'] is None or c['interval'][0] <= c['interval'][1], c
-    assert len({c['verdict'] for c in claims}) == 3
+    assert {c['verdict'] for c in claims if c['kind'] == 'arithmetic'} == words['arithmetic']
+    accuracies = [c for c in claims if c['id'].startswith('accuracy-') and c['rule']]
+    assert all({'untrained', 'linear'} <= set(c['references']) for c in accuracies)
     assert sum(c['interval'] is not None for c in claims) > 60
 
 def test_every_table_and_figure_has_its_provenance():
@@ -92,6 +101,28 @@ def test_skill_stands_beside_the_book():
     # skill is a mean over models, so that it is near, not at, that of the mean accuracies
     assert ((d.lo <= d.skill) & (d.skill <= d.hi)).all()
     assert (d.linear > 0).all() and (d.n_models >= 2).all()
+
+def test_pass_rates_of_the_rules_stand_beside_the_book():
+    import pandas as pd
+    d = pd.read_csv(HTML/'rules.csv')
+    assert {'rule', 'claims', 'null', 'pass_rate'} <= set(d) and d.null.str.len().min() > 10
+    assert d.pass_rate.between(0, 1).all() and d.rule.is_unique
+    claims = json.loads((HTML/'claims.json').read_text())
+    ruled = {c['id']: c['rule'] for c in claims if c['kind'] == 'measured'}
+    assert {id: r.rule for r in d.itertuples() for id in r.claims.split()} == ruled
+    for r in d.itertuples(): assert r.rule in read('nbs/book/claims'), r.rule
+
+def test_the_benchmark_stands_beside_the_book():
+    import pandas as pd
+    from diffcirc.trust.candidates import BASELINES, CANDIDATES
+    d = pd.read_csv(HTML/'benchmark.csv')
+    assert list(d) == ['family', 'network', 'half', 'instrument', 'auc', 'precision_at_k']
+    assert set(d.half) == {'fit', 'judged'} and (d.half == 'judged').eq(d.network % 2 == 1).all()
+    assert d.instrument.nunique() >= len(CANDIDATES) and set(BASELINES) <= set(d.instrument)
+    assert d.auc.between(0, 1).all() and d.precision_at_k.between(0, 1).all()
+    assert not d.duplicated(['family', 'network', 'instrument']).any()
+    # dead ends carry nothing to the output, at any preset
+    assert (d[(d.instrument == 'mean-ablation') & (d.family == 'matched')].auc > .99).all()
 
 @pytest.mark.skipif(not shutil.which('chromium'), reason='chromium is not installed')
 def test_no_sideways_scroll_on_a_phone():

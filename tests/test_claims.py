@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, pytest
 from diffcirc.book.build import collect, notebooks
 from diffcirc.book.claims import (
-    COLUMNS, as_json, complete, embedded, ledger_script, ledger_table, page)
+    COLUMNS, WORDS_OF, as_json, complete, embedded, ledger_script, ledger_table, page)
 from diffcirc.book.provenance import footer_html, provenance
 from diffcirc.core import paper_claims
 
@@ -15,11 +15,13 @@ FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
          '--disable-background-networking --disable-component-update --disable-sync').split()
 
 def sample():
-    words = ('reproduced', 'not reproduced', 'not testable')
     answer = dict(chapter='study.models', ours='1.0 [0.9, 1.1]', lo=.9, hi=1.1, n_models=12,
-                  cell='tbl-x', source='nbs/study/models.html#tbl-x')
-    rows = [c | answer | dict(verdict=words[i % 3]) for i, c in enumerate(paper_claims().values())]
-    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+                  cell='tbl-x', source='nbs/study/models.html#tbl-x', reason='so it is',
+                  references=dict(untrained=.5, halves=.25))
+    rows = [c | answer | dict(verdict=WORDS_OF[c['kind']][i % len(WORDS_OF[c['kind']])])
+            for i, c in enumerate(paper_claims().values())]
+    L = pd.DataFrame(rows).reindex(columns=COLUMNS).astype(object)
+    return L.where(L.notna(), None)
 
 @pytest.mark.parametrize('module', [
     'study.models', 'circuits.attention', 'circuits.features', 'circuits.information',
@@ -56,7 +58,8 @@ def test_data_in_a_page_comes_back(tmp_path):
 
 DRIVE = """<script>addEventListener('load', () => { const out = {}, rows = [...document.querySelectorAll('tbody tr')], seen = () => rows.filter(r => !r.hidden && getComputedStyle(r).display !== 'none');
  const bar = document.querySelector('.dcl-bar'), [verdict, place] = bar.querySelectorAll('select'), words = bar.querySelector('input'), fire = () => bar.dispatchEvent(new Event('input', {bubbles: true}));
- out.all = seen().length; verdict.value = 'not reproduced'; fire(); out.not = seen().map(r => r.cells[5].textContent); place.value = 'Table 3'; fire(); out.table3 = seen().map(r => r.cells[1].textContent);
+ out.all = seen().length; verdict.value = 'contradicted'; fire(); out.not = seen().map(r => r.cells[5].textContent); place.value = 'Table 3'; fire(); out.table3 = seen().map(r => r.cells[1].textContent);
+ out.address = location.search; out.places = [...place.options].map(o => o.value); verdict.value = ''; place.value = 'Table 4'; fire(); out.table4 = seen().map(r => r.cells[1].textContent);
  verdict.value = ''; place.value = ''; words.value = 'ENTROPY  300'; fire(); out.words = seen().map(r => r.textContent); words.value = 'zzz'; fire(); out.none = seen().length; out.said = bar.querySelector('output').textContent;
  out.focus = [...bar.querySelectorAll('select, input')].every(e => e.tabIndex === 0 && e.closest('label').textContent.trim()); out.wide = document.documentElement.scrollWidth - innerWidth; document.body.dataset.result = JSON.stringify(out); });</script>"""
 
@@ -66,7 +69,8 @@ def test_the_filters_filter(tmp_path, width, monkeypatch):
     monkeypatch.setenv('DIFFCIRC_BOOK', 'x')
     L = sample()
     def cells(r):
-        values = r.statement, r.place, r.paper, r.ours, r.n_models, r.verdict, r.cell
+        values = (r.statement, r.place, r.paper, r.ours, r.references, r.verdict, r.reason, r.rule,
+                  r.q, r.cell)
         return ''.join(f'<td>{html.escape(str(v))}</td>' for v in values)
     table = ('<table class="table" id="tbl-ledger"><thead><tr>'
              + ''.join(f'<th>{c}</th>' for c in ledger_table(L).df.columns) + '</tr></thead><tbody>'
@@ -81,8 +85,11 @@ def test_the_filters_filter(tmp_path, width, monkeypatch):
                           '--dump-dom', (tmp_path/'p.html').as_uri()],
                          capture_output=True, text=True, timeout=120).stdout
     r = json.loads(html.unescape(re.search(r'data-result="(.*?)"', dom, re.S)[1]))
-    assert r['all'] == len(L) and set(r['not']) == {'not reproduced'}
-    assert len(r['not']) == (L.verdict == 'not reproduced').sum()
+    assert r['all'] == len(L) and set(r['not']) == {'contradicted'}
+    assert len(r['not']) == (L.verdict == 'contradicted').sum()
     assert 0 < len(r['table3']) < r['all'] and all('Table 3' in p for p in r['table3'])
+    # `Tables 1, 4` is a place in two tables, and the filters stand in the address
+    assert not {'Tables 1', '4'} & set(r['places']) and 'Tables 1, 4' in r['table4']
+    assert 'verdict=contradicted' in r['address'] and 'place=Table+3' in r['address']
     assert r['words'] and all('entropy' in w.lower() and '300' in w for w in r['words'])
     assert r['none'] == 0 and r['said'].startswith('0 of') and r['focus'] and r['wide'] <= 0

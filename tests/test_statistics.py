@@ -19,7 +19,7 @@ from diffcirc.statistics.verdicts import level_verdict, verdict, verdicts
 numbers = st.floats(-100, 100, allow_subnormal=False).map(lambda v: round(v, 3))
 def samples(lo=2, hi=12): return st.lists(numbers, min_size=lo, max_size=hi).map(np.array)
 def spread(*xs): assume(max(np.ptp(x) for x in xs) > .01)
-WORDS = ('reproduced', 'not reproduced', 'not testable')
+WORDS = ('holds', 'contradicted', 'inconclusive')
 
 # --- effect size ----------------------------------------------------------------------------------
 
@@ -315,10 +315,11 @@ def test_compare_chooses_the_model_whose_images_are_units():
 def test_verdicts_are_total_and_symmetric(mid, half, p, p_min, size, sign, p_eq):
     v, w = (verdict(s*mid - half, s*mid + half, p, p_min, s*sign*size, p_eq) for s in (1, -1))
     assert v in WORDS and v == w and v.because == w.because and v.because
-    if v == 'reproduced': assert sign*mid > half and p <= .05 and p_min <= .05 and p_eq > .05
-    if p_min > .05: assert v == 'not testable'
+    if v == 'holds': assert sign*mid > half and p <= .05 and p_min <= .05 and p_eq > .05
+    if p_min > .05: assert v == 'inconclusive'
     d = verdict(mid - half, mid + half, p, p_min, '+' if sign > 0 else '-', p_eq)
-    assert d == v or (v == 'not reproduced' and d == 'not testable')
+    assert d == v or (v == 'contradicted' and d in ('inconclusive', 'holds'))
+    if d == 'holds': assert sign*mid > half
 
 @settings(max_examples=100, deadline=None)
 @given(st.floats(-5, 5), st.floats(0, 5), st.floats(-5, 5), st.floats(.01, 2))
@@ -326,7 +327,7 @@ def test_level_verdicts_are_total(mid, half, m, s):
     v = level_verdict(mid - half, mid + half, m, s)
     overlap = abs(mid - m) <= half + 2*s
     assert v in WORDS
-    if abs(abs(mid - m) - half - 2*s) > 1e-9: assert (v == 'not reproduced') == (not overlap)
+    if abs(abs(mid - m) - half - 2*s) > 1e-9: assert (v == 'contradicted') == (not overlap)
 
 def test_error_rates_of_the_rule():
     count = {d: [] for d in (0., 1.)}
@@ -335,13 +336,13 @@ def test_error_rates_of_the_rule():
             rows = compare(simulated(6, 100, .3, 1., .5, d, seed=s), 'value', 'both')
             count[d].append(verdicts(rows, {'value': 1.}).verdict[0])
     def share(d, word): return np.mean(np.array(count[d]) == word)
-    assert share(0., 'reproduced') <= .08 and share(1., 'reproduced') > .6
-    assert share(1., 'not reproduced') <= .08
+    assert share(0., 'holds') <= .08 and share(1., 'holds') > .6
+    assert share(1., 'contradicted') <= .08
 
 def test_a_table_of_claims_survives_rows_that_cannot_be_tested():
     f = simulated(6, 60, .2, difference=2., seed=1).assign(flat=1.)
     rows = pd.concat([compare(f, v, 'both') for v in ('value', 'flat')])
     out = verdicts(rows, {'value': 2., 'flat': '+'})
-    assert list(out.verdict) == ['reproduced', 'not testable']
+    assert list(out.verdict) == ['holds', 'inconclusive']
     assert out.p_min_holm[0] == pytest.approx(2*2/math.comb(12, 6))
     assert len(verdicts(rows[:0], {})) == 0

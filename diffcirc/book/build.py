@@ -274,14 +274,19 @@ def _write_size(outdir, n):
 
 # %% ../../nbs/book/build.ipynb #ec0cea78
 def _write_tables(outdir):
-    "Skill and planted circuits as CSV files beside the book's first page."
+    "Skill, planted circuits, benchmark and pass rates of rules as CSV files beside the book."
     # slow to import, and needed by the whole book only
     from diffcirc.book.findings import skill_csv
     from diffcirc.book.protocols import table
     from diffcirc.study.models import study
+    from diffcirc.trust.benchmark import benchmark_csv, directed, marks_by_network
+    from diffcirc.trust.chance import rules_csv
     from diffcirc.trust.trials import marks, marks_csv
     atomic_write(outdir/'planted.csv', marks_csv(marks(table('trials'))))
+    scores = table('benchmark')
+    atomic_write(outdir/'benchmark.csv', benchmark_csv(directed(marks_by_network(scores))))
     atomic_write(outdir/'skill.csv', skill_csv(study()))
+    atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
 # %% ../../nbs/book/build.ipynb #8aa4e6ce
 def _write_records(app, exc):

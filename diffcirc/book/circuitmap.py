@@ -7,7 +7,7 @@ __all__ = ['FLOOR', 'bend', 'unbend', 'brief', 'circuit_map']
 
 # %% ../../nbs/book/circuitmap.ipynb #3dfe5f4a
 import html, math, re
-import numpy as np
+import matplotlib as mpl, numpy as np
 from .diagram import Scale, diagram, ink_on
 from ..denoiser.sites import sites
 from .style import asset, hash_text, json_in_html, label_color
@@ -40,14 +40,27 @@ def _percent(v):
     return num(100*v, _decimals(100*v, 2), '\u00a0%', sign=True)
 
 # %% ../../nbs/book/circuitmap.ipynb #92ff2038
+def _diverging(name, lo, hi):
+    "The part of a diverging colour map between lo ≤ 0 and hi ≥ 0, with its middle at 0."
+    ends = .5 + .5*np.array([lo, hi])/max(-lo, hi)
+    colors = mpl.colormaps[name](np.linspace(*ends, 256))
+    return mpl.colors.ListedColormap(colors)
+
 def _scale(tables, cmap):
-    "The colour scale that the maps share: from 0 to the largest impact."
-    return Scale([], cmap, (0, max(bend(o['mean']).max() for o in tables.values())*1.0001 + 1e-9))
+    "The colour scale that the maps share: from the least impact, or 0, to the largest, or 0."
+    means = np.concatenate([bend(o['mean']) for o in tables.values()])
+    lo, hi = min(means.min(), 0)*1.0001, max(means.max(), 0)*1.0001 + 1e-9
+    return Scale([], _diverging(cmap, lo, hi), (lo, hi))
+
+def _share(v, scale):
+    "Where a place `v` of the scale lies on its length, as a share."
+    return (v - scale.lo)/(scale.hi - scale.lo)
 
 def _ticks(scale):
     "Numbers under the scale: places, as shares of its length, and texts. None at its very end."
-    values = [v for v in (0, .001, .01, .1, 1, 10, 100, 1000) if bend(v) <= .97*scale.hi]
-    return [(round(float(bend(v)/scale.hi), 4), f'{v:g}') for v in values]
+    values = [0, *(s*10.**k for k in range(-3, 4) for s in (-1, 1))]
+    inside = sorted(v for v in values if scale.lo <= bend(v) and _share(bend(v), scale) <= .97)
+    return [(round(float(_share(bend(v), scale)), 4), f'{v:g}'.replace('-', '−')) for v in inside]
 
 # %% ../../nbs/book/circuitmap.ipynb #010ba89f
 def _check_tables(tables, pics, ts, names, at):
@@ -76,7 +89,7 @@ def _each(f, *grids):
 
 def _places(impact, scale):
     "Places of impacts on the scale, from 0 to 1, as the page draws them."
-    return np.round(np.clip(bend(impact)/scale.hi, 0, 1), 3).tolist()
+    return np.round(np.clip(_share(bend(impact), scale), 0, 1), 3).tolist()
 
 # %% ../../nbs/book/circuitmap.ipynb #b1b9265c
 def _map_set(label, o, ts, names, scale) -> dict:
@@ -96,7 +109,7 @@ def _still_map(cfg, scale, at, names, frame) -> str:
     "The drawing of one dataset at timestep `at`, without its colour bar: the maps share one."
     m = frame[frame.timestep == at].set_index('site')['mean']
     svg = diagram(cfg, {n: bend(m[n]) for n in names}, 'impact of removal', scale.cmap,
-                  (0, scale.hi), lambda u: brief(unbend(u)), max_width=440).body
+                  (scale.lo, scale.hi), lambda u: brief(unbend(u)), max_width=440).body
     body, _ = svg.split('<defs><linearGradient', 1)
     before, box, after = re.split(r'(?<=viewBox=")([-\d. ]+)', body, maxsplit=1)
     *corner, height = box.split()
@@ -124,13 +137,13 @@ def _map_bar(at) -> str:
 # %% ../../nbs/book/circuitmap.ipynb #35368d3b
 def _map_foot(scale, ticks) -> str:
     "Room for what is said of a part, and the colour scale."
-    ramp = ', '.join(scale(scale.hi*i/12) for i in range(13))
+    ramp = ', '.join(map(scale, np.linspace(scale.lo, scale.hi, 25)))
     marks = ''.join(f'<span style="left:{100*x:g}%">{t}</span>' for x, t in ticks)
     return ('<div class="dcm-foot"><div class="dcm-read" hidden>'
             '<p class="dcm-say" aria-live="polite"></p>'
             '<svg class="dcm-spark" viewBox="0 0 190 84" aria-hidden="true"></svg></div>'
             '<div class="dcm-scale"><div class="dcm-note">impact: error without the part, relative '
-            'to the error of the whole network, minus 1</div>'
+            'to the error of the whole network, minus 1; green where the error falls</div>'
             f'<div class="dcm-ramp" style="background:linear-gradient(90deg, {ramp})"></div>'
             f'<div class="dcm-ticks">{marks}</div>'
             '<div class="dcm-note dcm-still">The timestep can be changed where JavaScript runs.'
@@ -151,7 +164,7 @@ def _map_page(data, cards, scale) -> str:
 def circuit_map(cfg,     # UNetConfig
                 tables,  # {label: rows timestep × site with mean, lo, hi of the impact}
                 pics,    # {label: bytes (timesteps, h, w, 3), what the network is shown}
-                at=300, cmap='viridis',
+                at=300, cmap='PRGn_r',
                 alt='Map of the network with every block, head and skip edge coloured by the '
                     'impact of its removal') -> Interactive:
     """The interactive map: a drawing per label, a slider over timesteps (noisiest first), intervals

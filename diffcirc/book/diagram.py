@@ -94,9 +94,9 @@ def _level_names(net):
     parts = _parts(net)
     enc = [names for part, names in parts.items() if part.startswith('enc')]
     dec = [names for part, names in parts.items() if part.startswith('dec')][::-1]
-    blocks = ('res', 'attn')
+    blocks, middle = ('res', 'attn'), parts.get('mid', [])
     return [(_only(e, blocks), _only(d, blocks), _only(e, ['down']), _only(below, ['up']))
-            for e, d, below in zip(enc, dec, [*dec[1:], []])]
+            for e, d, below in zip(enc, dec, [*dec[1:], middle])]
 
 def _only(names, kinds): return [n for n in names if _kind(n) in kinds]
 
@@ -119,7 +119,7 @@ def _levels(net, y):
 def _middle(net, y):
     """Boxes of the middle (left what runs before the attention, right what runs after it), and the
     height of the stream through it."""
-    names = _parts(net)['mid']
+    names = _only(_parts(net)['mid'], ('res', 'attn'))
     at = names.index('mid.attn')
     h = _height(net, 'mid.attn')
     before, after = _stack(net, names[:at][::-1], LEFT, 0), _stack(net, names[at+1:], RIGHT, 0)
@@ -218,9 +218,9 @@ def _facts(net):
         shape = '×'.join(map(str, r.shape))
         out[r.name] = (_kind(r.name), f'{shape} (channels × height × width)', r.params)
     for h in heads(net):
-        attn = net.get_submodule(head_parts(h)[0]).attn
-        width = net.cfg.width//attn.heads
-        out[h] = ('h', f'{net.cfg.tokens} positions, {width} numbers each', 0)
+        layer = net.get_submodule(head_parts(h)[0])
+        width = net.cfg.width//layer.attn.heads
+        out[h] = ('h', f'{len(layer.place)} positions, {width} numbers each', 0)
     return out
 
 # %% ../../nbs/book/diagram.ipynb #02b40a2d

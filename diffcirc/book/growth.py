@@ -324,7 +324,8 @@ def complexity_words(features, paper, t=300) -> dict:
     "{claim: (verdict, side)} on which dataset has the more complex features at one timestep."
     rows = features[(features.of == 'stream') & (features.timestep == t)]
     rows = rows.assign(complexity=complexity(rows))
-    images = rows.groupby(['dataset', 'seed', 'image', 'timestep']).complexity.mean().reset_index()
+    key = ['dataset', 'seed', 'person', 'image', 'timestep']
+    images = rows.groupby(key).complexity.mean().reset_index()
     claimed = claimed_signs(paper['feature_complexity'])[t]
     v = complexity_verdicts(images, {t: claimed}).iloc[0]
     means = images.groupby('dataset').complexity.mean()

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'page_costs', 'efforts', 'disk', 'duration', 'cost_rows', 'headline_frames', 'headline', 'build_id', 'on_file',
-           'keep_snapshot', 'moved', 'unrelated', 'spread', 'movements', 'between_builds', 'other_builds']
+           'keep_snapshot', 'moved', 'unrelated', 'spread', 'movements', 'between_builds', 'expected_text',
+           'other_builds']
 
 # %% ../../nbs/book/reproduce.ipynb #b73cac39
 import json, time
@@ -71,7 +72,7 @@ def headline_frames(marks, stats, imp, layers) -> dict:
         'entropy of heads, bits': (stats, 'entropy'),
         'importance of a head': (imp[imp.ablation == 'zero'], 'impact'),
         'impact of removing the middle': (_middle(layers), 'impact'),
-        'circuit complexity': (circuit_rows(layers, imp), 'circuit complexity')}
+        'circuit complexity': (circuit_rows(layers), 'circuit complexity')}
 
 # %% ../../nbs/book/reproduce.ipynb #89428087
 def headline(S) -> pd.DataFrame:
@@ -153,6 +154,19 @@ def between_builds(in_sd, n_builds, n_seeds) -> str:
     return (f'Between builds the means over {n_seeds} models differ by {size.median():.2f} SD in '
             f'the median and by {size.max():.2f} SD at most. Two sets of {n_seeds} models with '
             f'unrelated seeds would differ by {.674*unrelated(n_seeds):.2f} SD in the median.')
+
+def expected_text(again, machine, n_seeds) -> str:
+    """What a reader who trains everything again may expect: what builds on file did on the same
+    machine, and, for another one, at most what unrelated seeds do."""
+    same = again[again.machine == machine].in_sd.abs().max()
+    other = again[again.machine != machine].in_sd.abs().max()
+    here = 'no build on file says how near' if np.isnan(same) else f'within {same:.2f} SD so far'
+    there = '' if np.isnan(other) else f' and within {other:.2f} SD in the builds on file'
+    return (f'Trained again from the same seeds, numbers come back on this kind of machine {here}. '
+            f'On another one{there or ", of which none is on file,"} they need not: a digit that '
+            'differs early makes another network, and in the worst case they differ as between '
+            f'unrelated seeds, by less than {2*unrelated(n_seeds):.1f} SD in nineteen of twenty '
+            'cases. SD is that of the column *SD between seeds*.')
 
 def other_builds(n) -> str:
     "`no other builds`, `1 other build`, `2 other builds`."

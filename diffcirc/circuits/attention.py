@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['TWO_SIDED', 'FUNCTIONS', 'BOUNDS', 'entropy', 'specialization', 'grid_distance', 'attended_distance', 'received',
            'each_map', 'attention_stats', 'head_importance', 'reference_maps', 'displacements', 'function_test',
-           'earned_name', 'head_functions', 'pattern', 'head_means', 'head_table', 'mean_level', 'level_text',
-           'common_pattern', 'heads_of_models', 'named_share', 'named_per_model', 'says_little', 'follows_own_image',
-           'implied_ceiling', 'ranked', 'head_correlation', 'divergence', 'seed_gap', 'falls_steadily', 'change']
+           'earned_name', 'on_grid', 'head_functions', 'pattern', 'head_means', 'head_table', 'mean_level',
+           'level_text', 'common_pattern', 'heads_of_models', 'named_share', 'named_per_model', 'says_little',
+           'fits_by_place', 'implied_ceiling', 'ranked', 'head_correlation', 'divergence', 'seed_gap', 'falls_steadily',
+           'change']
 
 # %% ../../nbs/circuits/attention.ipynb #61974227
 import math
@@ -39,17 +40,17 @@ def specialization(A) -> Tensor:
 
 # %% ../../nbs/circuits/attention.ipynb #fad831ac
 def grid_distance(n) -> Tensor:
-    """Euclidean distances (n, n) between the positions of a square grid of n positions, in
-    positions. ValueError where n is not a square."""
+    """Euclidean distances (n, n) between the positions of a square grid of n positions, in eighths
+    of its side: positions of an 8×8 grid. ValueError where n is not a square."""
     side = math.isqrt(n)
     if side*side != n: raise ValueError(f'{n} positions do not form a square grid.')
     rows_columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing='ij')
     place = torch.stack(rows_columns, -1).view(n, 2).float()
-    return torch.cdist(place, place)
+    return torch.cdist(place, place)*8/side
 
 # %% ../../nbs/circuits/attention.ipynb #b4ba32b5
 def attended_distance(A) -> Tensor:
-    "Mean distance from query to attended position: A (…, n, n) → (…), in positions."
+    "Mean distance from query to attended position, eighths of the side: A (…, n, n) → (…)."
     return (A*grid_distance(A.shape[-1]).to(A.device)).sum(-1).mean(-1)
 
 def received(A) -> Tensor:
@@ -75,7 +76,7 @@ def _layer_stats(A, layer, images, timestep) -> list[pd.DataFrame]:
 # %% ../../nbs/circuits/attention.ipynb #2eaddf5d
 def attention_stats(denoiser, exam: Exam) -> pd.DataFrame:
     """Rows image × timestep × head: entropy (bits), share (of H_max), specialization, distance
-    (positions)."""
+    (eighths of the side)."""
     tables = []
     for t, part, maps in each_map(denoiser, exam):
         images = np.arange(part.start, part.stop)
@@ -164,21 +165,32 @@ def _under_displacements(A, maps):
 def _under_exchange(A, maps, n_shuffles, seed):
     """Mean correlation of standardized A (m, n) with the maps of the images in another order,
     beyond that with any image's map: (1 + shuffles, maps). Row 0 is the own order."""
-    g, own = np.random.default_rng(seed), np.arange(len(A))
+    own = np.arange(len(A))
+    shuffled = np.random.default_rng(seed).permuted(np.tile(own, (n_shuffles, 1)), axis=1)
+    orders = np.vstack([own, shuffled])
     pairs = [A @ B.T for B in maps]  # (m, m): attention of image i with the map of image j
-    orders = [own, *(g.permutation(len(A)) for _ in range(n_shuffles))]
-    return np.array([[G[own, order].mean() - G.mean() for G in pairs] for order in orders])
+    return np.stack([G[own, orders].mean(1) - G.mean() for G in pairs], 1)
+
+# %% ../../nbs/circuits/attention.ipynb #154fe8ae
+def _of_people(maps, people):
+    "Maps (m, n) averaged over the images of each person: (people, n); as they are for None."
+    if people is None: return maps
+    who, k = np.unique(people, return_inverse=True)
+    return np.stack([maps[k == i].mean(0) for i in range(len(who))])
 
 # %% ../../nbs/circuits/attention.ipynb #33762b48
-def function_test(R, refs: dict, two_sided=TWO_SIDED, n_shuffles=199, seed=0) -> pd.DataFrame:
+def function_test(R, refs: dict, two_sided=TWO_SIDED, n_shuffles=999, seed=0,
+                  people=None) -> pd.DataFrame:
     """One head: received attention R (m, n), reference maps {name: (m, side, side)}. Rows per
-    reference: effect r (mean correlation over images), p against displacements of the grid, p_image
-    against other images' maps; both corrected for the number of maps."""
+    reference: effect r (mean correlation over images), p against displacements of the grid; `excess`
+    over other people's maps (`people` (m,), default: all different) and its p_image; both p
+    corrected for the number of maps."""
     A, maps = _standardized(R), [_standardized(v) for v in refs.values()]
-    r, exchanged = _under_displacements(A, maps), _under_exchange(A, maps, n_shuffles, seed)
+    own, theirs = _of_people(A, people), [_of_people(B, people) for B in maps]
+    r, exchanged = _under_displacements(A, maps), _under_exchange(own, theirs, n_shuffles, seed)
     effect, excess = (_effect_size(v, refs, two_sided) for v in (r, exchanged))
     return pd.DataFrame(dict(reference=list(refs), r=r[0], effect=effect[0],
-                             p=_p_of_largest(effect[1:], effect[0]),
+                             p=_p_of_largest(effect[1:], effect[0]), excess=excess[0],
                              p_image=_p_of_largest(excess[1:], excess[0])))
 
 # %% ../../nbs/circuits/attention.ipynb #64d99f75
@@ -200,25 +212,31 @@ def _received_by_head(denoiser, exam: Exam) -> dict:
                 got.setdefault((t, f'{layer}.h{h}'), []).append(received(A[:, h]).cpu().numpy())
     return {k: np.concatenate(v) for k, v in got.items()}
 
+# %% ../../nbs/circuits/attention.ipynb #7a0d1e02
+def on_grid(refs, side) -> dict:
+    "Reference maps {name: (m, s, s)} averaged to (m, side, side): to the positions of a layer."
+    pooled = {k: F.adaptive_avg_pool2d(torch.as_tensor(v), side) for k, v in refs.items()}
+    return {k: v.numpy() for k, v in pooled.items()}
+
 # %% ../../nbs/circuits/attention.ipynb #038fd749
-def head_functions(denoiser, exam: Exam, refs: dict, level=.05) -> pd.DataFrame:
-    """Rows timestep × head: best reference, effect r, p and p_image (corrected over maps), and
-    `function`, 'unassigned' unless p < level/heads. `refs` from `reference_maps` of the exam's
-    images."""
-    refs, got = {k: np.asarray(v) for k, v in refs.items()}, _received_by_head(denoiser, exam)
+def head_functions(denoiser, exam: Exam, refs: dict, people=None, level=.05) -> pd.DataFrame:
+    """Rows timestep × head: the reference with the largest excess, its effect r, p and p_image
+    (corrected over maps), and `function`, 'unassigned' unless p_image < level/heads. `refs` from
+    `reference_maps` of the exam's images, `people` who is on them (default: all different)."""
+    got = _received_by_head(denoiser, exam)
     rows, n_heads = [], len({head for _, head in got})
     for (t, head), R in got.items():
-        test = function_test(R, refs)
-        best = test.iloc[test.effect.argmax()]
+        test = function_test(R, on_grid(refs, math.isqrt(R.shape[1])), people=people)
+        best = test.iloc[test.excess.argmax()]
         rows.append(dict(timestep=t, head=head, reference=best.reference, r=best.r, p=best.p,
                          p_image=best.p_image,
-                         function=earned_name(best.reference, best.p, level/n_heads)))
+                         function=earned_name(best.reference, best.p_image, level/n_heads)))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/circuits/attention.ipynb #a3428e43
 def pattern(share, distance, n=64) -> str:
     """Table 2's pattern type from the share of the entropy ceiling and the mean attended distance
-    (positions)."""
+    (eighths of the side)."""
     if share >= .95: return 'uniform distributed'
     if share >= .8: return 'mixed'
     return 'focused local' if distance < .75*grid_distance(n).mean() else 'sparse global'
@@ -244,7 +262,7 @@ def head_table(stat, imp, fun, t=300) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/attention.ipynb #8c5d5096
 # an interval over few models may reach beyond what the value can be (bits; share)
-BOUNDS = {'entropy': (0, math.log2(64)), 'specialization': (0, 1)}
+BOUNDS = {'entropy': (0, math.inf), 'specialization': (0, 1)}
 
 def mean_level(values) -> Interval:
     """Mean of `values` (Series, one per model) with its t interval, cut at the `BOUNDS` of what it
@@ -285,10 +303,9 @@ def says_little(share, baseline, margin=.15) -> bool:
     "Whether a share is so near that of untrained networks that it says little."
     return bool(abs(share - baseline) < margin)
 
-def follows_own_image(heads, level=.05/8) -> float:
-    "Share of the named heads whose own image's map fits better than others' (p_image < level)."
-    named = heads[heads.function != 'unassigned']
-    return (named.p_image < level).mean() if len(named) else 0.
+def fits_by_place(heads, level=.05/8) -> float:
+    "Share of heads that fit a map by its place (p < level) and not by the image (p_image)."
+    return float(((heads.p < level) & (heads.p_image >= level)).mean())
 
 # %% ../../nbs/circuits/attention.ipynb #d651f1c2
 def implied_ceiling(H, S) -> float:

@@ -6,7 +6,7 @@
 __all__ = ['SENSITIVITY_SHARES', 'VARIANTS', 'TYPES', 'hoyer', 'activation_stats', 'complexity', 'each_layer', 'feature_stats',
            'by_time', 'trend', 'dataset_order', 'sensitivity', 'definitions_agree', 'definitions_text', 'by_depth',
            'depth_rank', 'dataset_factor', 'cells', 'displaced', 'selectivity', 'with_selective', 'preference_p',
-           'Moments', 'covariance_cka', 'interaction', 'edges', 'claimed_signs']
+           'Moments', 'covariance_cka', 'interaction', 'edges', 'claimed_signs', 'claimed_shares']
 
 # %% ../../nbs/circuits/features.ipynb #b53dafe5
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
@@ -378,3 +378,9 @@ def claimed_signs(printed) -> dict:
     "{timestep: '+' or '-'}: the sign of natural − synthetic in the paper's two series."
     return {t: '+' if n > s else '-' for t, s, n in zip(printed['timesteps'], printed['synthetic'],
                                                         printed['natural'])}
+
+# %% ../../nbs/circuits/features.ipynb #09819628
+def claimed_shares(printed) -> dict:
+    "{timestep: natural − synthetic in the paper's two series, as a share of their mean}."
+    return {t: 2*(n - s)/(n + s) for t, s, n in zip(printed['timesteps'], printed['synthetic'],
+                                                    printed['natural'])}

@@ -57,7 +57,7 @@ def backward_of(D, y, V) -> Tensor:
 # %% ../../nbs/circuits/optimality.ipynb #d4510b15
 def random_signs(n, probes, shape, first) -> Tensor:
     "Random signs (probes, n, *shape); those of image i depend on `first` + i and the shape only."
-    return numbered_noise(n, (probes, *shape), first).sign().transpose(0, 1)
+    return numbered_noise(n, (probes, *shape), 'signs', first=first).sign().transpose(0, 1)
 
 # %% ../../nbs/circuits/optimality.ipynb #409a4eb2
 def probe_jacobian(D, y, V) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def jacobian_stats(denoiser, exam: Exam,
     ValueError for fewer than two probes."""
     if probes < 2: raise ValueError('A standard error needs at least two probes.')
     net, rows = differentiable(denoiser), []
-    first = 1_000_003*seed + 500_000  # away from the noise of any exam
+    first = 1_000_003*seed
     for t in exam.timesteps:
         for part, x_t, _, ε in exam.batches(t, batch, device_of(denoiser)):
             V = random_signs(len(x_t), probes, x_t.shape[1:], first + part.start).to(x_t.device)
@@ -142,7 +142,7 @@ def jacobian_basis(denoiser, exam: Exam,
     ValueError for more than block·depth eigenvectors."""
     if k > block*depth: raise ValueError(f'{block}·{depth} directions hold no {k} eigenvectors.')
     net, dev, rows = differentiable(denoiser), device_of(denoiser), []
-    start = numbered_noise(1, (exam.x0[0].numel(), block), 1_000_003*seed + 500_000)[0]
+    start = numbered_noise(1, (exam.x0[0].numel(), block), 'basis', seed)[0]
     Q = torch.linalg.qr(start)[0].to(dev)
     for t in exam.timesteps:
         for part, x_t, *_ in exam.batches(t, 1, dev):
@@ -176,11 +176,11 @@ def posterior_ratio(rows, errors) -> pd.DataFrame:
 # %% ../../nbs/circuits/optimality.ipynb #26c3d9bc
 def image_error(errors) -> pd.Series:
     """Standard error of r by the noise from the choice of images alone, per dataset × timestep:
-    from each image's mean over models."""
+    from each person's mean over models and photographs."""
     errors = errors.assign(announced=announced)
-    images = errors.groupby(['dataset', 'timestep', 'image'])[['announced', 'mse']].mean()
+    people = errors.groupby(['dataset', 'timestep', 'person'])[['announced', 'mse']].mean()
     return pd.Series({at: ratio_of_means(g.announced, g.mse)[1]
-                      for at, g in images.groupby(['dataset', 'timestep'])})
+                      for at, g in people.groupby(['dataset', 'timestep'])})
 
 # %% ../../nbs/circuits/optimality.ipynb #7033941d
 def widened(mean, lo, hi, se) -> tuple[float, float]:

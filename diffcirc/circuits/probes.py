@@ -262,10 +262,11 @@ def mean_onsets(onsets, dataset, source='network') -> pd.Series:
     return rows.groupby('type').onset.mean().dropna().sort_values(ascending=False)
 
 # %% ../../nbs/circuits/probes.ipynb #50dd188e
-def in_papers_order(onsets) -> pd.DataFrame:
+def in_papers_order(onsets, source='network') -> pd.DataFrame:
     """One row per dataset that has semantic features (rendered regions, else attributes): in how
-    many of its `models` the order `holds` that edges can be read before texture before these."""
-    rows, network = [], onsets[onsets.source == 'network']
+    many of its `models` the order `holds` that edges can be read before texture before these, from
+    the network or another `source`."""
+    rows, network = [], onsets[onsets.source == source]
     for d in ('synthetic', 'natural'):
         of = network[network.dataset == d].pivot(index='seed', columns='type', values='onset')
         last = 'regions' if d == 'synthetic' else 'attributes'

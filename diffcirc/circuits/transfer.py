@@ -22,10 +22,10 @@ from .attention import reference_maps
 from ..denoiser.diffusion import Denoiser, Exam, ᾱ
 from ..denoiser.diffusion import device_of, image_errors, make_exam, prediction_errors
 from .probes import auc
-from ..denoiser.sites import sites, stream, sweep
+from ..denoiser.sites import increase, sites, stream, sweep
 from ..statistics.tests import t_interval
-from ..statistics.verdicts import level_verdict
-from .temporal import impact_vectors, rank_agreement
+from ..statistics.verdicts import DECIDED, level_verdict
+from .temporal import disjoint, impact_vectors, rank_agreement
 
 # %% ../../nbs/circuits/transfer.ipynb #14f5afbc
 def pixelwise(exam: Exam) -> pd.DataFrame:
@@ -109,7 +109,7 @@ def probe_transfer(denoiser, exam: Exam, train: dict, test: dict, labels: dict) 
     t, rows = exam.timesteps[0], []
     new = {d: middle_features(denoiser, x, t) for d, x in test.items()}
     for d in train:
-        seen = middle_features(denoiser, train[d], t)
+        seen = middle_features(denoiser, train[d], t, seed=5)  # other noise than that of `new`
         maps = map_probe(seen, flat_maps(train[d], seen.shape[-1]))
         marks = attribute_probe(seen, {a: l[d][0] for a, l in labels.items()})
         for e, f in new.items():
@@ -217,7 +217,7 @@ def agreements(imp, redrawn) -> pd.DataFrame:
     draws of noise."""
     imp = imp[imp.timestep.isin(redrawn.timestep.unique())]
     full, again = _part_vectors(imp), _part_vectors(redrawn)
-    even, odd = (_part_vectors(imp[imp.image % 2 == k]) for k in (0, 1))
+    even, odd = (_part_vectors(imp[_half(imp) == k]) for k in (0, 1))
     rows = []
     for t, of_models in full.groupby(level='timestep'):
         models = [(d, s) for d, s, _ in of_models.index]
@@ -230,7 +230,11 @@ def agreements(imp, redrawn) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #143cdd60
 def _part_vectors(imp):
     "Impact vectors without the heads."
-    return impact_vectors(imp[~imp.site.str.contains(r'\.h\d+$')])
+    return impact_vectors(disjoint(imp))
+
+def _half(imp):
+    "0 or 1 for each row: every second person of a dataset, with all photographs."
+    return imp.groupby('dataset').person.transform(lambda p: pd.factorize(p, sort=True)[0] % 2)
 
 def _agreement(t, m, of_m, n, of_n, **kind):
     "Row of models m and n, each with the table that holds its vector."
@@ -316,7 +320,7 @@ def stitch(denoiser, exam: Exam, donors: dict[str, Denoiser], fit: Tensor) -> pd
     clean = prediction_errors(denoiser, exam).rename(columns={'mse': 'clean'})
     out = pd.concat(rows, ignore_index=True)
     out = out.merge(clean[['timestep', 'image', 'clean']], 'left', ['timestep', 'image'])
-    return out.assign(impact=(out.mse - out.clean)/out.clean)
+    return out.assign(impact=increase(out))
 
 # %% ../../nbs/circuits/transfer.ipynb #5367a400
 def _exchange_errors(denoiser, donor, exam, t, part, maps):
@@ -398,7 +402,7 @@ def judged_readings(readings, claimed: dict) -> pd.DataFrame:
 def verdict_words(readings) -> str:
     "Which verdict under which readings."
     return '; '.join(f"{word} when read as {', '.join(readings.reading[readings.verdict == word])}"
-                     for word in ('reproduced', 'not reproduced', 'not testable')
+                     for word in DECIDED
                      if (readings.verdict == word).any())
 
 # %% ../../nbs/circuits/transfer.ipynb #1c24efc9

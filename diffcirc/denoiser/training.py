@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from ..core import (
     Preset, preset, home, atomic_write, content_hash, code_key, environment, log)
 from .diffusion import (
-    Denoiser, add_noise, image_errors, v_from_output, v_target, min_snr_weight, ᾱ, T)
+    Denoiser, add_noise, image_errors, v_target, min_snr_weight, ᾱ, T)
 from .linear import fit_linear
 from .unet import UNet, UNetConfig, blocks, n_params
 
@@ -40,6 +40,7 @@ class TrainConfig:
     floor: float = 0.     # least weight
     pull: float = 0.      # ᾱ below which targets are pulled to the linear denoiser; 0: nowhere
     muon: float = 0.      # rate of Muon for the hidden weights, relative to lr; 0: AdamW for all
+    layer_rates: tuple = (1., 1., 1.)  # of the transformer layers, relative to the other weights
     clip: float = 1.      # gradient norm at which gradients are scaled down
     flip: bool = True
     log_every: int = 10   # steps between rows of the record
@@ -51,7 +52,7 @@ class TrainConfig:
         "The training of preset `p` (the one in force by default)."
         p = p or preset()
         return cls(UNetConfig.from_preset(p, channels), p.steps, p.batch, p.lr, seed, muon=p.muon,
-                   pull=p.pull, floor=p.floor)
+                   layer_rates=tuple(p.layer_rates), pull=p.pull, floor=p.floor)
 
 # %% ../../nbs/denoiser/training.ipynb #319e7e8d
 def learning_rate(cfg: TrainConfig, k: int) -> float:
@@ -153,8 +154,8 @@ def loss_terms(net, x0, ε, t, cfg: TrainConfig, linear=None):
     """Weighted v-loss per image and the unweighted mean squared error of ε̂ per image: both (b,).
     `linear`: the denoiser that the targets are pulled towards (`pulled`)."""
     x_t = add_noise(x0, ε, t)
-    with autocast(x0.device): out = net(x_t, t)
-    v, target = v_from_output(out.float(), x_t, t, cfg.net.data_sd), v_target(x0, ε, t)
+    with autocast(x0.device): v = net(x_t, t)
+    v, target = v.float(), v_target(x0, ε, t)
     mse = (image_errors(v, target)*ᾱ.to(t.device)[t]).detach().float()
     if linear is not None: target = pulled(target, linear.v(x_t, t), t, cfg.pull)
     return image_errors(v, target)*min_snr_weight(t, cfg.γ).clamp(min=cfg.floor), mse
@@ -217,13 +218,21 @@ def _matrices(net, cfg) -> dict:
     weights = hidden_weights(net).values() if cfg.muon else []
     return {w: as_matrix(w.detach()).requires_grad_() for w in weights}
 
+def _muon_groups(net, cfg, matrices) -> list:
+    "What Muon trains, by its rate relative to `cfg.lr`."
+    of, groups = dict(zip(net.parts.layers, cfg.layer_rates)), {}
+    for name, w in hidden_weights(net).items():
+        rate = cfg.muon*of.get('.'.join(name.split('.')[:2]), 1.)
+        groups.setdefault(rate, []).append(matrices[w])
+    return [dict(params=some, relative=rate) for rate, some in groups.items()]
+
 def _optimizers(net, cfg, matrices) -> list:
     "AdamW over all parameters or, with `cfg.muon`, over those that Muon does not train."
     others = [p for p in net.parameters() if p not in matrices]
     out = [torch.optim.AdamW(others, cfg.lr, betas=(.9, .99), weight_decay=.01, fused=True)]
     if matrices:
-        group = dict(params=list(matrices.values()), relative=cfg.muon)
-        out.append(torch.optim.Muon([group], weight_decay=.01, adjust_lr_fn='match_rms_adamw'))
+        groups = _muon_groups(net, cfg, matrices)
+        out.append(torch.optim.Muon(groups, weight_decay=.01, adjust_lr_fn='match_rms_adamw'))
     return out
 
 # %% ../../nbs/denoiser/training.ipynb #60b563ff

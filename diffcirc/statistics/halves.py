@@ -47,12 +47,12 @@ def half_effect(A, B, unit) -> dict:
 def half_against_half(frame, value, images: dict, units=tuple(APART), groups=GROUPS) -> pd.DataFrame:
     """Rows unit × what is apart × pair of halves: `first` and `second` dataset, `within` (whether
     they are one), difference and d (second group − first group between datasets). images
-    {dataset: [(image numbers, other image numbers), …]}."""
+    {dataset: [(people, other people), …]}: photographs of one person stay together."""
     tables = {g: _table(frame[frame.dataset == g], value) for g in groups}
-    numbers = {g: np.sort(frame.loc[frame.dataset == g, 'image'].unique()) for g in groups}
+    people = {g: np.sort(frame.loc[frame.dataset == g, 'person'].unique()) for g in groups}
     def part(g, half):
         Y = tables[g][list(half[0])]
-        return Y if half[1] is None else Y[:, np.isin(numbers[g], half[1])]
+        return Y if half[1] is None else Y[:, np.isin(people[g], half[1])]
     rows = []
     for unit, apart in ((u, a) for u in units for a in APART[u]):
         pairs = {g: _pairs(unit, apart, len(tables[g]), images[g]) for g in groups}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'UNITS', 'simulated', 'mean_squares', 'crossed', 'tested', 'crossed_test', 'mixed_effect',
-           'cluster_bootstrap', 'compare', 'simulated_studies', 'exact', 'welch_p', 'unit_pvalues', 'resampled_means',
-           'resampled_interval', 'coverage', 'per_model', 'over_models', 'paired_flip', 'least_p']
+           'cluster_bootstrap', 'compare', 'ks_over_models', 'simulated_studies', 'exact', 'welch_p', 'unit_pvalues',
+           'resampled_means', 'resampled_interval', 'coverage', 'per_model', 'over_models', 'paired_flip', 'least_p']
 
 # %% ../../nbs/statistics/replication.ipynb #58ae9daa
 import itertools, math, warnings
@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from .effects import _values, cohens_d, words
-from .tests import permutation, t_interval
+from .tests import KS, permutation, t_interval
 
 # %% ../../nbs/statistics/replication.ipynb #d958728d
 GROUPS = ('synthetic', 'natural')
@@ -22,10 +22,11 @@ GROUPS = ('synthetic', 'natural')
 # %% ../../nbs/statistics/replication.ipynb #7549f3b1
 def simulated(models=6, images=100, sd_model=.5, sd_image=1., sd_rest=.5, difference=0.,
               seed=0) -> pd.DataFrame:
-    """A study with known truth: rows dataset × seed × image, `value` = mean + model + image + rest;
-    natural − synthetic is `difference`."""
+    """A study with known truth: rows dataset × seed × image, each of another person, `value` =
+    mean + model + image + rest; natural − synthetic is `difference`."""
     rng = np.random.default_rng(seed)
-    ids = dict(seed=np.repeat(range(models), images), image=np.tile(range(images), models))
+    image = np.tile(range(images), models)
+    ids = dict(seed=np.repeat(range(models), images), image=image, person=image)
     out = []
     for k, g in enumerate(GROUPS):
         parts = ((sd_model, (models, 1)), (sd_image, (1, images)), (sd_rest, (models, images)))
@@ -44,13 +45,20 @@ def _groups(frame, by, groups=None):
     return groups
 
 # %% ../../nbs/statistics/replication.ipynb #5b53e177
-def _table(frame, value, model='seed', image='image'):
-    "models × images; what else varies (timesteps, heads) is averaged."
+def _check_people(frame, person):
+    "ValueError where no column says who is seen: images of one person would count as several."
+    if person not in frame:
+        raise ValueError(f'No column {person!r} says who is seen on each image. Where every image '
+                         'shows someone else, it is that of the images.')
+
+def _table(frame, value, model='seed', person='person'):
+    "models × people; what else varies (their photographs, timesteps, heads) is averaged."
+    _check_people(frame, person)
     _values(frame[value], f'Column {value!r}')
-    y = frame.groupby([model, image], observed=True)[value].mean().unstack()
+    y = frame.groupby([model, person], observed=True)[value].mean().unstack()
     if y.isna().any(axis=None):
-        raise ValueError(f'Not every model has a value of {value!r} for every image; models and '
-                         'images must be fully crossed.')
+        raise ValueError(f'Not every model has a value of {value!r} for everyone; models and '
+                         'people must be fully crossed.')
     return y.to_numpy()
 
 # %% ../../nbs/statistics/replication.ipynb #e29fb360
@@ -114,18 +122,22 @@ def _fit(f, crossed_images):
         return MixedLM.from_formula('_y ~ _x', f, **kw).fit(reml=True)
 
 # %% ../../nbs/statistics/replication.ipynb #b53ff5eb
-def _mixed_input(frame, value, fixed, group, image, groups):
-    """The frame with standardized `_y`, 0 or 1 `_x`, names of models and images; and the SD of the
-    values."""
+def _mixed_input(frame, value, fixed, group, person, groups):
+    """The frame, averaged by `person` if there is one, with standardized `_y`, 0 or 1 `_x`, names
+    of models and people; and the SD of the values."""
     a, b = _groups(frame, fixed, groups)
-    f = frame[frame[fixed].isin((a, b))]
+    f, group = frame[frame[fixed].isin((a, b))], group if group in frame else 'seed'
     y = _values(f[value], f'Column {value!r}')
+    if person:
+        _check_people(f, person)
+        f = f.groupby([fixed, group, person], observed=True)[value].mean().reset_index()
+        y = f[value].to_numpy(float)
     sd = y.std() if y.std() > 1e-12*np.abs(y).max(initial=0) else 0.
-    # the same seed in two datasets is two models; the same image number two images
+    # the same seed in two datasets is two models; the same number two people
     name = f[fixed].astype(str) + '/'
     f = f.assign(_y=(y - y.mean())/(sd or 1), _x=(f[fixed] == b).astype(float), _one=1,
-                 _model=name + f[group if group in f else 'seed'].astype(str),
-                 _image=name + f[image].astype(str) if image else '')
+                 _model=name + f[group].astype(str),
+                 _image=name + f[person].astype(str) if person else '')
     return f, sd
 
 # %% ../../nbs/statistics/replication.ipynb #77c3c7bf
@@ -180,18 +192,18 @@ def _no_fit(f, sd, n, note):
     return _mixed_row(sd, est, nan, nan, dict(model=nan, rest=nan), n, False, note, .95)
 
 # %% ../../nbs/statistics/replication.ipynb #44ce8363
-def mixed_effect(frame, value, fixed='dataset', group='model', image=None, groups=None,
+def mixed_effect(frame, value, fixed='dataset', group='model', person=None, groups=None,
                  level=.95) -> dict:
     """Linear mixed model of `value`: estimate (second − first of `groups`) with se, t interval and
     p; variances var_model, var_image, var_rest; icc (share of variance between models);
-    converged, note. `group` names the model within a dataset (default: column `seed`); `image` a
-    crossed second random effect."""
-    f, sd = _mixed_input(frame, value, fixed, group, image, groups)
+    converged, note. `group` names the model within a dataset (default: column `seed`); `person`
+    a crossed second random effect, their photographs averaged first."""
+    f, sd = _mixed_input(frame, value, fixed, group, person, groups)
     means = f.groupby(['_x', '_model'])._y.mean()
     n = means.groupby('_x').size()
     if n.min() < 2: return _no_fit(f, sd, n, 'fewer than two models per group: no interval')
     if sd == 0: return _no_fit(f, sd, n, 'constant values: nothing to fit')
-    est, se, var, converged, trouble = _fitted(f, bool(image))
+    est, se, var, converged, trouble = _fitted(f, bool(person))
     if trouble: est, se = _means_test(means)
     note = f'{trouble}: t test of model means' if trouble else ''
     return _mixed_row(sd, est, se, n.sum() - 2, var, n, converged, note, level)
@@ -237,13 +249,14 @@ def _drawn_means(rng, f, value, unit, within, n):
     return (w @ f[value].to_numpy(float))/w.sum(1)
 
 # %% ../../nbs/statistics/replication.ipynb #0965f0f7
-def cluster_bootstrap(frame, value, unit='seed', within='image', by='dataset', groups=None,
+def cluster_bootstrap(frame, value, unit='seed', within='person', by='dataset', groups=None,
                       paired=False, n=1999, level=.95, seed=0) -> pd.DataFrame:
     """Percentile intervals of each group's mean and of their difference (second − first),
-    resampling trained models, then images. What else varies (timesteps, heads) is averaged
-    first. Rows: both groups, `difference`. `paired`: one draw of models for both groups (same
-    seeds). NaN interval for a single model."""
+    resampling trained models, then people. What else varies (photographs, timesteps, heads) is
+    averaged first. Rows: both groups, `difference`. `paired`: one draw of models for both groups
+    (same seeds). NaN interval for a single model."""
     groups = _groups(frame, by, groups)
+    if within is not None: _check_people(frame, within)
     _values(frame[value], f'Column {value!r}')
     parts = [_averaged(frame[frame[by] == g], value, unit, within) for g in groups]
     rngs = [np.random.default_rng([seed, 0 if paired else k]) for k in range(2)]
@@ -318,19 +331,21 @@ def _described(groups, samples):
 # %% ../../nbs/statistics/replication.ipynb #a34a5559
 def compare(frame, value,
             unit='model',  # 'image' (of one model per dataset), 'model', 'both', or several of them
-            by='dataset', groups=None, model='seed', image='image',
+            by='dataset', groups=None, model='seed',
+            person='person',  # who is seen on an image; photographs of one person are averaged
             only=None,     # the model whose images are the units (default: the first)
             n=9999, seed=0) -> pd.DataFrame:
     """One row per unit: mean, SD and n of both groups, difference (second − first) with se, df and
     95 % interval (Welch, or models and images random), d with interval, p (t), p_permutation and
-    p_min, r_seed (correlation of the groups' models of the same seed)."""
+    p_min, number of models and people (of the group with fewer), r_seed (correlation of the
+    groups' models of the same seed)."""
     groups, units = _groups(frame, by, groups), np.atleast_1d(unit)
-    Y = [_table(frame[frame[by] == g], value, model, image) for g in groups]
+    Y = [_table(frame[frame[by] == g], value, model, person) for g in groups]
     ids = [sorted(frame.loc[frame[by] == g, model].unique()) for g in groups]
     only = ids[0][0] if only is None else only
     _check_units(units, ids, only)
     means = [y.mean(1) for y in Y]
-    all_models = dict(models=len(ids[0]) + len(ids[1]), images=Y[0].shape[1],
+    all_models = dict(models=len(ids[0]) + len(ids[1]), people=min(y.shape[1] for y in Y),
                       r_seed=_seed_correlation(means, ids))
     rows = []
     for u in units:
@@ -341,6 +356,23 @@ def compare(frame, value,
         rows.append(dict(value=value, unit=str(u)) | _described(groups, pair)
                     | _compare(*pair, u, Y, n, seed) | sampled)
     return pd.DataFrame(rows)
+
+# %% ../../nbs/statistics/replication.ipynb #66b5f10e
+def ks_over_models(A, B, n=9999) -> KS:
+    """Kolmogorov–Smirnov distance of the mean distributions of tables A, B (models, people), and
+    its permutation p with models as units (exact where there are no more than n ways; NaN for a
+    single model)."""
+    tables = [*map(np.sort, A), *map(np.sort, B)]
+    grid = np.unique(np.concatenate(tables))
+    below = np.stack([np.searchsorted(y, grid, 'right')/len(y) for y in tables])
+    def distance(i, j, axis):
+        apart = below[i.astype(int)].mean(-2) - below[j.astype(int)].mean(-2)
+        return np.abs(apart).max(-1).round(12)  # rounding must not decide which is as large
+    i, j = np.arange(len(A)), np.arange(len(A), len(tables))
+    if min(len(A), len(B)) < 2: return KS(float(distance(i, j, 0)), math.nan, len(A), len(B))
+    test = stats.permutation_test((i, j), distance, vectorized=True, n_resamples=n, batch=100,
+                                  alternative='greater', rng=0)
+    return KS(float(test.statistic), float(test.pvalue), len(A), len(B))
 
 # %% ../../nbs/statistics/replication.ipynb #6ac7f02d
 def simulated_studies(rng, n, sd_model, difference=0., models=6, images=100) -> np.ndarray:

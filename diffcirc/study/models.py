@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'GROWN', 'KEEP', 'Study', 'train_all', 'configs', 'longer_configs', 'grown_configs', 'trainings', 'study',
-           'departures', 'training_records', 'bands_fallen', 'gradient_change', 'skills', 'skill_table', 'learned',
-           'skill_text', 'paired_accuracies', 'same_order', 'accuracy_course', 'rising_models']
+           'departures', 'training_records', 'bands_fallen', 'skills', 'skill_table', 'learned', 'skill_text',
+           'paired_accuracies', 'same_order', 'accuracy_course', 'rising_models']
 
 # %% ../../nbs/study/models.ipynb #83458baa
 import os
@@ -15,6 +15,7 @@ import numpy as np, pandas as pd
 from ..core import Preset, content_hash, home, preset
 from ..denoiser.diffusion import Exam, make_exam
 from ..denoiser.training import Run, TrainConfig, open_run, run_folder, train
+from ..denoiser.unet import UNetConfig
 from ..faces.data import natural_source
 from ..faces.matching import study_faces, study_halves
 from ..statistics.replication import over_models, paired_flip, per_model
@@ -133,12 +134,17 @@ def _study(p, *environment) -> Study:
 # %% ../../nbs/study/models.ipynb #df5e3d03
 def departures(p: Preset) -> list[tuple]:
     "(what, paper, this build) of choices of a preset that the paper leaves open."
-    said, bottom = 'not said', p.n_res if p.bottom_res is None else p.bottom_res
-    blocks = f'{bottom} and {p.mid_res}' + ('' if p.bottom_skip else ', no skip edge there')
-    optimizer = 'AdamW' + (f', Muon at {p.muon:g} times its rate' if p.muon else '')
-    return [('residual blocks at the coarsest level and on each side of the middle', said, blocks),
+    said, net = 'not said', UNetConfig.from_preset(p)
+    outer, inner = (round(net.tokens(level)**.5) for level in (net.depth, len(p.mults)))
+    optimizer = 'AdamW' + (', Muon for the hidden weights' if p.muon else '')
+    rates = ', '.join(f'×{r:g}' for r in p.layer_rates)
+    return [('residual blocks on each side of the middle layer', said, p.mid_res),
+            ('positions of the outer transformer layers', said, f'{outer}×{outer}'),
+            ('positions of the middle transformer layer', said, f'{inner}×{inner}'),
+            ('levels with a skip edge', said, net.skips),
             ('transformer layers see the timestep', said, 'yes' if p.adaptive else 'no'),
             ('optimizer', said, optimizer),
+            ('rates of the three layers (encoder, middle, decoder)', said, rates),
             ('training images seen by a model', said, f'{p.steps*p.batch:,}')]
 
 # %% ../../nbs/study/models.ipynb #76ee9b10
@@ -153,14 +159,6 @@ def bands_fallen(records) -> int:
     "Number of bands whose error, averaged over models, is smaller at the end than at the start."
     means = records.groupby('step')[[c for c in records if c.startswith('mse_')]].mean()
     return int((means.tail(10).mean() < means.head(3).mean()).sum())
-
-# %% ../../nbs/study/models.ipynb #89d26f74
-def gradient_change(records) -> pd.Series:
-    "Late over early gradient of each block (last and first fifth of the steps), over all models."
-    gradients = records[[c for c in records if c.startswith('grad_')]]
-    gradients = gradients.rename(columns=lambda c: c.removeprefix('grad_'))
-    late, early = records.step >= .8*records.step.max(), records.step <= .2*records.step.max()
-    return gradients[late].mean()/gradients[early].mean()
 
 # %% ../../nbs/study/models.ipynb #48f4e250
 def skills(errors, linear) -> pd.DataFrame:

@@ -38,10 +38,10 @@ def _references(rng, images, centred):
 # %% ../../nbs/trust/calibration_others.ipynb #4a2d9f6f
 def _is_named(maps, references):
     """Whether a head with these maps (images, 8, 8) passes the test for a name,
-    `attention.function_test`."""
+    p_image of `attention.function_test`."""
     refs = dict(zip(('edges', 'texture', 'intensity'), references))
-    t = function_test(maps.reshape(len(maps), -1), refs, n_shuffles=9)
-    return t.p[t.effect.argmax()] < ALPHA
+    t = function_test(maps.reshape(len(maps), -1), refs, n_shuffles=199)
+    return t.p_image[t.excess.argmax()] < ALPHA
 
 # %% ../../nbs/trust/calibration_others.ipynb #18c89516
 def _is_selective(maps, reference):
@@ -107,7 +107,7 @@ def _pair_values(rng, n, models):
 
 def _judged_shares(rng, n, models):
     "Whether there is a verdict, in n studies in which half of all models show a thing."
-    said = np.array([share_verdict(k, models) != 'not testable' for k in range(models + 1)])
+    said = np.array([share_verdict(k, models) != 'inconclusive' for k in range(models + 1)])
     return said[rng.binomial(models, .5, n)]
 
 # %% ../../nbs/trust/calibration_others.ipynb #69540947
