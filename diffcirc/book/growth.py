@@ -250,18 +250,23 @@ def gaps(shown, S, t=300) -> pd.DataFrame:
     return (1 - mse[0]/mse[1]).rename('value').reset_index()
 
 # %% ../../nbs/book/growth.ipynb #55e880dc
-def begin_text(rows, dataset, what) -> str:
+def begin_text(rows, dataset, what, matrices=True) -> str:
     """One sentence: from how many images on two networks agree in `what` (more than on other
     images, than untrained ones, than with their training faces), and more than filters do."""
     mine = rows[rows.dataset == dataset]
     least = ['other', *(of for of in ('untrained', 'nearest training face') if of in set(mine.of))]
-    from_on = [begins(mine, 'networks', a) for a in (*least, 'linear filters')]
-    n = None if None in from_on[:-1] else max(from_on[:-1])
-    more = None if None in (n, from_on[-1]) else max(n, from_on[-1])
-    who = f'In {what} two networks on {dataset} faces surely agree'
-    if n is None: return f'{who} at none of these sizes.'
-    if more is None: return f'{who} from {n:,} images on, but not surely more than two matrices.'
-    return f'{who} from {n:,} images on, and surely more than two matrices from {more:,} on.'
+    n = _latest(begins(mine, 'networks', a) for a in least)
+    said = f'In {what} two networks on {dataset} faces surely agree '
+    said += f'from {n:,} images on' if n else 'at none of these sizes'
+    if not n or not matrices: return said + '.'
+    more = _latest((n, begins(mine, 'networks', 'linear filters')))
+    return said + (f', and surely more than two matrices from {more:,} on.' if more else
+                   ', but not surely more than two matrices.')
+
+def _latest(places) -> int|None:
+    "The largest of some places; None where one of them is None."
+    places = list(places)
+    return None if None in places else max(places)
 
 # %% ../../nbs/book/growth.ipynb #3e150050
 def learned_from(rows, dataset, t=300) -> str:
