@@ -135,4 +135,4 @@ def cancels_text(flow, bare, low=.2) -> str:
     says = (f'the halves of the images agree at {a.mean():.2f} (cosine, mean over blocks and '
             f'timesteps) where those of untrained networks agree at {b.mean():.2f}')
     if a.mean() < low: return f'{says}: what still reaches the weights cancels over images'
-    return f'{says}: the images still pull the weights one way, and training was stopped early'
+    return f'{says}: the images still pull the weights one way'

@@ -11,7 +11,7 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 from .ablation import impacts
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam
-from ..denoiser.sites import capturing, editing, patch, sites, zero
+from ..denoiser.sites import capturing, editing, increase, patch, sites, zero
 from ..statistics.replication import over_models
 from ..statistics.tests import Interval, t_interval
 
@@ -71,7 +71,7 @@ def edge_impacts(denoiser, exam: Exam, batch=50) -> pd.DataFrame:
             about = dict(timestep=t, image=np.arange(part.start, part.stop), clean=clean.cpu())
             rows += [pd.DataFrame(dict(about, sender=a, receiver=b, moved=m.cpu(), mse=e.cpu()))
                      for a, b, m, e in cut]
-    return pd.concat(rows, ignore_index=True).assign(impact=lambda d: (d.mse - d.clean)/d.clean)
+    return pd.concat(rows, ignore_index=True).assign(impact=increase)
 
 # %% ../../nbs/circuits/interruption.ipynb #f08fc039
 EDGE = ('sender', 'receiver', 'timestep')
