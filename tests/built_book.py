@@ -76,6 +76,9 @@ def test_every_table_and_figure_has_its_provenance():
                for r in measured if 'runs' in r)
     assert len({(r['code'], r['preset'], r['version']) for r in P['pages'].values()}) == 1
 
+def test_no_page_prints_a_warning_of_python():
+    for p in PAGES: assert not re.search(r'\b[A-Z]\w+Warning: ', read(p)), p
+
 def test_no_notebook_of_the_repository_holds_outputs():
     for p in (ROOT/'nbs').rglob('*.ipynb'):
         assert not any(c.get('outputs') for c in json.loads(p.read_text())['cells']), p
