@@ -255,7 +255,7 @@ class Interactive(Html):
 
 def _still(frames, cmap) -> str:
     "The static figure as SVG text, without the metadata that matplotlib adds."
-    svg = show(small_multiples(frames, 5, cmap)).body
+    svg = show(small_multiples(frames, 5, cmap), alt='still').body
     return re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.S)
 
 # %% ../../nbs/book/viewer.ipynb #fe7ab575
