@@ -1,5 +1,5 @@
 """The rules of the house: who may know whom, no circles, nothing imported inside functions, pages
-that read forwards."""
+in the order of a reader."""
 import ast, json, re, statistics
 from functools import lru_cache
 from pathlib import Path
@@ -110,27 +110,52 @@ def test_notebooks_mirror_the_package():
                     if (m := re.search(r'#\|\s*default_exp (\S+)', s))]
         if exported: assert exported[0].replace('.', '/') == without_suffix(p, ROOT/'nbs')
 
-def in_order():
-    "Pages as they are read."
+def parts():
+    "Pages as they are read: {caption of a part: its pages}."
     toc = yaml.safe_load((ROOT/'_toc.yml').read_text())
-    return [c['file'] for part in toc['parts'] for c in part['chapters']]
+    return {part['caption']: [c['file'] for c in part['chapters']] for part in toc['parts']}
+
+def in_order(): return [f for files in parts().values() for f in files]
 
 def test_every_notebook_is_a_page():
     pages = {*in_order(), 'nbs/index'}
     assert pages == {without_suffix(p, ROOT) for p in [*notebooks(), *(ROOT/'nbs').rglob('*.md')]}
 
-def test_pages_read_forwards():
-    "A page uses what stands on earlier pages, and the machinery of the book."
-    order = {f.removeprefix('nbs/').replace('/', '.'): i for i, f in enumerate(in_order())}
+# Pages once stood in the order of their imports, each using what earlier ones had made. The book
+# then began with fourteen chapters of apparatus, and its first result came after them. Whoever
+# reads wants what was found, why to believe it, and how it was made, in this order; a page links
+# to what it uses. That modules import downwards only is a matter of wings (above), not of pages.
+ORDER = ('How a claim is judged', 'The paper, answered', 'Can the instruments be trusted?',
+         'Audit and ledger', 'Beyond the paper', 'Methods', 'Apparatus', 'Words and sources')
+
+def test_results_come_first_and_apparatus_last():
+    assert tuple(dict.fromkeys(c.partition(':')[0] for c in parts())) == ORDER
+
+def recording():
+    "Pages that record claims of the paper."
+    return [without_suffix(p, ROOT) for p in notebooks()
+            if any(re.search(r'^record\(', s, re.M) for _, s in code_cells(p))]
+
+def test_the_rule_of_verdicts_stands_before_the_first_result():
+    at = {f: i for i, f in enumerate(in_order())}
+    assert recording() and all(at['nbs/statistics/verdicts'] < at[f] for f in recording())
+
+def test_what_answers_the_paper_stands_in_the_first_parts():
+    answering = [f for c in ORDER[1:4:2] for f in parts()[c]]
+    assert not set(recording()) - set(answering)
+
+def test_methods_read_forwards():
+    "Among themselves, pages of methods still use what stands on earlier ones."
+    pages = [f for c, files in parts().items() if c.startswith('Methods') for f in files]
+    order = {f.removeprefix('nbs/').replace('/', '.'): i for i, f in enumerate(pages)}
     bad = []
-    for p in notebooks():
-        me = without_suffix(p, ROOT/'nbs').replace('/', '.')
-        if me == 'index' or wing(me) in ('book', 'cli'): continue
-        for i, s in code_cells(p):
+    for me in order:
+        if wing(me) == 'book': continue
+        for i, s in code_cells(ROOT/'nbs'/f"{me.replace('.', '/')}.ipynb"):
             for n in ast.walk(parsed(s)):
                 if isinstance(n, (ast.Import, ast.ImportFrom)) and not getattr(n, 'level', 0):
                     bad += [f'{me}[{i}] → {r}' for r in resolve(me, n)
-                            if wing(r) not in ('book', 'core') and order[r] > order[me]]
+                            if order.get(r, -1) > order[me] and wing(r) != 'book']
     assert not bad, bad
 
 @pytest.fixture(scope='module')
