@@ -351,7 +351,7 @@ def _restored(tensors, name, p) -> dict:
     step = f'step.{name}'
     return out | ({'step': tensors[step].to(p.device)} if step in tensors else {})
 
-# %% ../../nbs/denoiser/training.ipynb #be98afc1
+# %% ../../nbs/denoiser/training.ipynb #b52ae079
 def _check_state(tr: Trainer, tensors, meta):
     "ValueError unless a checkpoint is one of this training: its network, its settings, its steps."
     wanted = {f'{k}.{n}': p.shape for n, p in tr.net.named_parameters() for k in 'wa'}
@@ -494,8 +494,8 @@ def _read_info(folder) -> dict:
             raise ValueError(f'{name} does not match its checksum')
     return info
 
-# %% ../../nbs/denoiser/training.ipynb #4a1876a2
-def _check_info(info, folder):
+# %% ../../nbs/denoiser/training.ipynb #857ac995
+def _check_info(info):
     "An error of any kind unless a `run.json` says what a run has to say."
     _net_config(info['config']['net'])
     for key in ('dataset', 'data', 'weights'): info[key].strip()
@@ -512,7 +512,7 @@ def open_run(folder, mend=False) -> Run|None:
     if not (folder/'run.json').exists(): return None
     try:
         info = _read_info(folder)
-        _check_info(info, folder)
+        _check_info(info)
         return Run(folder, info)
     # a full disk, say, tells nothing about the files
     except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as e:
@@ -545,7 +545,7 @@ def _info(tr: Trainer, faces, seconds) -> dict:
                 precision=str(mixed_dtype(device)), device=str(device), processes=tr.crew.size,
                 threads=torch.get_num_threads(), weights=_digest(tr.average), **environment())
 
-# %% ../../nbs/denoiser/training.ipynb #47354848
+# %% ../../nbs/denoiser/training.ipynb #bea6353b
 def _checkpoints(folder) -> list[Path]:
     "Where the last checkpoint is, and the one before it."
     return [folder/f'{name}.safetensors' for name in ('checkpoint', 'checkpoint-before')]
@@ -591,7 +591,7 @@ def train(faces,                     # training images: `images` (n, c, h, w), `
         crew.wait()
     return run or open_run(folder)
 
-# %% ../../nbs/denoiser/training.ipynb #85cfb531
+# %% ../../nbs/denoiser/training.ipynb #00a3823e
 @contextmanager
 def _alone(folder, first):
     "With the lock of a run, for the `first` of its processes; what the dead left there is removed."
@@ -625,7 +625,7 @@ _RULES = {
                                 all(_within(x, 0, 1e300) for x in v)),
     'shares of the steps, from 0 to 1': ('keep', lambda v: all(_within(x, 0, 1) for x in v))}
 
-# %% ../../nbs/denoiser/training.ipynb #e10d0158
+# %% ../../nbs/denoiser/training.ipynb #51d19730
 def check_training(cfg: TrainConfig) -> TrainConfig:
     "`cfg` itself; ValueError that names a setting with which nothing can be trained."
     for said, (names, fits) in _RULES.items():
