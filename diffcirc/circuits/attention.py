@@ -49,8 +49,16 @@ def grid_distance(n) -> Tensor:
     return torch.cdist(place, place)*8/side
 
 # %% ../../nbs/circuits/attention.ipynb #b4ba32b5
+def _check_maps(A):
+    "ValueError for maps whose rows are no distributions."
+    if not ((A.sum(-1) - 1).abs() < .05).all():
+        raise ValueError('The rows of an attention map sum to 1; these do not. Divide each by its '
+                         'sum, if they are weights.')
+
 def attended_distance(A) -> Tensor:
-    "Mean distance from query to attended position, eighths of the side: A (…, n, n) → (…)."
+    """Mean distance from query to attended position, eighths of the side: A (…, n, n) → (…).
+    ValueError for rows that do not sum to 1."""
+    _check_maps(A)
     return (A*grid_distance(A.shape[-1]).to(A.device)).sum(-1).mean(-1)
 
 def received(A) -> Tensor:

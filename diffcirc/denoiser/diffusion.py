@@ -112,12 +112,25 @@ class Exam:
             yield part, x_t[part].to(device), tt[part].to(device), self.ε[part].to(device)
 
 # %% ../../nbs/denoiser/diffusion.ipynb #0cd06190
+def _check_asked(images, timesteps):
+    "ValueError for images or timesteps of which no exam can be made."
+    if not len(images): raise ValueError('An exam needs at least one image.')
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(f'An exam takes float images (n, c, h, w), not {images.dtype} '
+                         f'{tuple(images.shape)}; bytes become pixels by x/127.5 − 1.')
+    if not (images.abs() < 30).all():  # false for NaN too
+        raise ValueError('The images hold NaN, or values far outside [−1, 1]; bytes become pixels '
+                         'by x/127.5 − 1.')
+    bad = [t for t in timesteps if not 0 <= t < T or t != int(t)]
+    if bad: raise ValueError(f'Timesteps {bad} are outside 0 … {T - 1}, or not whole.')
+    if not len(timesteps) or len(set(timesteps)) < len(timesteps):
+        raise ValueError(f'An exam asks each timestep once, and at least one, not {timesteps}.')
+
 def make_exam(images, timesteps, seed=0) -> Exam:
     """The exam over `images` (n, c, h, w), on the CPU. Noise i depends on `seed`, i and the image
-    shape only, so datasets share it. ValueError without images or for timesteps outside 0 … T−1."""
-    if not len(images): raise ValueError('An exam needs at least one image.')
-    bad = [t for t in timesteps if not 0 <= t < T]
-    if bad: raise ValueError(f'Timesteps {bad} are outside 0 … {T - 1}.')
+    shape only, so datasets share it. ValueError for what no exam can be made of."""
+    timesteps = tuple(timesteps)
+    _check_asked(images, timesteps)
     noise = numbered_noise(len(images), images.shape[1:], 'exam', seed)
     return Exam(images.float().cpu(), noise, tuple(int(t) for t in timesteps))
 

@@ -125,9 +125,10 @@ def _checked(s, old, new):
 def _hook(s: Site, edit):
     "A forward hook that edits the whole tensor, or the slice of one head."
     def run(module, inputs, out):
-        if s.head is None: return _checked(s, out, edit(out))
-        new = out.clone()  # edits never write into a tensor that somebody else may hold
-        new[:, s.head] = _checked(s, out[:, s.head], edit(out[:, s.head]))
+        # an edit that writes into its input writes into a copy: the network may still need it
+        if s.head is None: return _checked(s, out, edit(out.clone()))
+        new = out.clone()
+        new[:, s.head] = _checked(s, out[:, s.head], edit(out[:, s.head].clone()))
         return new
     return run
 

@@ -6,7 +6,7 @@
 __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype', 'autocast', 'keep_big_buffers', 'Crew',
            'loss_terms', 'pulled', 'gradient_norms', 'Trainer', 'hidden_weights', 'as_matrix', 'banded', 'save_tensors',
            'load_tensors', 'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'stages', 'images_hash',
-           'run_folder', 'open_run', 'train']
+           'run_folder', 'open_run', 'find_run', 'train', 'check_training']
 
 # %% ../../nbs/denoiser/training.ipynb #3d3fdcf0
 import ctypes, hashlib, json, math, os, time
@@ -15,11 +15,11 @@ from dataclasses import dataclass, asdict
 from pathlib import Path
 import pandas as pd, torch
 from torch import nn
-from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 from ..core import (
-    Preset, preset, home, atomic_write, content_hash, code_key, environment, log)
+    Preset, preset, home, atomic_write, content_hash, code_key, environment, locked, log,
+    remove_leftovers, unwritable)
 from .diffusion import (
     Denoiser, add_noise, image_errors, v_target, min_snr_weight, ᾱ, T)
 from .linear import fit_linear
@@ -294,13 +294,24 @@ def _digest(tensors: dict) -> str:
     return h.hexdigest()
 
 # %% ../../nbs/denoiser/training.ipynb #23910916
+def _seal(tensors: dict, meta: str) -> str:
+    "Checksum of named tensors, their types and shapes, and of what is said about them."
+    shapes = {k: [str(v.dtype), list(v.shape)] for k, v in tensors.items()}
+    return content_hash(_digest(tensors), shapes, meta)
+
 def save_tensors(path, tensors: dict, **meta):
     "Write tensors and JSON-able `meta` as one safetensors file, atomically, with a checksum."
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    head = dict(meta=json.dumps(meta), digest=_digest(tensors))
+    head = dict(format='2', meta=json.dumps(meta))
+    head |= dict(digest=_seal(tensors, head['meta']))
     return atomic_write(path, lambda tmp: save_file(tensors, tmp, head))
 
 # %% ../../nbs/denoiser/training.ipynb #7973c056
+def _sound(tensors, head) -> bool:
+    "Whether a file holds what was written; the first format sealed nothing but the tensors."
+    if head.get('format') == '2': return _seal(tensors, head['meta']) == head['digest']
+    return 'format' not in head and _digest(tensors) == head['digest']
+
 def load_tensors(path) -> tuple:
     "(tensors, meta) of a file written by `save_tensors`. ValueError when it is damaged."
     advice = 'delete it and it will be made again'
@@ -308,11 +319,11 @@ def load_tensors(path) -> tuple:
         with safe_open(path, 'pt') as f:
             head = f.metadata()
             tensors = {k: f.get_tensor(k) for k in f.keys()}
-        sound = _digest(tensors) == head['digest']
+        sound, meta = _sound(tensors, head), json.loads(head['meta'])
     except FileNotFoundError: raise
     except Exception as e: raise ValueError(f'{path} cannot be read ({e}); {advice}.') from e
     if not sound: raise ValueError(f'{path} does not match its checksum; {advice}.')
-    return tensors, json.loads(head['meta'])
+    return tensors, meta
 
 # %% ../../nbs/denoiser/training.ipynb #d17c3917
 def _moments(tr: Trainer) -> dict:
@@ -327,8 +338,9 @@ def save_state(tr: Trainer, path, seconds=0.):
     for n, p in tr.net.named_parameters():
         tensors |= {f'w.{n}': p, f'a.{n}': tr.average[n]}
         tensors |= {f'{k}.{n}': v for k, v in moments[n].items()}
+    now = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
     save_tensors(path, tensors, k=tr.k, record=tr.record, scaler=tr.scaler.state_dict(),
-                 seconds=seconds)
+                 seconds=seconds, config=content_hash(tr.cfg), made=now)
 
 # %% ../../nbs/denoiser/training.ipynb #b1b71613
 def _restored(tensors, name, p) -> dict:
@@ -339,18 +351,43 @@ def _restored(tensors, name, p) -> dict:
     step = f'step.{name}'
     return out | ({'step': tensors[step].to(p.device)} if step in tensors else {})
 
+# %% ../../nbs/denoiser/training.ipynb #b52ae079
+def _check_state(tr: Trainer, tensors, meta):
+    "ValueError unless a checkpoint is one of this training: its network, its settings, its steps."
+    wanted = {f'{k}.{n}': p.shape for n, p in tr.net.named_parameters() for k in 'wa'}
+    other = [k for k, shape in wanted.items() if k not in tensors or tensors[k].shape != shape]
+    if other: raise ValueError(f'it has no {other[0]} of the shape of this network')
+    if meta.get('config', content_hash(tr.cfg)) != content_hash(tr.cfg):
+        raise ValueError('it is of a training with other settings')
+    k, made = meta['k'], {int(v) for n, v in tensors.items() if n.startswith('step.')}
+    if not 0 <= k <= tr.cfg.steps or made - {k}:
+        raise ValueError(f'it says that {k} steps are made, of {tr.cfg.steps}')
+    if not isinstance(meta['record'], list): raise ValueError('it has no record')
+
 # %% ../../nbs/denoiser/training.ipynb #4db9700d
+def _state_kept(tr: Trainer, path) -> tuple:
+    "(tensors, moments by name, meta) of a checkpoint of `tr`. ValueError for any other file."
+    tensors, meta = load_tensors(path)
+    try:
+        _check_state(tr, tensors, meta)
+        return tensors, {n: _restored(tensors, n, tr.matrices.get(p, p))
+                         for n, p in tr.net.named_parameters()}, meta
+    except (ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise ValueError(f'{path} does not fit this training ({e}); delete it and it will be made '
+                         'again.') from e
+
 @torch.no_grad()
 def restore_state(tr: Trainer, path) -> float:
-    "Put `tr` where `save_state` found it; the seconds so far. ValueError for a damaged file."
-    tensors, meta = load_tensors(path)
+    "Put `tr` where `save_state` found it; the seconds so far. ValueError leaves `tr` as it was."
+    tensors, kept, meta = _state_kept(tr, path)
     moments = _moments(tr)
     for n, p in tr.net.named_parameters():
         p.copy_(tensors[f'w.{n}'])
         tr.average[n].copy_(tensors[f'a.{n}'])
-        moments[n] |= _restored(tensors, n, tr.matrices.get(p, p))
+        moments[n] |= kept[n]
     tr.k, tr.record = meta['k'], meta['record']
     if meta['scaler']: tr.scaler.load_state_dict(meta['scaler'])
+    log.info('Training goes on from step %d, kept at %s.', tr.k, meta.get('made', 'a time unsaid'))
     return meta['seconds']
 
 # %% ../../nbs/denoiser/training.ipynb #f662b7e9
@@ -441,13 +478,31 @@ def _file_hash(path) -> str:
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
 
 # %% ../../nbs/denoiser/training.ipynb #7f213317
+def _file_kept(folder, name, digest) -> bool:
+    "Whether a file of a run is there, and is what was written."
+    plain = Path(name).name == name and (folder/name).is_file()
+    return plain and _file_hash(folder/name) == digest
+
 def _read_info(folder) -> dict:
-    "The `run.json` of a run whose files are all whole; ValueError or KeyError for a damaged one."
-    info = json.loads((folder/'run.json').read_text())
+    "The `run.json` of a run whose files are all whole; an error of any kind for a damaged one."
+    info = json.loads((folder/'run.json').read_bytes())
+    seal = info.pop('seal', None)  # the first version had none
+    if seal not in (None, content_hash(info)):
+        raise ValueError('run.json does not match its checksum')
     for name, digest in info['files'].items():
-        if not (folder/name).exists() or _file_hash(folder/name) != digest:
+        if not _file_kept(folder, name, digest):
             raise ValueError(f'{name} does not match its checksum')
     return info
+
+# %% ../../nbs/denoiser/training.ipynb #857ac995
+def _check_info(info):
+    "An error of any kind unless a `run.json` says what a run has to say."
+    _net_config(info['config']['net'])
+    for key in ('dataset', 'data', 'weights'): info[key].strip()
+    for key in ('n_params', 'seconds', 'n_images'): info[key] + 0
+    for key in ('steps', 'batch', 'seed'): info['config'][key] + 0
+    if {'model.safetensors', 'record.parquet'} - info['files'].keys():
+        raise ValueError('it lacks files')
 
 # %% ../../nbs/denoiser/training.ipynb #5c40f010
 def open_run(folder, mend=False) -> Run|None:
@@ -455,10 +510,24 @@ def open_run(folder, mend=False) -> Run|None:
     run's lock) its files are set aside, so that it is trained again."""
     folder = Path(folder)
     if not (folder/'run.json').exists(): return None
-    try: return Run(folder, _read_info(folder))
-    except (ValueError, KeyError) as e:  # a full disk, say, tells nothing about the files
-        log.warning('The run in %s is damaged (%s); it will be trained again when it is needed.',
-                    folder, e)
+    try:
+        info = _read_info(folder)
+        _check_info(info)
+        return Run(folder, info)
+    # a full disk, say, tells nothing about the files
+    except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError) as e:
+        log.warning('The run in %s is damaged (%s: %s); it will be trained again when it is '
+                    'needed.', folder, type(e).__name__, e)
+    if mend: _set_aside(folder)
+
+def find_run(faces, cfg: TrainConfig, mend=False) -> Run|None:
+    "The finished run of `cfg` on `faces`, or None. One that tells of another training is damaged."
+    folder = run_folder(faces, cfg)
+    run = open_run(folder, mend)
+    code = code_key('denoiser.training.Trainer')
+    if run is None or content_hash(run.info['config'], run.info['data'], code) == folder.name:
+        return run
+    log.warning('The run in %s tells of another training; it will be trained again.', folder)
     if mend: _set_aside(folder)
 
 # %% ../../nbs/denoiser/training.ipynb #5815c035
@@ -476,6 +545,18 @@ def _info(tr: Trainer, faces, seconds) -> dict:
                 precision=str(mixed_dtype(device)), device=str(device), processes=tr.crew.size,
                 threads=torch.get_num_threads(), weights=_digest(tr.average), **environment())
 
+# %% ../../nbs/denoiser/training.ipynb #bea6353b
+def _checkpoints(folder) -> list[Path]:
+    "Where the last checkpoint is, and the one before it."
+    return [folder/f'{name}.safetensors' for name in ('checkpoint', 'checkpoint-before')]
+
+def _keep_state(tr: Trainer, folder, seconds):
+    "Write a checkpoint, see that it can be read, and keep the one before it."
+    last, before = _checkpoints(folder)
+    if last.exists(): last.replace(before)
+    save_state(tr, last, seconds)
+    load_tensors(last)
+
 # %% ../../nbs/denoiser/training.ipynb #ef1f7b99
 def _finish(tr: Trainer, faces, folder, seconds) -> Run:
     "Write the finished run; `run.json` last, since it marks the run as whole."
@@ -484,9 +565,9 @@ def _finish(tr: Trainer, faces, folder, seconds) -> Run:
     atomic_write(folder/'record.parquet', lambda tmp: record.to_parquet(tmp))
     kept = [_stage_file(folder, k).name for k in kept_steps(tr.cfg)]
     files = {n: _file_hash(folder/n) for n in ('model.safetensors', 'record.parquet', *kept)}
-    info = _info(tr, faces, seconds) | dict(files=files)
-    atomic_write(folder/'run.json', json.dumps(info, indent=1))
-    (folder/'checkpoint.safetensors').unlink(missing_ok=True)
+    info = json.loads(json.dumps(_info(tr, faces, seconds) | dict(files=files)))
+    atomic_write(folder/'run.json', json.dumps(info | dict(seal=content_hash(info)), indent=1))
+    for file in _checkpoints(folder): file.unlink(missing_ok=True)
     return open_run(folder)
 
 # %% ../../nbs/denoiser/training.ipynb #da5b3dbf
@@ -496,20 +577,29 @@ def train(faces,                     # training images: `images` (n, c, h, w), `
           report=None,               # called as report(images, loss) after every step
           checkpoint_s=20.) -> Run:  # seconds between checkpoints, at least
     """The run of `cfg` on `faces`: found when it was made before, gone on with when it was begun,
-    else trained. ValueError for images of another size than the network's."""
+    else trained. ValueError for settings or images with which nothing can be trained."""
+    check_training(cfg)
     _check_faces(faces, cfg)
     folder, crew, run = run_folder(faces, cfg), Crew(device), None
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder/'lock') if crew.rank == 0 else nullcontext()
-    with lock, _threads(cfg.threads, crew.device):
+    with _alone(folder, crew.rank == 0), _threads(cfg.threads, crew.device):
         crew.wait()
-        run = open_run(folder, mend=crew.rank == 0)
+        run = find_run(faces, cfg, mend=crew.rank == 0)
         if run is None:
             tr = Trainer(faces.images, cfg, crew)
             seconds = _go_on(tr, folder, report or (lambda n, loss: None), checkpoint_s)
             if crew.rank == 0: run = _finish(tr, faces, folder, seconds)
         crew.wait()
     return run or open_run(folder)
+
+# %% ../../nbs/denoiser/training.ipynb #00a3823e
+@contextmanager
+def _alone(folder, first):
+    "With the lock of a run, for the `first` of its processes; what the dead left there is removed."
+    try: folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise unwritable(folder, e) from e
+    with locked(folder/'lock') if first else nullcontext():
+        if first: remove_leftovers(folder)
+        yield
 
 # %% ../../nbs/denoiser/training.ipynb #5df000d9
 @contextmanager
@@ -521,23 +611,51 @@ def _threads(n, device):
     finally: torch.set_num_threads(old)
 
 # %% ../../nbs/denoiser/training.ipynb #6e859ef9
+def _whole(v, least=1): return isinstance(v, int) and least <= v < 2**32
+def _within(v, lo, hi=math.inf): return isinstance(v, (int, float)) and lo <= v <= hi
+
+_RULES = {
+    'a whole number from 1 up': ('steps batch log_every threads', _whole),
+    'a whole number from 0 up': ('seed warmup', lambda v: _whole(v, 0)),
+    'a positive number': ('lr γ', lambda v: _within(v, 1e-300, 1e300)),
+    'a positive number or infinite': ('clip', lambda v: _within(v, 1e-300)),
+    'a number from 0 up': ('floor muon', lambda v: _within(v, 0, 1e300)),
+    'a number from 0 to 1': ('ema pull', lambda v: _within(v, 0, 1)),
+    'three numbers from 0 up': ('layer_rates', lambda v: len(v) == 3 and
+                                all(_within(x, 0, 1e300) for x in v)),
+    'shares of the steps, from 0 to 1': ('keep', lambda v: all(_within(x, 0, 1) for x in v))}
+
+# %% ../../nbs/denoiser/training.ipynb #51d19730
+def check_training(cfg: TrainConfig) -> TrainConfig:
+    "`cfg` itself; ValueError that names a setting with which nothing can be trained."
+    for said, (names, fits) in _RULES.items():
+        for name in names.split():
+            if not fits(v := getattr(cfg, name)):
+                raise ValueError(f'TrainConfig.{name} is {v!r}; give {said}.')
+    return cfg
+
 def _check_faces(faces, cfg):
     "Raise ValueError for images that the network does not take."
     want, got = (cfg.net.channels, cfg.net.size, cfg.net.size), tuple(faces.images.shape[1:])
     if got != want:
         raise ValueError(f'The images are {got} and the network takes {want} (channels, height, '
                          'width); resize them or change UNetConfig.')
+    if not len(faces): raise ValueError('There is no image to train on; ask for at least one.')
 
 # %% ../../nbs/denoiser/training.ipynb #0a7c8fb7
-def _resume(tr: Trainer, file, report) -> float:
-    "Put `tr` where its last checkpoint is, if there is a sound one; the seconds trained so far."
-    if not file.exists(): return 0.
-    try: seconds = restore_state(tr, file)
-    except (ValueError, FileNotFoundError) as e:
-        log.warning('%s Training starts over.', e)
+def _restarted(tr: Trainer, folder) -> float:
+    "Put `tr` where its last sound checkpoint is, or leave it at its start; the seconds so far."
+    there = [f for f in _checkpoints(folder) if f.exists()]
+    for file, then in zip(there, ('goes on from the one before it', 'starts over')[-len(there):]):
+        try: return restore_state(tr, file)
+        except (ValueError, FileNotFoundError) as e: log.warning('%s Training %s.', e, then)
         file.unlink(missing_ok=True)
-        return 0.
-    report(tr.k*tr.cfg.batch, None)
+    return 0.
+
+def _resume(tr: Trainer, folder, report) -> float:
+    "The same, told to `report`."
+    seconds = _restarted(tr, folder)
+    if tr.k: report(tr.k*tr.cfg.batch, None)
     return seconds
 
 # %% ../../nbs/denoiser/training.ipynb #1a43ee0a
@@ -553,20 +671,21 @@ def _check_together(tr: Trainer):
 # %% ../../nbs/denoiser/training.ipynb #683b1ff9
 def _go_on(tr: Trainer, folder, report, checkpoint_s) -> float:
     "Train from the last checkpoint, if there is a sound one, to the end; the seconds in all."
-    file = folder/'checkpoint.safetensors'
-    before, began = _resume(tr, file, report), time.monotonic()
+    before, began = _resume(tr, folder, report), time.monotonic()
     _check_together(tr)
     keep_big_buffers()
-    last, pause, kept = began, checkpoint_s, kept_steps(tr.cfg)
+    last, pause, kept, back = began, checkpoint_s, kept_steps(tr.cfg), []
     while tr.k < tr.cfg.steps:
         loss = tr.step()
         report(tr.cfg.batch, loss)
-        _check_loss(loss, tr)
+        if not math.isfinite(loss):
+            _go_back(loss, tr, folder, back)
+            continue
         if tr.k in kept and tr.crew.rank == 0:
             save_tensors(_stage_file(folder, tr.k), tr.average)
         now = time.monotonic()
         if now - last > pause and tr.crew.rank == 0:
-            save_state(tr, file, before + now - began)
+            _keep_state(tr, folder, before + now - began)
             last = time.monotonic()
             pause = max(checkpoint_s, 20*(last - now))  # saving takes at most 5 % of the time
     return before + time.monotonic() - began
@@ -577,3 +696,13 @@ def _check_loss(loss, tr: Trainer):
     if not math.isfinite(loss):
         raise FloatingPointError(f'The loss became {loss} at step {tr.k}; lower the learning rate '
                                  f'({tr.cfg.lr}).')
+
+def _go_back(loss, tr: Trainer, folder, back: list):
+    """Once, back to the last checkpoint: what broke the loss may have been the hardware. Else, or
+    where several processes train, FloatingPointError. `back`: the steps at which this happened."""
+    if back or tr.crew.size > 1 or not any(f.exists() for f in _checkpoints(folder)):
+        _check_loss(loss, tr)
+    back.append(tr.k)
+    log.warning('The loss became %s at step %d; training goes back to its last checkpoint, once.',
+                loss, tr.k)
+    _restarted(tr, folder)

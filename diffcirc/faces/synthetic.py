@@ -30,8 +30,10 @@ def _check_attrs(attrs):
     if two.any(): _refuse(f"row {int(two.argmax())} has more than one of {_HEAD}; keep one")
 
 # %% ../../nbs/faces/synthetic.ipynb #afaaf7e5
-def _check_numbers(size, seed, ids, n):
-    "Refuse sizes, seeds and ids with which `n` faces cannot be drawn."
+def _check_numbers(size, seed, ids, n, chunk):
+    "Refuse sizes, seeds, ids and chunks with which `n` faces cannot be drawn."
+    if chunk != int(chunk) or chunk < 1:
+        _refuse(f"{chunk} pictures are to be drawn at a time; give a whole number from 1 up")
     if size != int(size) or size % 8 or not 16 <= size <= 256:
         _refuse(f"size is {size} px; choose a multiple of 8 between 16 and 256")
     if seed != int(seed) or seed < 0:
@@ -51,7 +53,7 @@ def draw_faces(attrs: pd.DataFrame,  # 0/1 table with the columns `ATTRIBUTES`
     n = len(attrs)
     ids = np.arange(n) if ids is None else np.asarray(ids)
     _check_attrs(attrs)
-    _check_numbers(size, seed, ids, n)
+    _check_numbers(size, seed, ids, n, chunk)
     images = np.empty((n, 3, size, size), np.float32)
     masks = np.empty((n, len(REGIONS), size, size), np.uint8)
     for i in range(0, n, chunk):

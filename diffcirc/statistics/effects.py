@@ -7,7 +7,7 @@ __all__ = ['WORDS', 'words', 'Effect', 'd_from_summary', 'cohens_d', 'recomputed
            'required_n', 'detectable', 'effective_n']
 
 # %% ../../nbs/statistics/effects.ipynb #f49e64a8
-import math
+import math, numbers
 from typing import NamedTuple
 import numpy as np
 from scipy import optimize, special, stats
@@ -22,6 +22,15 @@ def _values(x, name='The sample'):
         raise ValueError(f'{name} holds {bad} NaN or infinite values among {len(a)}; find where '
                          'they arise, or drop them there and say so.')
     return a
+
+# %% ../../nbs/statistics/effects.ipynb #c1dbb5d8
+def _number(v, name, lo=-math.inf, hi=math.inf, strict=False) -> float:
+    """`v` itself: a finite number from `lo` to `hi`, or, if `strict`, between them. ValueError with
+    its name for anything else."""
+    real = isinstance(v, numbers.Real) and math.isfinite(v)
+    if real and (lo < v < hi if strict else lo <= v <= hi): return v
+    where = f'between {lo:g} and {hi:g}' if strict else f'from {lo:g} to {hi:g}'
+    raise ValueError(f'{name} is {v!r}; give a number {where}.')
 
 # %% ../../nbs/statistics/effects.ipynb #c4e2f791
 def _denominators(df):
@@ -149,10 +158,17 @@ def d_follows(printed, effects, tolerance=.05) -> np.ndarray:
     return np.array([abs(abs(d) - abs(e.d)) <= tolerance for d, e in zip(printed, effects)])
 
 # %% ../../nbs/statistics/effects.ipynb #0bf66a51
+def _check_design(n, target, alpha):
+    "ValueError for a design that no t test can have."
+    if n < 2: raise ValueError(f'A t test needs at least two units per group, not {n}.')
+    _number(n, 'The number of units', 2)
+    _number(target, 'The target power', 0, 1, True)
+    _number(alpha, 'alpha', 0, 1, True)
+
 def power(d, n, alpha=.05, paired=False) -> float:
     "Power of the two-sided t test to find an effect d with n units per group (or n pairs)."
-    if n < 2: raise ValueError(f'A t test needs at least two units per group, not {n}.')
-    d, df = abs(d), (n - 1)*(1 if paired else 2)
+    _check_design(n, .5, alpha)
+    d, df = abs(_number(d, 'd')), (n - 1)*(1 if paired else 2)
     out = float((TTestPower() if paired else TTestIndPower()).power(d, n, alpha))
     if np.isfinite(out): return out
     # statsmodels gives NaN for large d
@@ -160,9 +176,17 @@ def power(d, n, alpha=.05, paired=False) -> float:
     return float(special.ndtr(δ - stats.t.isf(alpha/2, df)*_denominators(df)).mean())
 
 # %% ../../nbs/statistics/effects.ipynb #dfe0cbd2
+def _many(d, target, alpha, paired) -> float:
+    "What `required_n` says of an effect so small that the normal distribution stands in for t."
+    quantiles = special.ndtri(1 - alpha/2) + special.ndtri(target)
+    return float(np.ceil((1 if paired else 2)*(quantiles/d)**2))
+
 def required_n(d, target=.8, alpha=.05, paired=False) -> float:
-    "Smallest number of units per group (or pairs) with the target power; infinite for d = 0."
-    if d == 0: return math.inf
+    """Smallest number of units per group (or pairs) with the target power; infinite for d = 0.
+    ValueError for a target or alpha outside 0 to 1."""
+    _check_design(2, target, alpha)
+    if _number(d, 'd') == 0: return math.inf
+    if abs(d) < 1e-3 and target > alpha: return _many(abs(float(d)), target, alpha, paired)
     lo, hi = 1, 2
     while power(d, hi, alpha, paired) < target: lo, hi = hi, 2*hi
     while hi - lo > 1:
@@ -173,8 +197,11 @@ def required_n(d, target=.8, alpha=.05, paired=False) -> float:
 
 # %% ../../nbs/statistics/effects.ipynb #8ddd4605
 def detectable(n, target=.8, alpha=.05, paired=False) -> float:
-    "Smallest d that n units per group (or pairs) find with the target power."
+    """Smallest d that n units per group (or pairs) find with the target power; 0 where the test has
+    it without any effect. ValueError for a target or alpha outside 0 to 1."""
+    _check_design(n, target, alpha)
     hi = 1.
+    if target <= alpha: return 0.
     while power(hi, n, alpha, paired) < target: hi *= 2
     return optimize.brentq(lambda d: power(d, n, alpha, paired) - target, 1e-9, hi)
 

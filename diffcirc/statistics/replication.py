@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 from .effects import _values, cohens_d, words
-from .tests import KS, permutation, t_interval
+from .tests import KS, _samples, permutation, t_interval
 
 # %% ../../nbs/statistics/replication.ipynb #d958728d
 GROUPS = ('synthetic', 'natural')
@@ -455,8 +455,9 @@ def over_models(frame, value, by=('dataset',), level=.95) -> pd.DataFrame:
 # %% ../../nbs/statistics/replication.ipynb #5f6c8b4d
 def paired_flip(a, b) -> float:
     """Exact two-sided p of the sign-flip test on paired models: a, b (n_models,). With n pairs it
-    cannot be below 2/2ⁿ."""
-    d = np.asarray(a, float) - np.asarray(b, float)
+    cannot be below 2/2ⁿ. ValueError for NaN, or where one has no partner."""
+    a, b = _samples(a, b, paired=True)
+    d = a - b
     if len(d) < 2 or not d.any(): return 1.
     flips = np.inf if len(d) <= 12 else 9999
     return stats.permutation_test((d,), np.mean, permutation_type='samples', n_resamples=flips,

@@ -39,6 +39,8 @@ class Verdict(str):
 def _claim(claimed):
     "Size (NaN for '+' or '-') and sign of a claimed difference."
     if claimed in ('+', '-'): return math.nan, 1 if claimed == '+' else -1
+    if isinstance(claimed, str) or not math.isfinite(claimed):
+        raise ValueError(f"A claimed difference is a number, '+' or '-', not {claimed!r}.")
     if claimed == 0:
         raise ValueError("A claimed difference of 0 has no direction; test it with `tost` instead.")
     return abs(claimed), 1 if claimed > 0 else -1
@@ -55,6 +57,15 @@ def _significant_verdict(lo, hi, size, negligible) -> Verdict:
     how = ', larger than claimed' if lo > size else ', smaller than claimed' if hi < size else ''
     return Verdict('holds', 'significant in the claimed direction' + how)
 
+# %% ../../nbs/statistics/verdicts.ipynb #7e619187
+def _check_interval(lo, hi):
+    "ValueError for an interval that ends before it begins; a bound may be NaN."
+    if lo > hi: raise ValueError(f'An interval from {lo} to {hi} ends before it begins.')
+
+def _check_p(p, name):
+    "ValueError for a p outside 0 to 1; NaN stands for none."
+    if p < 0 or p > 1: raise ValueError(f'{name} is {p}; a p lies between 0 and 1.')
+
 # %% ../../nbs/statistics/verdicts.ipynb #921550dc
 def verdict(lo, hi,             # 95 % interval of our difference
             p, p_min,           # adjusted p, and the smallest that this number of models can attain
@@ -63,6 +74,9 @@ def verdict(lo, hi,             # 95 % interval of our difference
             alpha=ALPHA) -> Verdict:
     "The rule for a claimed difference: lines 1–8 of the table."
     size, sign = _claim(claimed)
+    _check_interval(lo, hi)
+    for value, name in ((p, 'p'), (p_min, 'p_min'), (p_equivalence, 'p_equivalence'),
+                        (alpha, 'alpha')): _check_p(value, name)
     if not np.isfinite([lo, hi, p]).all(): return Verdict('inconclusive', NO_INTERVAL)
     if p_min > alpha:
         return Verdict('inconclusive', f'p cannot be below {p_min:.2g} with so few models')
@@ -84,6 +98,8 @@ def level_verdict(lo, hi,     # our 95 % interval over models
     if half is None or not np.isfinite([value, half]).all():
         raise ValueError('A claimed level needs its value and a band: pass the printed sd, or a '
                          'half-width decided in advance.')
+    if half < 0: raise ValueError(f'The half-width of a band is {half}; it cannot be negative.')
+    _check_interval(lo, hi)
     if not np.isfinite([lo, hi]).all():
         return Verdict('inconclusive', NO_INTERVAL)
     if hi < value - half: return Verdict('contradicted', "below the paper's band")

@@ -211,9 +211,10 @@ def try_out(instrument, kind='wired', seeds=5, n=48, timesteps=(100, 300, 600)) 
     """Mean AUC of an instrument of your own, (denoiser, exam, names) → rows timestep × site with
     `score`, on planted circuits that need no training. ValueError when it leaves a site without a
     score or names one that does not exist."""
-    if kind in TRAINED:
+    if kind in TRAINED or kind not in KINDS:
         ready = ', '.join(k for k in KINDS if k not in TRAINED)
-        raise ValueError(f'{kind!r} has to be trained; try_out takes one of {ready}.')
+        raise ValueError(f'try_out takes one of {ready}, not {kind!r}; the other '
+                         'kinds have to be trained.')
     out = []
     for p in map(KINDS[kind], range(seeds)):
         names = list(p.truth(timesteps[0]))
