@@ -7,7 +7,7 @@
 
   function start(root) {
     const d = JSON.parse(root.querySelector('.dcm-data').textContent), T = d.timesteps.length;
-    const state = { t: d.timesteps.indexOf(d.at), site: d.sites[d.first], pinned: false };
+    const state = { t: d.timesteps.indexOf(d.at), site: d.sites[d.first], pinned: false, at: d.sets.map(function () { return d.first; }) };
     const slider = root.querySelector('.dcm-slider'), clock = root.querySelector('.dcm-clock'), say = root.querySelector('.dcm-say');
     const boxes = root.querySelectorAll('.dcm-set'), places = {};  // site -> its place in each map
 
@@ -29,18 +29,24 @@
           g: g, shape: g.querySelector('[style*="fill:#"]'), inks: texts.filter(function (x) { return x.getAttribute('fill')[0] === '#'; }),
           value: value, stem: value ? value.textContent.slice(0, value.textContent.length - was.length) : '',
           title: title, about: title.textContent.slice(0, title.textContent.lastIndexOf(': ') + 2) };
-        g.setAttribute('data-live', ''); g.setAttribute('role', 'button'); g.setAttribute('tabindex', k ? -1 : 0);
+        g.setAttribute('data-live', ''); g.setAttribute('role', 'button'); g.setAttribute('tabindex', -1);
         g.addEventListener('pointerenter', function (e) { if (e.pointerType === 'mouse' && !state.pinned) pick(g.dataset.site); });
-        g.addEventListener('focus', function () { if (!state.pinned) pick(g.dataset.site); });
+        g.addEventListener('focus', function () { state.at[k] = i; rove(); if (!state.pinned) pick(g.dataset.site); });
         g.addEventListener('click', function (e) { e.stopPropagation(); state.pinned = !(state.pinned && state.site === g.dataset.site); pick(g.dataset.site); });
         g.addEventListener('keydown', function (e) {
           if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); state.pinned = !(state.pinned && state.site === g.dataset.site); pick(g.dataset.site); }
           if (e.key === 'Escape') { state.pinned = false; }
           if (e.key === 'ArrowLeft' || e.key === 'ArrowRight') { e.preventDefault(); move(state.t + (e.key === 'ArrowRight' ? 1 : -1)); }
+          const to = { ArrowUp: i - 1, ArrowDown: i + 1, Home: 0, End: d.sites.length - 1 }[e.key];
+          if (to !== undefined) { e.preventDefault(); go(k, to, e.key === 'ArrowUp' || e.key === 'End' ? -1 : 1); }
         });
       });
     });
 
+    // one stop for the Tab key in each map; the arrow keys go from part to part in the order of the forward pass
+    function part(k, i) { const p = (places[d.sites[i]] || [])[k]; return p && p.g; }
+    function rove() { d.sets.forEach(function (_, k) { d.sites.forEach(function (_, i) { const g = part(k, i); if (g) g.setAttribute('tabindex', i === state.at[k] ? 0 : -1); }); }); }
+    function go(k, i, step) { while (i >= 0 && i < d.sites.length && !part(k, i)) i += step; if (part(k, i)) part(k, i).focus(); }
     function pick(site) { state.site = site; draw(); }
     function move(t) { state.t = Math.max(0, Math.min(T - 1, t)); slider.value = state.t; draw(); }
 
@@ -54,7 +60,7 @@
           p.shape.style.fill = set.fill[t][i]; p.inks.forEach(function (x) { x.setAttribute('fill', set.ink[t][i] ? '#111111' : '#ffffff'); });
           if (p.value) p.value.textContent = p.stem + text;
           p.title.textContent = p.about + text;
-          p.g.setAttribute('aria-label', site + ', ' + d.sets[k].label + ', impact ' + text + ' at t = ' + d.timesteps[t]);
+          p.g.setAttribute('aria-pressed', String(site === state.site)); p.g.setAttribute('aria-label', site + ', ' + d.sets[k].label + ', impact ' + text + ' at t = ' + d.timesteps[t]);
           p.g.classList.toggle('on', site === state.site);
         });
       });
@@ -96,6 +102,6 @@
     root.addEventListener('click', function (e) { if (!e.target.closest('g[data-live], input')) state.pinned = false; });
     root.querySelectorAll('[hidden]').forEach(function (e) { e.hidden = false; });
     root.querySelector('.dcm-still').hidden = true;
-    root.setAttribute('data-live', ''); draw();
+    root.setAttribute('data-live', ''); rove(); draw();
   }
 })

@@ -88,6 +88,12 @@
       const b = el('button', 'dcv-head'), c = grid(), e = el('span', 'dcv-bits'), sp = spark(s, h), name = el('span', 'dcv-hname', d.heads[h]);
       b.type = 'button'; b.style.setProperty('--c', d.colors[h]); b.title = d.heads[h];
       ['pointerenter', 'focus', 'click'].forEach(function (type) { b.addEventListener(type, function () { state.head = h; draw(); }); });
+      b.tabIndex = h === state.head ? 0 : -1; b.addEventListener('keydown', function (k) {  // one stop for the Tab key; the arrow keys go from head to head
+        const to = { ArrowLeft: h - 1, ArrowRight: h + 1, ArrowUp: h - 4, ArrowDown: h + 4, Home: 0, End: H - 1 }[k.key];
+        if (to === undefined) return;
+        k.preventDefault(); k.stopPropagation();
+        if (s.tiles[to]) s.tiles[to].button.focus();
+      });
       add(b, name, c, e, sp.svg);
       return { button: b, canvas: c, bits: e, spark: sp };
     }
@@ -120,7 +126,7 @@
         s.tiles.forEach(function (t, h) {
           state.head = h; paint(t.canvas, received(s), d.highReceived); t.spark.move();
           t.bits.textContent = bits(s.entropy[state.t][h]) + ' bits';
-          t.button.setAttribute('aria-pressed', String(h === keep));
+          t.button.setAttribute('aria-pressed', String(h === keep)); t.button.tabIndex = h === keep ? 0 : -1;
           t.button.setAttribute('aria-label', d.heads[h] + ', entropy ' + bits(s.entropy[state.t][h]) + ' bits');
         });
         state.head = keep;

@@ -51,6 +51,7 @@ window.addEventListener('load', () => setTimeout(() => {
   out.start = $('.dcm-clock').textContent; move(0); out.at0 = look(); move(2); out.at2 = look(); out.clock = $('.dcm-clock').textContent;
   const g = $('g[data-site="mid.attn.h1"]'); g.dispatchEvent(new MouseEvent('click', { bubbles: true })); out.say = $('.dcm-say').textContent;
   g.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true, cancelable: true })); out.key = $('.dcm-clock').textContent; out.on = document.querySelectorAll('g.on').length;
+  const stops = () => [...document.querySelectorAll('g[tabindex="0"]')].map(x => x.dataset.site); out.stops = stops(); g.focus(); g.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowDown', bubbles: true, cancelable: true })); out.down = stops();
   out.lines = $('.dcm-spark').querySelectorAll('polyline').length; out.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth; out.log = log;
   document.body.dataset.result = JSON.stringify(out);
 }, 300));
@@ -71,6 +72,8 @@ def test_the_slider_paints_what_the_drawing_shows(tmp_path, width):
                          capture_output=True, text=True, timeout=120).stdout
     r = json.loads(html.unescape(re.search(r'data-result="(.*?)"', dom, re.S)[1]))
     assert not r['log'] and r['on'] == 2 and r['lines'] == 2 and r['wide'] <= 0
+    # one stop of the Tab key in each map, moved by the arrow keys
+    assert r['stops'] == ['mid.attn', 'mid.attn'] and r['down'][0] == 'mid.attn.h2'
     assert (r['start'], r['clock'], r['key']) == ('t = 300', 't = 100', 't = 300')
     assert 'mid.attn.h1 removed at t = 100' in r['say'] and 'natural faces' in r['say']
     def rgb(c): return f'rgb({int(c[1:3], 16)}, {int(c[3:5], 16)}, {int(c[5:], 16)})'

@@ -58,7 +58,7 @@ def test_data_in_a_page_comes_back(tmp_path):
 
 DRIVE = """<script>addEventListener('load', () => { const out = {}, rows = [...document.querySelectorAll('tbody tr')], seen = () => rows.filter(r => !r.hidden && getComputedStyle(r).display !== 'none');
  const bar = document.querySelector('.dcl-bar'), [verdict, place] = bar.querySelectorAll('select'), words = bar.querySelector('input'), fire = () => bar.dispatchEvent(new Event('input', {bubbles: true}));
- out.all = seen().length; verdict.value = 'contradicted'; fire(); out.not = seen().map(r => r.cells[5].textContent); place.value = 'Table 3'; fire(); out.table3 = seen().map(r => r.cells[1].textContent);
+ out.all = seen().length; verdict.value = 'contradicted'; fire(); out.not = seen().map(r => r.cells[4].textContent); place.value = 'Table 3'; fire(); out.table3 = seen().map(r => r.cells[1].textContent);
  out.address = location.search; out.places = [...place.options].map(o => o.value); verdict.value = ''; place.value = 'Table 4'; fire(); out.table4 = seen().map(r => r.cells[1].textContent);
  verdict.value = ''; place.value = ''; words.value = 'ENTROPY  300'; fire(); out.words = seen().map(r => r.textContent); words.value = 'zzz'; fire(); out.none = seen().length; out.said = bar.querySelector('output').textContent;
  out.focus = [...bar.querySelectorAll('select, input')].every(e => e.tabIndex === 0 && e.closest('label').textContent.trim()); out.wide = document.documentElement.scrollWidth - innerWidth; document.body.dataset.result = JSON.stringify(out); });</script>"""
@@ -69,8 +69,7 @@ def test_the_filters_filter(tmp_path, width, monkeypatch):
     monkeypatch.setenv('DIFFCIRC_BOOK', 'x')
     L = sample()
     def cells(r):
-        values = (r.statement, r.place, r.paper, r.ours, r.references, r.verdict, r.reason, r.rule,
-                  r.q, r.cell)
+        values = (r.statement, r.place, r.paper, r.ours, r.verdict, r.reason, r.cell)
         return ''.join(f'<td>{html.escape(str(v))}</td>' for v in values)
     table = ('<table class="table" id="tbl-ledger"><thead><tr>'
              + ''.join(f'<th>{c}</th>' for c in ledger_table(L).df.columns) + '</tr></thead><tbody>'

@@ -57,7 +57,9 @@ window.addEventListener('load', () => setTimeout(() => {
   move(0); out.first = look(); move(3); out.last = look(); $('.dcv-live', r).querySelectorAll('.dcv-head')[2].focus(); out.head = look();
   const c = $('[data-pic=clean]', r), b = c.getBoundingClientRect();
   c.dispatchEvent(new PointerEvent('pointermove', { clientX: b.left + b.width * .6, clientY: b.top + b.height * .1, pointerType: 'mouse', bubbles: true })); out.query = look();
-  key(c, 'ArrowDown'); out.down = look(); key(c, 'Escape'); out.away = look(); key($('.dcv-head', r), 'ArrowLeft'); out.left = look();
+  key(c, 'ArrowDown'); out.down = look(); key(c, 'Escape'); out.away = look(); key($('.dcv-foot', r), 'ArrowLeft'); out.left = look();
+  const heads = [...$('.dcv-heads', r).children], stops = () => heads.map((h, i) => h.tabIndex === 0 ? i : -1).filter(i => i >= 0);
+  heads[1].focus(); key(heads[1], 'ArrowRight'); out.right = [stops(), heads.indexOf(document.activeElement)]; key(heads[2], 'Home'); out.home = stops();
   out.other = $('.dcv-clock', roots[1]).textContent; out.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth; out.title = document.title; out.log = log;
   document.body.dataset.result = JSON.stringify(out);
 }, 500));
@@ -92,6 +94,8 @@ def test_drives(page, tmp_path, window):
     assert o['left']['clock'] == o['other'] == 't = 300'
     assert all(first[k] != last[k] for k in ('image', 'clean', 'tile', 'bits', 'say'))
     assert last['bits'] == f"{f['synthetic faces']['entropy'][3, 0]:.2f} bits"
+    # one stop of the Tab key in a set of heads, moved by the arrow keys
+    assert o['right'] == [[2], 2] and o['home'] == [0]
     assert head['pressed'] == 2 and head['clean'] != last['clean']
     assert 'row 1, column 3' in query['say'] and 'row 2, column 3' in o['down']['say']
     assert query['clean'] != head['clean'] and o['away']['clean'] == head['clean']

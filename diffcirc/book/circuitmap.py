@@ -7,7 +7,7 @@ __all__ = ['FLOOR', 'bend', 'unbend', 'brief', 'circuit_map']
 
 # %% ../../nbs/book/circuitmap.ipynb #3dfe5f4a
 import html, math, re
-import matplotlib as mpl, numpy as np
+import matplotlib as mpl, numpy as np, pandas as pd
 from .diagram import Scale, diagram, ink_on
 from ..denoiser.sites import sites
 from .style import asset, hash_text, json_in_html, label_color
@@ -180,4 +180,5 @@ def circuit_map(cfg,     # UNetConfig
                 first=names.index('mid.attn'), ticks=_ticks(scale), sets=sets)
     cards = [_map_card(one, _still_map(cfg, scale, at, names, tables[one['label']]),
                        strip(pics[one['label']]), ts.index(at), len(ts)) for one in sets]
-    return Interactive(_map_page(data, cards, scale), alt)
+    numbers = pd.concat([o.assign(faces=label) for label, o in tables.items()])
+    return Interactive(_map_page(data, cards, scale), alt, numbers.to_csv(index=False))

@@ -7,7 +7,7 @@ __all__ = ['WORDS_OF', 'COLUMNS', 'records_place', 'record', 'page', 'ledger', '
            'discoveries_text', 'as_json', 'references_text', 'ledger_table', 'embedded', 'ledger_script']
 
 # %% ../../nbs/book/claims.ipynb #c38b32a1
-import difflib, json, math, re
+import difflib, json, math, re, textwrap
 from pathlib import Path
 import pandas as pd
 import diffcirc
@@ -17,7 +17,7 @@ from ..statistics.verdicts import VERDICTS, rule_of
 from ..trust.audit import FINDINGS
 from ..core import paper_claims
 from ..core import atomic_write, content_hash, home
-from .style import Raw, Table, asset, in_book, json_in_html
+from .style import Raw, Table, asset, escape, in_book, json_in_html
 
 # %% ../../nbs/book/claims.ipynb #9dfb301d
 def records_place(st) -> Path:
@@ -189,23 +189,31 @@ def _ours(r) -> str:
     return f'{r.ours}{models}' if r.ours else '–'
 
 # %% ../../nbs/book/claims.ipynb #6e9b53d5
+def _why(r, chance) -> str:
+    "HTML: the reason of a verdict, opened on demand with what stands beside it, its rule and q."
+    reason = escape(r.reason or '–')
+    more = [('beside it', references_text(r.references)), ('rule and chance', chance),
+            ('q', sig(r.q))]
+    rest = ''.join(f'<br/>{k}: {escape(v)}' for k, v in more if v not in ('–', None))
+    short = escape(textwrap.shorten(r.reason or '–', 44, placeholder=' …'))
+    return f'<details><summary>{short}</summary>{reason}{rest}</details>'
+
 def ledger_table(L, pass_rates=None) -> Table:
     "The ledger as a numbered table; `pass_rates` {rule: how often chance passes it}."
     rates = {} if pass_rates is None else dict(pass_rates)
     def word(v): return f'<span class="dc-{v.replace(" ", "-")}">{v}</span>' if v else '–'
     def where(cell): return f'{{numref}}`{cell}`' if in_book() and cell else cell or '–'
     def chance(rule): return f'{rule}: {rates[rule]:.1%}' if rule in rates else rule or '–'
-    rows = [(r.statement, r.place, r.paper, _ours(r), references_text(r.references),
-             word(r.verdict), r.reason or '–', chance(r.rule), sig(r.q), where(r.cell))
-            for r in L.itertuples()]
-    columns = ['claim', 'place', 'paper', 'ours', 'beside it', 'verdict', 'why', 'rule and chance',
-               'q', 'where']
-    return Table(pd.DataFrame(rows, columns=columns), label='tbl-ledger', raw=('verdict', 'where'),
+    rows = [(r.statement, r.place, r.paper, _ours(r), word(r.verdict), _why(r, chance(r.rule)),
+             where(r.cell)) for r in L.itertuples()]
+    columns = ['claim', 'place', 'paper', 'ours', 'verdict', 'why', 'where']
+    return Table(pd.DataFrame(rows, columns=columns), label='tbl-ledger',
+                 raw=('verdict', 'why', 'where'),
                  caption='Every claim of the paper: what it prints; what this build found, with a '
-                         '95 % interval and the number of trained models; what the same gives for '
-                         'an untrained network, a linear filter or halves of one dataset; the '
-                         'verdict and why; the rule and how often chance passes it; q over the '
-                         'whole ledger; and the table or figure that decides.')
+                         '95 % interval and the number of trained models; the verdict; why, and, '
+                         'opened, what an untrained network, a linear filter or halves of one '
+                         'dataset give, the rule, how often chance passes it, and q over the whole '
+                         'ledger; and the table or figure that decides.')
 
 # %% ../../nbs/book/claims.ipynb #3cc593d0
 def embedded(data, id: str) -> str:

@@ -348,7 +348,7 @@ def _page(body, height, title, max_width):
             f'fill="{_INK}">{html.escape(title)}</text>' if title else '')
     up = 26 if title else 0
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-up} {W} {height + up:g}" '
-            f'font-family="{_FONT}" style="display:block;width:100%;max-width:{max_width}px;'
+            f'font-family="{_FONT}" style="--dc-least:490px;display:block;width:100%;max-width:{max_width}px;'
             f'height:auto;margin:0 auto">{head}{body}</svg>')
 
 # %% ../../nbs/book/diagram.ipynb #5af5585c
@@ -388,11 +388,13 @@ def diagram(net,          # a UNet, or a UNetConfig
     foot = (_bar(scale, bottom, label, uid, fmt) if values
             else _text(W/2, bottom - 2, total, 9, 'middle', extra=FAINT))
     alt = alt or 'Map of the network' + (f' with {label} painted on it' if label else '')
-    return Html(_page(body + foot, bottom + (30 if values else 3), title, max_width), alt)
+    numbers = ''.join(f'{k},{v:.6g}\n' for k, v in values.items())
+    return Html(_page(body + foot, bottom + (30 if values else 3), title, max_width), alt,
+                f'site,{label.replace(",", " ") or "value"}\n{numbers}' if values else '')
 
 # %% ../../nbs/book/diagram.ipynb #ead8b5f8
 def beside(*maps: Html) -> Html:
     "Maps side by side; on a narrow screen one below the other."
     cells = ''.join(f'<div style="flex:1 1 300px;min-width:0">{m.body}</div>' for m in maps)
     return Html(f'<div style="display:flex;flex-wrap:wrap;gap:1.5em">{cells}</div>',
-                '; '.join(m.alt for m in maps))
+                '; '.join(m.alt for m in maps), '\n'.join(m.csv for m in maps))

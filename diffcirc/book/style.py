@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INK', 'GRID', 'PAPER', 'COLOR', 'HEAD_COLORS', 'VERDICT_COLOR', 'UNIT_COLOR', 'THEME', 'ramp', 'css', 'contrast',
-           'readable', 'dataset_in', 'label_color', 'use_style', 'in_book', 'hash_text', 'narrow', 'Html', 'Raw',
-           'show', 'asset', 'json_in_html', 'to_uint8', 'tile', 'image_grid', 'plain', 'Prose', 'escape', 'cell_text',
+           'readable', 'dataset_in', 'label_color', 'use_style', 'in_book', 'hash_text', 'asset', 'json_in_html',
+           'narrow', 'Html', 'Raw', 'show', 'to_uint8', 'tile', 'image_grid', 'plain', 'Prose', 'escape', 'cell_text',
            'Table']
 
 # %% ../../nbs/book/style.ipynb #ee69d3f9
@@ -124,6 +124,15 @@ def _fluid(svg) -> str:
     svg = re.sub(r' height="[\d.]+pt"', '', svg, count=1)
     return re.sub(r'width="[\d.]+pt"', style, svg, count=1)
 
+# %% ../../nbs/book/style.ipynb #63d7749e
+def asset(name: str) -> str:
+    "Text of a style sheet or script that the package carries."
+    return (files('diffcirc')/name).read_text(encoding='utf-8')
+
+def json_in_html(x) -> str:
+    "JSON that is safe inside a script element."
+    return json.dumps(x, separators=(',', ':')).replace('<', '\\u003c')
+
 # %% ../../nbs/book/style.ipynb #3b104fac
 _AS_IT_IS = {INK, GRID, PAPER, '#ffffff', '#111111', '#000000'}
 
@@ -238,15 +247,6 @@ def show(fig, alt: str) -> Html:
     out = Html(_forms(fig), said, numbers)
     plt.close(fig)
     return out
-
-# %% ../../nbs/book/style.ipynb #63d7749e
-def asset(name: str) -> str:
-    "Text of a style sheet or script that the package carries."
-    return (files('diffcirc')/name).read_text(encoding='utf-8')
-
-def json_in_html(x) -> str:
-    "JSON that is safe inside a script element."
-    return json.dumps(x, separators=(',', ':')).replace('<', '\\u003c')
 
 # %% ../../nbs/book/style.ipynb #2a6cd22f
 def to_uint8(x) -> np.ndarray:

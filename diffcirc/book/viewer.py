@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['check_frames', 'pack', 'unpack', 'octaves', 'received_attention', 'strip', 'payload', 'small_multiples',
-           'Interactive', 'attention_viewer', 'coarser', 'denoising_frames']
+           'Interactive', 'entropies', 'attention_viewer', 'coarser', 'denoising_frames']
 
 # %% ../../nbs/book/viewer.ipynb #6412f049
 import base64, io, math, re, zlib
-import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, torch
+import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import Tensor
 from .style import (
@@ -271,6 +271,12 @@ def _body(frames, keep, cmap):
             f'<script>{asset("viewer.js").rstrip()}("{uid}");</script></div>')
 
 # %% ../../nbs/book/viewer.ipynb #5a009702
+def entropies(frames) -> pd.DataFrame:
+    "Rows faces × timestep × head: the entropy of each head in bits."
+    return pd.DataFrame([dict(faces=label, timestep=t, head=h, entropy=e)
+                         for label, f in frames.items() for t, row in zip(f['timesteps'], f['entropy'])
+                         for h, e in zip(f['heads'], row)])
+
 def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, maps, heads, entropy)}
                      keep=13,     # at most so many timesteps go into the page
                      max_kb=500,  # fewer timesteps where the figure would be larger than this
@@ -284,7 +290,7 @@ def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, map
     while len(body) > 1000*max_kb and k > 3:
         k -= 1
         body = _body(frames, k, cmap)
-    return Interactive(body, alt)
+    return Interactive(body, alt, entropies(frames).to_csv(index=False, float_format='%.4f'))
 
 # %% ../../nbs/book/viewer.ipynb #5b7e0c11
 def coarser(A, side) -> Tensor:
