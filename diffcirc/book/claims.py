@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WORDS_OF', 'COLUMNS', 'records_place', 'record', 'page', 'ledger', 'complete', 'tally', 'verbed', 'tally_text',
-           'discoveries_text', 'as_json', 'references_text', 'ledger_table', 'embedded', 'ledger_script']
+           'audit_text', 'discoveries_text', 'as_json', 'references_text', 'ledger_table', 'embedded', 'ledger_script']
 
 # %% ../../nbs/book/claims.ipynb #c38b32a1
 import difflib, json, math, re, textwrap
@@ -137,19 +137,24 @@ def verbed(n, one, many, bold='**') -> str:
 
 def tally_text(L) -> str:
     "How many measured claims have which verdict; apart from them, the audit and the set-up."
-    m, a, d = (tally(L, kind) for kind in WORDS_OF)
+    m = tally(L)
     kept = (verbed(m['holds'], 'holds', 'hold'),
             verbed(m['holds also without training'], 'holds', 'hold') + ' also without training',
             verbed(m['contradicted'], 'is', 'are') + ' contradicted',
             verbed(m['inconclusive'], 'is', 'are') + ' inconclusive')
+    return (f"Of the {sum(m.values())} claims that were measured, {', '.join(kept)}, and "
+            f"**{m['not comparable']}** cannot be compared with what this build has. "
+            f'{audit_text(L)}')
+
+def audit_text(L) -> str:
+    "What became of the statements that are no measurements: the audit's, and the set-up."
+    a, d = tally(L, 'arithmetic'), tally(L, 'design')
     audit = (verbed(a['consistent'], 'does', 'do', ''),
              verbed(a['inconsistent'], 'does', 'do', '') + ' not, under any rounding',
              f"{a['not checkable']} cannot be checked")
-    return (f"Of the {sum(m.values())} claims that were measured, {', '.join(kept)}, and "
-            f"**{m['not comparable']}** cannot be compared with what this build has. Apart from "
-            f"these, {sum(a.values())} statements must follow from the paper's own printed "
-            f"numbers: {', '.join(audit)}. {verbed(d['set-up'], 'claim describes', 'claims describe', '')} "
-            "the paper's own set-up.")
+    about = verbed(d['set-up'], 'claim describes', 'claims describe', '')
+    return (f"Apart from these, {sum(a.values())} statements must follow from the paper's own "
+            f"printed numbers: {', '.join(audit)}. {about} the paper's own set-up.")
 
 # %% ../../nbs/book/claims.ipynb #f67a28bd
 def discoveries_text(L) -> str:

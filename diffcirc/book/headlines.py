@@ -201,15 +201,20 @@ def information_headline(spans, trained, untrained, same, of) -> Headline:
 def transfer_headline(ratio, parts) -> Headline:
     """Error on the other's faces over that of the networks at home there (row), and what exchanged
     parts cost {removed, untrained, map, direct: factor}."""
-    word = ('Worse' if ratio.lo > 1 else 'Better' if ratio.hi < 1 else 'About as well')
-    line = (f'{word} than a network trained on them: its error is {_times(ratio)} as large.'
-            if word != 'About as well' else
-            f'About as well as a network trained on them: its error is {_times(ratio)} as large.')
-    more = (f"A part of another network, put in as it is, makes the error {parts['direct']:.2f} "
+    word = 'Worse' if ratio.lo > 1 else 'Better' if ratio.hi < 1 else 'About as well'
+    line = (f"{word} {'as' if word == 'About as well' else 'than'} a network trained on them: its "
+            f'error is {_times(ratio)} as large.')
+    more = ('No part costs enough to ask whether it can be exchanged.'
+            if parts['removed'] != parts['removed'] else _exchange(parts))
+    return Headline('Does a network work on the other kind of faces?', line, more)
+
+# %% ../../nbs/book/headlines.ipynb #b5f46221
+def _exchange(parts) -> str:
+    "What exchanged parts cost, {removed, untrained, map, direct: factor}."
+    return (f"A part of another network, put in as it is, makes the error {parts['direct']:.2f} "
             f"times as large, with linear maps at its ends {parts['map']:.2f} times; an untrained "
             f"part with such maps {parts['untrained']:.2f} times, no part at all "
             f"{parts['removed']:.2f} times.")
-    return Headline('Does a network work on the other kind of faces?', line, more)
 
 # %% ../../nbs/book/headlines.ipynb #e62d217b
 def alone_headline(circuit, control, moved, of) -> Headline:
