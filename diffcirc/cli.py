@@ -6,14 +6,15 @@
 __all__ = ['app', 'command', 'longest', 'effort', 'prepare', 'train_one', 'execute', 'status', 'snapshot', 'reference', 'main']
 
 # %% ../nbs/cli.ipynb #32935805
-import json, logging, os, resource, sys, time
+import logging, os, resource, sys, time
 from enum import Enum
 from functools import wraps
 from typing import Annotated
 import typer
-from .core import PRESETS, atomic_write, home, preset
+from .core import PRESETS, home, keep_json, preset, remove_leftovers
 from .faces.data import natural_source
-from .book.provenance import peak_memory
+from .study.parallel import whole_setting
+from .book.provenance import efforts, effort_file, peak_memory, prepared_file
 
 # %% ../nbs/cli.ipynb #6a2e7b15
 app = typer.Typer(help='Diffusion models taken apart circuit by circuit.', add_completion=False,
@@ -46,12 +47,14 @@ _Faces = Enum('_Faces', dict(synthetic='synthetic', natural='natural'), type=str
 _PRESET = typer.Option(help='scale of the study (default: DIFFCIRC_PRESET, else cpu)')
 
 @app.callback()
+@_in_a_sentence
 def _options(preset: Annotated[_Scale|None, _PRESET] = None):
     "What holds for every command."
     logging.basicConfig(format='%(message)s', level=logging.INFO)
     for noisy in ('matplotlib', 'huggingface_hub', 'httpx', 'httpcore', 'accelerate'):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     if preset: os.environ['DIFFCIRC_PRESET'] = preset.value
+    for name in ('WORLD_SIZE', 'RANK', 'LOCAL_RANK', 'DIFFCIRC_WORKERS'): whole_setting(name)
 
 # %% ../nbs/cli.ipynb #cf9f3c4f
 def longest(kept: dict, seconds: dict, peak_mb) -> dict:
@@ -63,11 +66,9 @@ def longest(kept: dict, seconds: dict, peak_mb) -> dict:
 # %% ../nbs/cli.ipynb #0f54a237
 def effort(step, **seconds):
     "Keep seconds and peak memory (MiB, of the largest process) of a step of `make book`."
-    path = home()/f'effort-{preset().name}.json'
     peak = max(map(peak_memory, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-    try: log = json.loads(path.read_text())
-    except (OSError, ValueError): log = {}
-    atomic_write(path, json.dumps(log | {step: longest(log.get(step, {}), seconds, peak)}))
+    log = efforts()
+    keep_json(effort_file(), log | {step: longest(log.get(step, {}), seconds, peak)})
 
 # %% ../nbs/cli.ipynb #8b6fdad4
 def _keep_prepared(st):
@@ -75,7 +76,7 @@ def _keep_prepared(st):
     record = dict(natural=natural_source(), faces=st.fingerprints,
                   weights=[r.weights for r in (*st.runs.values(), *st.longer.values(),
                                                *st.grown.values())])
-    atomic_write(home()/f'prepared-{st.preset.name}.json', json.dumps(record))
+    keep_json(prepared_file(st.preset.name), record)
 
 # %% ../nbs/cli.ipynb #32e43b26
 @command('prepare', 'faces, trained models and measurements of the preset; resumes when it was '
@@ -86,6 +87,7 @@ def prepare():
     from diffcirc.book.protocols import measure_all
     from diffcirc.study.models import study
     began = time.perf_counter()
+    remove_leftovers(home())
     st = study()
     trained = time.perf_counter()
     measure_all(st)
@@ -105,12 +107,13 @@ def train_one(dataset: _Faces = _Faces.synthetic, seed: int = 0):
     from diffcirc.study.models import configs
     dataset = _Faces(dataset).value
     faces = study_faces()[1].get((dataset, seed))
-    if faces is None: raise ValueError(f'There is no training set of seed {seed}; preset '
-                                       f'{preset().name} has {preset().seeds} seeds.')
+    if faces is None:
+        raise ValueError(f'There is no training set of seed {seed}; the seeds of preset '
+                         f'{preset().name} are 0 to {preset().seeds - 1}.')
     cfg = configs(preset(), faces.images.shape[1])[seed]
     with bar(cfg.steps*cfg.batch, f'{dataset} {seed}') as b:
         run = train(faces, cfg, report=reporter(b))
-    if int(os.environ.get('RANK', 0)) == 0: print(run.folder)
+    if whole_setting('RANK', 0) == 0: print(run.folder)
 
 # %% ../nbs/cli.ipynb #e8587775
 @command('execute', "run the book's pages side by side; `make book` renders them then")

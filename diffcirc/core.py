@@ -86,7 +86,7 @@ def preset(name: str|None = None) -> Preset:
                          f"{', '.join(PRESETS)}.")
     return PRESETS[name]
 
-# %% ../nbs/core.ipynb #a45702c2
+# %% ../nbs/core.ipynb #f39d870b
 def absolute(path) -> Path:
     "A path seen from the current folder, `~` filled in. ValueError for an unknown user's `~`."
     try: return Path(path).expanduser().absolute()
@@ -110,7 +110,7 @@ def home() -> Path:
                       'can be written.') from e
     return path
 
-# %% ../nbs/core.ipynb #d587e9c7
+# %% ../nbs/core.ipynb #4e67dc5f
 def unwritable(path, e) -> OSError:
     "The error of a file that could not be written, because of `e`."
     return OSError(f"{path} could not be written ({getattr(e, 'strerror', None) or e}); make room "
@@ -123,7 +123,7 @@ def _sync_folder(folder):
         try: os.fsync(f)
         finally: os.close(f)
 
-# %% ../nbs/core.ipynb #46b829a4
+# %% ../nbs/core.ipynb #a19f68e7
 _HERE = re.sub(r'\W', '', platform.node()) or 'here'
 
 def _beside(path) -> Path:
@@ -152,7 +152,7 @@ def atomic_write(path,  # destination file
         with suppress(OSError): tmp.unlink()
     return path
 
-# %% ../nbs/core.ipynb #75b66097
+# %% ../nbs/core.ipynb #02870eba
 def _alive(pid) -> bool:
     "Whether a process of this machine runs."
     try: os.kill(pid, 0)
@@ -169,7 +169,7 @@ def remove_leftovers(folder) -> int:
         with suppress(OSError): f.unlink()
     return len(dead)
 
-# %% ../nbs/core.ipynb #48be0c9b
+# %% ../nbs/core.ipynb #39e91eca
 @contextmanager
 def locked(path):
     "For the length of the block, the only process that holds the lock file `path`."
@@ -364,6 +364,7 @@ def _code_key(places, changed):
     return content_hash(sorted(nodes))
 
 # %% ../nbs/core.ipynb #14ac6b20
+@lru_cache(None)
 def _version(p):
     try: return version(p)
     except PackageNotFoundError: return 'not installed'
@@ -395,7 +396,7 @@ def paper_claims(path=None) -> dict:
     path = Path(path or _folder()/'paper_claims.json')
     return {c['id']: c for c in json.loads(path.read_text())}
 
-# %% ../nbs/core.ipynb #7f307fc5
+# %% ../nbs/core.ipynb #85489b3b
 SEAL = b'diffcirc-table-1:'  # the format of a table's file; its digest follows
 
 def _digest(data: bytes) -> bytes: return hashlib.blake2b(data, digest_size=16).hexdigest().encode()
@@ -409,7 +410,7 @@ def sealed(table: pd.DataFrame) -> bytes:
     head, _, tail = buffer.getvalue().rpartition(blank)
     return head + SEAL + _digest(head + blank + tail) + tail
 
-# %% ../nbs/core.ipynb #b3fb4211
+# %% ../nbs/core.ipynb #b2483586
 def unsealed(data: bytes) -> pd.DataFrame:
     """The table in a file of `sealed`, or of an earlier version, which had no seal. ValueError where
     it is not what was written."""
@@ -422,7 +423,7 @@ def unsealed(data: bytes) -> pd.DataFrame:
     table.attrs['seal'] = has_seal
     return table
 
-# %% ../nbs/core.ipynb #f57278ba
+# %% ../nbs/core.ipynb #5a7e1394
 def keep_json(path, content):
     "Keep what JSON can hold, with a digest of itself."
     text = json.dumps(content, ensure_ascii=False)
@@ -432,15 +433,17 @@ def keep_json(path, content):
 def _content(text, kind):
     "What `keep_json` kept. ValueError where it is not that, or not of this type."
     kept = json.loads(text)
-    if isinstance(kept, dict) and 'content' in kept:
-        again = json.dumps(kept['content'], ensure_ascii=False).encode()
-        if _digest(again).decode() != kept.get('digest'): raise ValueError('its checksum differs')
-        kept = kept['content']  # a file of an earlier version holds nothing but its content
+    # a file of an earlier version holds nothing but its content
+    if isinstance(kept, dict) and len(kept.keys() & {'format', 'digest', 'content'}) > 1:
+        again = json.dumps(kept.get('content'), ensure_ascii=False).encode()
+        if _digest(again).decode() != kept.get('digest') or kept.get('format') != 1:
+            raise ValueError('its checksum differs')
+        kept = kept['content']
     if not isinstance(kept, kind):
         raise ValueError(f'it holds a {type(kept).__name__}, not a {kind.__name__}')
     return kept
 
-# %% ../nbs/core.ipynb #0d2585a1
+# %% ../nbs/core.ipynb #8f2e2ef3
 def kept_json(path, kind=dict):
     "What `keep_json` kept. FileNotFoundError; ValueError that names a damaged file."
     try: return _content(Path(path).read_bytes().decode(), kind)
@@ -486,7 +489,7 @@ def _read_table(path) -> pd.DataFrame|None:
     if _belongs(table, path): return table
     log.warning('The table %s is not what belongs there; it is measured again.', path)
 
-# %% ../nbs/core.ipynb #5e0a0b4b
+# %% ../nbs/core.ipynb #8ac24e1f
 def _cleared(path):
     "Make room for a file where a folder stands, which is given another name."
     if path.is_dir(): path.rename(path.with_name(f'{path.name}.damaged-{time.time_ns()}'))
@@ -503,7 +506,7 @@ def _make_table(path, name, make, about) -> pd.DataFrame:
     atomic_write(path, sealed(table))
     return table
 
-# %% ../nbs/core.ipynb #292e1a43
+# %% ../nbs/core.ipynb #fa572fd9
 def _seal(path, table):
     "Give a table of an earlier version its seal; one in a home that cannot be written stays as is."
     since = time.strftime('%Y-%m-%d', time.gmtime())

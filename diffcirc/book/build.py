@@ -21,7 +21,7 @@ from ..core import atomic_write, content_hash, home, preset
 from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
 from .pages import setup as pages_setup
-from .provenance import package_hash
+from .provenance import efforts, package_hash, prepared_record
 from .style import css
 
 # %% ../../nbs/book/build.ipynb #1f3c2080
@@ -118,15 +118,15 @@ def translate(cell, flags=('gpu',)):
 def home_id() -> str:
     "A name that the cache directory keeps: pages run with another recorded their claims elsewhere."
     path = home()/'id'
-    if not path.exists(): atomic_write(path, os.urandom(8).hex())
+    kept = path.read_bytes() if path.is_file() else b''
+    if not re.fullmatch(rb'[0-9a-f]{16}', kept): atomic_write(path, os.urandom(8).hex())
     return path.read_text()
 
 @lru_cache
 def prepared() -> dict:
     """What `diffcirc prepare` recorded of the preset in force: natural faces, data and weights.
     Without a record, the natural faces in force now."""
-    try: return json.loads((home()/f'prepared-{preset().name}.json').read_text())
-    except (OSError, ValueError): return dict(natural=natural_source())
+    return prepared_record() or dict(natural=natural_source())
 
 # %% ../../nbs/book/build.ipynb #01382f55
 def state_hash() -> str:
@@ -264,9 +264,7 @@ def collect(folder, names=None) -> tuple[list|None, dict]:
 # %% ../../nbs/book/build.ipynb #d83c14e7
 def _wall() -> str:
     "How long executing the pages took, where `diffcirc execute` has noted it."
-    try: log = json.loads((home()/f'effort-{preset().name}.json').read_text())
-    except (OSError, ValueError): return ''
-    seconds = log.get('execute', {}).get('seconds', {}).get('wall')
+    seconds = efforts().get('execute', {}).get('seconds', {}).get('wall')
     if seconds is None: return ''
     return f'; executing them took {seconds/60:.1f} minutes by the wall clock'
 

@@ -7,7 +7,7 @@ __all__ = ['WORDS_OF', 'COLUMNS', 'records_place', 'record', 'page', 'ledger', '
            'audit_text', 'discoveries_text', 'as_json', 'references_text', 'ledger_table', 'embedded', 'ledger_script']
 
 # %% ../../nbs/book/claims.ipynb #c38b32a1
-import difflib, json, math, re, textwrap
+import difflib, math, re, textwrap
 from pathlib import Path
 import pandas as pd
 import diffcirc
@@ -15,8 +15,7 @@ from ..statistics.report import sig
 from ..statistics.settled import ledger_q
 from ..statistics.verdicts import VERDICTS, rule_of
 from ..trust.audit import FINDINGS
-from ..core import paper_claims
-from ..core import atomic_write, content_hash, home
+from ..core import content_hash, file_name, home, keep_json, kept_json, paper_claims
 from .style import Raw, Table, asset, escape, in_book, json_in_html
 
 # %% ../../nbs/book/claims.ipynb #9dfb301d
@@ -52,6 +51,8 @@ def _check(chapter, a, known):
         raise ValueError(f"{name} has the verdict {a['verdict']!r}, which is none of "
                          f"{', '.join(words)}.")
     if not _reason(a): raise ValueError(f'{name} has no reason.')
+    if a['cell'] and not re.fullmatch(r'[\w-]+', a['cell']):
+        raise ValueError(f"{name} names the cell {a['cell']!r}, which cannot be a label.")
 
 # %% ../../nbs/book/claims.ipynb #e7617665
 def _kept(a, models) -> dict:
@@ -61,17 +62,21 @@ def _kept(a, models) -> dict:
                 n_models=int(a.get('n_models', models)), verdict=str(a['verdict']),
                 reason=_reason(a), references=references, p=_number(a.get('p')), cell=a['cell'])
 
+def _kinds() -> dict:
+    "{id: kind} of the claims of the paper."
+    return {id: c['kind'] for id, c in paper_claims().items()}
+
 def record(st, chapter: str, answers: list[dict]):
     """Keep a chapter's answers: dicts with id, ours (text with its interval), verdict and reason,
     cell (label of the table or figure that computes it), and where there is an interval lo, hi; the
     `references` {name: value} beside it; p, unadjusted, where it rests on one; n_models (default:
     all of the study). ValueError for an answer that is not whole or comes twice."""
-    for a in answers: _check(chapter, a, {id: c['kind'] for id, c in paper_claims().items()})
+    for a in answers: _check(file_name(chapter), a, _kinds())
     ids = [a['id'] for a in answers]
     twice = {i for i in ids if ids.count(i) > 1}
     if twice: raise ValueError(f"{chapter} answers {', '.join(sorted(twice))} twice.")
     rows = [_kept(a, len(st.runs)) for a in answers]
-    atomic_write(records_place(st)/f'{chapter}.json', json.dumps(rows, ensure_ascii=False))
+    keep_json(records_place(st)/f'{chapter}.json', rows)
 
 # %% ../../nbs/book/claims.ipynb #7fe227ee
 def page(module: str) -> str:
@@ -85,11 +90,21 @@ def page(module: str) -> str:
 COLUMNS = ['id', 'kind', 'chapter', 'place', 'statement', 'paper', 'ours', 'lo', 'hi', 'n_models',
            'verdict', 'reason', 'references', 'rule', 'p', 'q', 'cell', 'source']
 
+def _recorded(f) -> list:
+    "The answers in one file. ValueError with its name where they are not what `record` keeps."
+    answers, keys = kept_json(f, list), {'id', 'ours', 'verdict', 'cell', 'reason'}
+    for a in answers:
+        if not isinstance(a, dict) or keys - a.keys():
+            raise ValueError(f'{f} is damaged (an answer is not whole); delete it and run the '
+                             'pages again, after `make clean`.')
+        _check(f.stem, a, _kinds())
+    return answers
+
 def _answers(folder) -> dict:
     "What the chapters have recorded in a folder, by claim. ValueError if two answer one claim."
     got = {}
     for f in sorted(folder.glob('*.json')):
-        for a in json.loads(f.read_text()):
+        for a in _recorded(f):
             if a['id'] in got:
                 raise ValueError(f"Both {got[a['id']]['chapter']} and {f.stem} answer {a['id']!r}; "
                                  f"if one of them no longer does, remove its file in {folder}.")

@@ -17,7 +17,7 @@ from .protocols import table
 from .provenance import package_hash
 from .reproduce import headline
 from .style import Table, escape
-from ..core import atomic_write, environment
+from ..core import atomic_write, environment, kept_json
 from ..trust.trials import marks, marks_csv
 
 # %% ../../nbs/book/reference.ipynb #b3ece0e9
@@ -100,7 +100,7 @@ def kept_build(folder) -> tuple|None:
     "(what is known of a build, {claim: its line}) from `about.json` and `claims.json`, or None."
     files = [Path(folder)/f'{name}.json' for name in ('about', 'claims')]
     if not all(f.exists() for f in files): return None
-    known, claims = (json.loads(f.read_text()) for f in files)
+    known, claims = (kept_json(f, kind) for f, kind in zip(files, (dict, list)))
     return known, {c['id']: c for c in claims}
 
 def kept_csv(folder, name: str, columns=()) -> pd.DataFrame:

@@ -8,7 +8,8 @@ __all__ = ['ATTRIBUTES', 'REGIONS', 'NAMES', 'REGION_GROUPS', 'CROPS', 'HUB', 'S
            'natural_source', 'natural_faces', 'split_by_identity', 'attributes_note']
 
 # %% ../../nbs/faces/data.ipynb #75b36ee9
-import functools, hashlib, importlib.util, io, os, threading, urllib.request
+import csv, functools, hashlib, importlib.util, io, os, re, struct, threading, urllib.request
+import warnings, zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -17,7 +18,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch.nn.functional import adaptive_avg_pool2d
-from ..core import atomic_write, content_hash, home, log, preset
+from ..core import absolute, atomic_write, content_hash, home, log, preset
 
 # %% ../../nbs/faces/data.ipynb #1539c307
 ATTRIBUTES = ('smiling', 'mouth_open', 'beard', 'mustache', 'male', 'young', 'eyeglasses', 'hat',
@@ -70,6 +71,22 @@ def _check_sizes(f):
     if f.masks is not None and (f.masks.shape != want or f.masks.dtype != np.uint8):
         _refuse(f, f"masks must be uint8 {want}, got {f.masks.dtype} {f.masks.shape}")
 
+# %% ../../nbs/faces/data.ipynb #18eeaed2
+def _whole(values) -> np.ndarray:
+    "Identities as int64. ValueError with the first that is no whole number."
+    a = np.asarray(values)
+    if a.dtype.kind in 'iu' and (not a.size or a.max() < 2**63): return a.astype(np.int64)
+    for i, v in enumerate(a.ravel()):
+        try: fits = float(v) == int(v) and abs(int(v)) < 2**63 and not isinstance(v, str)
+        except (ValueError, TypeError, OverflowError): fits = False
+        if not fits: raise ValueError(f'number {i} is {v!r}, and an identity is a whole number')
+    return a.astype(np.int64)
+
+def _check_ids(f):
+    "Put identities into `f` as int64; refuse what is no whole number."
+    try: f.ids = _whole(f.ids)
+    except ValueError as e: _refuse(f, f'ids: {e}')
+
 # %% ../../nbs/faces/data.ipynb #7383796c
 @dataclass(eq=False)
 class FaceSet:
@@ -80,8 +97,8 @@ class FaceSet:
     ids: np.ndarray                   # (n,) identity of the person
     masks: np.ndarray | None = None   # uint8 (n, len(REGIONS), h, w): share of each region, of 255
     def __post_init__(self):
-        self.ids = np.asarray(self.ids, dtype=np.int64)
-        for check in (_check_images, _check_pixels, _check_attrs, _check_sizes): check(self)
+        for check in (_check_ids, _check_images, _check_pixels, _check_attrs, _check_sizes):
+            check(self)
         self.attrs = self.attrs[list(ATTRIBUTES)].astype('float64').reset_index(drop=True)
     def __len__(self): return len(self.images)
     def __getitem__(self, i):
@@ -219,9 +236,15 @@ _CELEBA = ({a: '_'.join(w.capitalize() for w in a.split('_')) for a in ATTRIBUTE
            | dict(mouth_open='Mouth_Slightly_Open', beard='No_Beard', hat='Wearing_Hat'))
 
 def _from_celeba(table):
-    "The 13 `ATTRIBUTES` as 0/1 from a table with CelebA's columns, coded ±1, 0/1 or as booleans."
-    t = (table[list(_CELEBA.values())].astype('float64') > 0).astype('float64')
-    t = t.set_axis(list(_CELEBA), axis=1)
+    """The 13 `ATTRIBUTES` as 0/1 from a table with CelebA's columns, coded ±1, 0/1 or as booleans;
+    ValueError for anything else."""
+    t = table[list(_CELEBA.values())]
+    strange = ~t.isin([-1, 0, 1])
+    if strange.any(axis=None):
+        row, column = np.argwhere(strange.to_numpy())[0]
+        raise ValueError(f'row {row} has {t.iat[row, column]!r} for {t.columns[column]}; an '
+                         'attribute is -1, 0 or 1')
+    t = (t.astype('float64') > 0).astype('float64').set_axis(list(_CELEBA), axis=1)
     return t.assign(beard=1 - t['beard'])
 
 # %% ../../nbs/faces/data.ipynb #58ef0235
@@ -239,21 +262,31 @@ def _attr_error(path, what):
 # %% ../../nbs/faces/data.ipynb #c2efb4c1
 def _attr_header(path):
     "(number of rows, column names) that the attribute file announces."
-    with open(path, encoding='utf-8', errors='replace') as f:
+    with open(path, encoding='utf-8-sig', errors='replace') as f:
         count, columns = f.readline().strip(), f.readline().split()
-    if not count.isdigit():
+    if not re.fullmatch('[0-9]{1,12}', count):
         raise _attr_error(path, f"line 1 must be the number of rows, got {count[:40]!r}")
     if lacking := sorted(set(_CELEBA.values()) - set(columns)):
         raise _attr_error(path, f"line 2 lacks the attributes {lacking}")
     return int(count), columns
 
 # %% ../../nbs/faces/data.ipynb #cc2bcfa0
+def _text_rows(path, columns, skip=0):
+    """The rows of a text table of file names and values, whatever they hold, indexed by name.
+    ValueError where a row has another number of fields."""
+    layout = dict(sep=r'\s+', skiprows=skip, header=None, names=['file', *columns],
+                  index_col=False, dtype={'file': str}, keep_default_na=False,
+                  quoting=csv.QUOTE_NONE, encoding='utf-8-sig', encoding_errors='replace')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', pd.errors.ParserWarning)  # fields would be dropped
+        try: return pd.read_csv(path, **layout).set_index('file')
+        except (pd.errors.ParserError, pd.errors.ParserWarning, OverflowError) as e:
+            raise ValueError(str(e).strip()) from e
+
 def _attr_rows(path, columns):
     "The rows of the attribute file, indexed by file name, whatever they hold."
-    layout = dict(sep=r'\s+', skiprows=2, header=None, names=['file', *columns], index_col='file')
-    try: return pd.read_csv(path, **layout)
-    except (ValueError, pd.errors.ParserError) as e:
-        raise _attr_error(path, f"the rows cannot be read ({str(e).strip()})") from e
+    try: return _text_rows(path, columns, 2)
+    except ValueError as e: raise _attr_error(path, f"the rows cannot be read ({e})") from e
 
 # %% ../../nbs/faces/data.ipynb #b21960de
 def _celeba_attrs(path):
@@ -262,19 +295,30 @@ def _celeba_attrs(path):
     t = _attr_rows(path, columns)
     if len(t) != count:
         raise _attr_error(path, f"line 1 announces {count:,} rows but {len(t):,} follow")
-    strange = ~t.isin([-1, 1]).all(axis=1)
+    numbers = all(k.kind == 'i' for k in t.dtypes)
+    strange = ~(t.isin([-1, 1]) if numbers else t.astype(str).isin(['-1', '1'])).all(axis=1)
     if strange.any():
         raise _attr_error(path, f"the row of {t.index[strange][0]} holds something other than "
                                 "-1 and 1")
     if t.index.has_duplicates:
         raise _attr_error(path, f"{t.index[t.index.duplicated()][0]} has two rows")
-    return t
+    return t.astype('int64')
 
 # %% ../../nbs/faces/data.ipynb #5ba53135
 def _by_file(path, column):
-    "The one column of a table of file names and values."
-    layout = dict(sep=r'\s+', header=None, names=['file', column], index_col='file')
-    return pd.read_csv(path, **layout)[column]
+    """The one column, of whole numbers, of a table of file names and values. ValueError that names
+    the file and the first row at fault."""
+    how = f'restore the original, or write a file name and a whole number, the {column}, per row'
+    try: t = _text_rows(path, [column])
+    except ValueError as e:
+        raise ValueError(f'{path}: the rows cannot be read ({e}); {how}.') from e
+    bad = ~t[column].astype(str).str.fullmatch(r'-?[0-9]{1,18}')
+    if bad.any():
+        raise ValueError(f'{path}: the row of {t.index[bad][0]} holds {t[column][bad].iloc[0]!r}; '
+                         f'{how}.')
+    if t.index.has_duplicates:
+        raise ValueError(f'{path}: {t.index[t.index.duplicated()][0]} has two rows; {how}.')
+    return t[column].astype('int64')
 
 # %% ../../nbs/faces/data.ipynb #d248331a
 def _celeba_ids(folder, names):
@@ -284,7 +328,7 @@ def _celeba_ids(folder, names):
         log.warning(f"{folder} has no identity_CelebA.txt: every image counts as its own person, "
                     "so training and held-out faces may show the same one.")
         return np.arange(len(names))
-    ids = _by_file(path, 'id')
+    ids = _by_file(path, 'identity')
     if len(lacking := names[~names.isin(ids.index)]):
         raise ValueError(f"{path}: no row for {len(lacking):,} of the {len(names):,} images, the "
                          f"first {lacking[0]}; complete the file, or remove it to treat every "
@@ -322,7 +366,10 @@ def _decode(file, kind, size, where=None):
             im.load()
             _check_picture(im, kind, where or file)
             return np.asarray(im.resize((size, size), Image.LANCZOS, box=CROPS[kind]))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as e:
+    # Pillow's decoders raise what they stumble over
+    except (OSError, SyntaxError, Image.DecompressionBombError, ValueError, TypeError, KeyError,
+            IndexError, AttributeError, OverflowError, struct.error, zlib.error) as e:
+        if str(e).startswith(str(where or file)): raise  # said already
         raise ValueError(f"{where or file}: not a readable image ({e}); "
                          "copy or download this file again.") from e
 
@@ -330,6 +377,8 @@ def _decode(file, kind, size, where=None):
 def _choose(names, n, seed, what, at_most=False):
     """`n` of `names` drawn without replacement, in their own order; all when None, or when
     `at_most` and there are fewer."""
+    if n is not None and not (n == int(n) and n >= 0):
+        raise ValueError(f'{n} images asked of {what}; give a whole number.')
     if n is None or (at_most and n >= len(names)): return names
     if n > len(names):
         raise ValueError(f"{n:,} images asked of {what}, which has {len(names):,}; "
@@ -351,7 +400,7 @@ def _celeba_folder(folder):
     folder = folder or os.environ.get('DIFFCIRC_CELEBA')
     if not folder:
         raise ValueError("No CelebA folder was given; pass one or set DIFFCIRC_CELEBA.")
-    folder = Path(folder).expanduser()
+    folder = absolute(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; set DIFFCIRC_CELEBA to the folder "
                                 "that holds img_align_celeba.")
@@ -370,6 +419,19 @@ def _need(folder, name):
         raise FileNotFoundError(f"{folder} has no {what}; {_REMEDY[name]}.")
     return path
 
+# %% ../../nbs/faces/data.ipynb #07771943
+def _in_partition(folder, names, partition):
+    "The file names of one partition. ValueError for one that is not there, or rows that are not."
+    known = ('train', 'val', 'test')
+    if partition not in known:
+        raise ValueError(f"There is no partition {partition!r}; choose from {', '.join(known)}.")
+    path = _need(folder, 'list_eval_partition.txt')
+    part = _by_file(path, 'partition').reindex(names)
+    if (bad := ~part.isin([0, 1, 2])).any():
+        raise ValueError(f"{path}: no row with 0, 1 or 2 for {bad.sum():,} of the {len(names):,} "
+                         f"images, the first {names[bad.to_numpy()][0]}; complete the file.")
+    return names[part.to_numpy() == known.index(partition)]
+
 # %% ../../nbs/faces/data.ipynb #d860c135
 def _celeba_names(folder, path, table, partition):
     "File names on offer: the rows of `table`, of one partition if given, every one with its image."
@@ -379,9 +441,16 @@ def _celeba_names(folder, path, table, partition):
         raise ValueError(f"{path}: {len(lacking):,} of {len(names):,} rows have no image in "
                          f"{images}, the first {lacking[0]}; add the images, or remove the rows "
                          "and correct the count in line 1.")
-    if partition is None: return names
-    part = _by_file(_need(folder, 'list_eval_partition.txt'), 'part')
-    return names[part.reindex(names).to_numpy() == ('train', 'val', 'test').index(partition)]
+    return names if partition is None else _in_partition(folder, names, partition)
+
+# %% ../../nbs/faces/data.ipynb #a1b1eea1
+def _stamp(path) -> list:
+    "What changes whenever a file is replaced, by whatever means: its size and times."
+    try: s = os.stat(path)
+    except OSError as e:
+        raise ValueError(f'{path}: not a readable image ({e.strerror}); copy or download this '
+                         'file again.') from e
+    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns]
 
 # %% ../../nbs/faces/data.ipynb #7c33c6df
 def _celeba_faces(folder, table, names, size):
@@ -389,8 +458,8 @@ def _celeba_faces(folder, table, names, size):
     attrs, ids = _from_celeba(table.loc[names]), _celeba_ids(folder, names)
     images = _find(folder, 'img_align_celeba')
     files = [images/k for k in names]
-    # sizes on disk are part of the key: a file replaced or cut short later is read anew
-    key = content_hash('celeba', list(names), [os.path.getsize(p) for p in files], attrs, ids, size,
+    # sizes and times on disk are part of the key: a file replaced or cut short is read anew
+    key = content_hash('celeba', list(names), [_stamp(p) for p in files], attrs, ids, size,
                        CROPS['celeba'])
     return cached_faces(f'celeba-{key}', lambda: _faces('celeba', files, size, attrs, ids))
 
@@ -459,7 +528,12 @@ def _columns(schema, path):
     return image, ident, {v: low[v.lower()] for v in _CELEBA.values()}
 
 # %% ../../nbs/faces/data.ipynb #97a7bbd9
-def _blobs(f, column, rows):
+def _image_bytes(b):
+    "The bytes of an image: those given, or the member `bytes` of a struct; None for neither."
+    b = b.get('bytes') if isinstance(b, dict) else b
+    return b if isinstance(b, bytes) else None
+
+def _blobs(f, column, rows, path):
     "Image bytes of the ascending `rows` of Parquet file `f`."
     first, blobs = 0, []
     for g in range(f.num_row_groups):  # one at a time: the whole image column would fill memory
@@ -467,7 +541,11 @@ def _blobs(f, column, rows):
         here = rows[(rows >= first) & (rows < first + k)] - first
         if len(here): blobs += f.read_row_group(g, [column])[column].take(here).to_pylist()
         first += k
-    return [b['bytes'] if isinstance(b, dict) else b for b in blobs]
+    blobs = [_image_bytes(b) for b in blobs]
+    if None in blobs:
+        raise ValueError(f"{path}, row {rows[blobs.index(None)]}: no image in column {column!r}; "
+                         "choose a file with an image, as bytes, in every row.")
+    return blobs
 
 # %% ../../nbs/faces/data.ipynb #3b71fb3b
 def _parquet_people(f, path):
@@ -475,20 +553,31 @@ def _parquet_people(f, path):
     _, ident, columns = _columns(f.schema_arrow, path)
     t = f.read([*columns.values(), *([ident] if ident else [])]).to_pandas()
     if not ident: log.warning(f"{path} names no identities: every image counts as its own person.")
-    attrs = _from_celeba(t[list(columns.values())].set_axis(list(columns), axis=1))
-    return attrs, t[ident].to_numpy() if ident else np.arange(len(t))
+    try:
+        attrs = _from_celeba(t[list(columns.values())].set_axis(list(columns), axis=1))
+        return attrs, _whole(t[ident]) if ident else np.arange(len(t))
+    except ValueError as e:
+        raise ValueError(f'{path}: {str(e).rstrip(".")}; choose a Parquet file of CelebA as it '
+                         'was published.') from e
 
 # %% ../../nbs/faces/data.ipynb #23924676
-def read_parquet(path, n=None, size=32, seed=0, at_most=False) -> FaceSet:
-    """CelebA from one Parquet file with an image column (bytes, or a struct with them), an identity
-    column and the attributes."""
-    try: f = pq.ParquetFile(path)
+def _open_parquet(path):
+    "A Parquet file. ValueError that names it where it is none."
+    try: return pq.ParquetFile(path)
     except (OSError, ValueError) as e:
         raise ValueError(f"{path}: not a readable Parquet file ({e}); delete it and fetch it "
                          "again.") from e
-    attrs, ids = _parquet_people(f, path)
-    rows = _choose(np.arange(len(attrs)), n, seed, path, at_most)
-    blobs = _blobs(f, _columns(f.schema_arrow, path)[0], rows)
+
+def read_parquet(path, n=None, size=32, seed=0, at_most=False) -> FaceSet:
+    """CelebA from one Parquet file with an image column (bytes, or a struct with them), an identity
+    column and the attributes. Errors name the file and the remedy."""
+    f = _open_parquet(path)
+    try:
+        attrs, ids = _parquet_people(f, path)
+        rows = _choose(np.arange(len(attrs)), n, seed, path, at_most)
+        blobs = _blobs(f, _columns(f.schema_arrow, path)[0], rows, path)
+    except OSError as e:  # pages that cannot be decoded
+        raise ValueError(f"{path}: damaged ({e}); delete it and fetch it again.") from e
     return _faces('celeba', blobs, size, attrs.iloc[rows], ids[rows],
                   where=[f'{path}, row {r}' for r in rows])
 

@@ -23,7 +23,7 @@ def _values(x, name='The sample'):
                          'they arise, or drop them there and say so.')
     return a
 
-# %% ../../nbs/statistics/effects.ipynb #c1dbb5d8
+# %% ../../nbs/statistics/effects.ipynb #c67b313f
 def _number(v, name, lo=-math.inf, hi=math.inf, strict=False) -> float:
     """`v` itself: a finite number from `lo` to `hi`, or, if `strict`, between them. ValueError with
     its name for anything else."""
@@ -142,19 +142,21 @@ def p_text(p, bound=False) -> str:
 # %% ../../nbs/statistics/effects.ipynb #6e444728
 def p_of(d, n) -> float:
     "Two-sided p of Student's t test for an effect d with n values in each group."
-    return float(2*stats.t.sf(abs(d)*math.sqrt(n/2), 2*n - 2))
+    _number(d, 'd')
+    return float(2*stats.t.sf(abs(d)*math.sqrt(_number(n, 'n', 1.000001)/2), 2*n - 2))
 
 # %% ../../nbs/statistics/effects.ipynb #d96c8233
 def n_of(d, p) -> float:
     "The (real) number per group at which d has this p; infinite for d = 0 or p = 0, at least 2."
-    if d == 0 or p <= 0: return math.inf
+    if _number(d, 'd') == 0 or _number(p, 'p', 0, 1) == 0 or abs(d) < 1e-100: return math.inf
     if p_of(d, 2) <= p: return 2.
     def gap(n): return math.log(max(p_of(d, n), 1e-320)/p)
     return optimize.brentq(gap, 2, 2e3/d**2 + 1e3)
 
 # %% ../../nbs/statistics/effects.ipynb #6fa8cb20
 def d_follows(printed, effects, tolerance=.05) -> np.ndarray:
-    "Whether each printed d, whose sign may be left out, is that of the recomputed `Effect`."
+    """Whether each printed d, whose sign may be left out, is that of the recomputed `Effect`; NaN is
+    no number's."""
     return np.array([abs(abs(d) - abs(e.d)) <= tolerance for d, e in zip(printed, effects)])
 
 # %% ../../nbs/statistics/effects.ipynb #0bf66a51
@@ -209,4 +211,6 @@ def detectable(n, target=.8, alpha=.05, paired=False) -> float:
 def effective_n(images, models, icc) -> float:
     """How many independent images `images` of each of `models` are worth when a share `icc` of the
     variance lies between models."""
-    return images*models/(1 + (images - 1)*icc)
+    _number(images, 'The number of images', 1)
+    _number(models, 'The number of models', 0)
+    return images*models/(1 + (images - 1)*_number(icc, 'icc', 0, 1))

@@ -11,7 +11,9 @@ import math
 from typing import NamedTuple
 import numpy as np
 from scipy import stats
+from .effects import _number
 from .report import sig
+from .tests import adjust
 from .verdicts import ALPHA, NEGLIGIBLE, Verdict
 
 # %% ../../nbs/statistics/settled.ipynb #f50588ab
@@ -56,6 +58,7 @@ PARAMETERS, SKILL = .5, .25  # least share of the paper's parameters, least lowe
 def size_reason(parameters, paper, skill) -> str:
     """Why a claim of size cannot be compared, '' if it can: parameters of ours and of the paper,
     and the least lower bound of the skill where it is about (NaN: no interval)."""
+    for v in (parameters, paper): _number(v, 'The number of parameters', 0)
     few, dull = parameters < PARAMETERS*paper, not skill >= SKILL
     lacking = [f'{sig(parameters/1e6)}M parameters against {sig(paper/1e6)}M']*few
     if dull and math.isnan(skill): lacking += ['a skill without interval']
@@ -91,6 +94,7 @@ def instrument_reason(instrument, words) -> str:
 # %% ../../nbs/statistics/settled.ipynb #06ccc5c5
 def ledger_q(p) -> np.ndarray:
     "Adjusted p of all claims together (Benjamini–Yekutieli); NaN stays NaN and is no test."
+    adjust(p)  # refuses what lies outside 0 to 1
     p = np.asarray(p, float)
     out, ok = np.full(p.shape, math.nan), ~np.isnan(p)
     if ok.any(): out[ok] = stats.false_discovery_control(p[ok], method='by')
@@ -99,4 +103,5 @@ def ledger_q(p) -> np.ndarray:
 # %% ../../nbs/statistics/settled.ipynb #4fa2b2c4
 def share_p(hits, n, chance=.5) -> float:
     "Two-sided binomial p of `hits` of `n` models, each by `chance`; NaN for none."
+    _number(hits, 'The number of hits', 0, _number(n, 'The number of models', 0))
     return float(stats.binomtest(int(hits), int(n), chance).pvalue) if n else math.nan

@@ -47,7 +47,7 @@ def bca(x,                    # sample, or a tuple of samples
         level=.95, n=4999, seed=0) -> Interval:
     "BCa bootstrap interval of a statistic. `method` says what was done where BCa is undefined."
     data = tuple(_values(v) for v in (x if isinstance(x, tuple) else (x,)))
-    if min(map(len, data)) == 0: raise ValueError('A sample to bootstrap is empty.')
+    if min(map(len, data)) == 0: raise ValueError('A sample is empty; it needs at least one value to be drawn.')
     est = float(statistic(*data))
     if min(map(len, data)) < 2: return Interval(est, math.nan, math.nan, 'none: one value')
     if all(np.ptp(v) == 0 for v in data): return Interval(est, est, est, 'none: constant')
@@ -63,7 +63,8 @@ def _samples(a, b, paired=False):
     a, b = _values(a, 'The first sample'), _values(b, 'The second sample')
     if paired and len(a) != len(b):
         raise ValueError(f'Pairs need equally many values, not {len(a)} and {len(b)}.')
-    if not len(a) or not len(b): raise ValueError('A sample is empty.')
+    if not len(a) or not len(b):
+        raise ValueError('A sample is empty; a comparison needs values in both.')
     return a, b
 
 # %% ../../nbs/statistics/tests.ipynb #923304b5
@@ -151,7 +152,8 @@ def adjust(p, method='holm') -> np.ndarray:
         raise ValueError(f"There is no method {method!r}; choose from {', '.join(CORRECTIONS)}.")
     p = np.asarray(p, float)
     ok = ~np.isnan(p)
-    if ((p[ok] < 0) | (p[ok] > 1)).any(): raise ValueError('A p value lies outside 0 to 1.')
+    if ((p[ok] < 0) | (p[ok] > 1)).any():
+        raise ValueError('A p value lies outside 0 to 1; find where it arises.')
     out = np.full(p.shape, math.nan)
     if ok.any(): out[ok] = CORRECTIONS[method](p[ok])
     return out
@@ -161,6 +163,8 @@ def adjust_by(frame, family=(), p='p', methods=('bonferroni', 'holm', 'bh')) -> 
     """Adds columns such as `p_holm`, adjusted within each family (column names; none: the whole
     frame)."""
     family = [family] if isinstance(family, str) else list(family)
+    if lacking := [c for c in (*family, p) if c not in frame]:
+        raise ValueError(f'There is no column {lacking[0]!r} in the table; it has {list(frame)}.')
     rows = [np.arange(len(frame))]
     if family: rows = frame.groupby(family, observed=True, dropna=False).indices.values()
     out, values = frame.copy(), frame[p].to_numpy(float)
@@ -203,6 +207,10 @@ def tost(a, b, margin, paired=False, alpha=.05) -> Tost:
 def tost_p(difference, se, df, margin) -> float:
     """p of the equivalence test within ±margin from an estimate, its standard error and degrees of
     freedom, each a number or an array; NaN where the standard error is 0 or NaN."""
+    try: np.broadcast_shapes(*map(np.shape, (difference, se, df, margin)))
+    except ValueError as e:
+        raise ValueError('Estimates, standard errors, degrees of freedom and margins have '
+                         'different lengths; give one of each per estimate.') from e
     se = np.where(np.greater(se, 0), se, math.nan)[()]
     above, below = (difference + margin)/se, (difference - margin)/se
     return np.maximum(stats.t.sf(above, df), stats.t.cdf(below, df))

@@ -15,6 +15,7 @@ import math, re
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from statsmodels.stats.proportion import proportion_confint
+from .effects import _values
 from .replication import least_p
 from .replication import compare, crossed_test, exact
 from .tests import adjust, t_interval, tost_p
@@ -57,14 +58,14 @@ def _significant_verdict(lo, hi, size, negligible) -> Verdict:
     how = ', larger than claimed' if lo > size else ', smaller than claimed' if hi < size else ''
     return Verdict('holds', 'significant in the claimed direction' + how)
 
-# %% ../../nbs/statistics/verdicts.ipynb #7e619187
+# %% ../../nbs/statistics/verdicts.ipynb #8267d347
 def _check_interval(lo, hi):
     "ValueError for an interval that ends before it begins; a bound may be NaN."
     if lo > hi: raise ValueError(f'An interval from {lo} to {hi} ends before it begins.')
 
 def _check_p(p, name):
     "ValueError for a p outside 0 to 1; NaN stands for none."
-    if p < 0 or p > 1: raise ValueError(f'{name} is {p}; a p lies between 0 and 1.')
+    if p < 0 or p > 1: raise ValueError(f'{name} is {p}; it lies between 0 and 1.')
 
 # %% ../../nbs/statistics/verdicts.ipynb #921550dc
 def verdict(lo, hi,             # 95 % interval of our difference
@@ -132,9 +133,16 @@ def verdicts_of_studies(c, p, p_min, claimed, margin) -> list:
 DECIDED = ('holds', 'contradicted', 'inconclusive')  # what a rule can say
 
 # %% ../../nbs/statistics/verdicts.ipynb #3abdb540
+def _check_studies(Y):
+    "ValueError for tables that are not whole, or not of two datasets."
+    if np.ndim(Y) != 4 or len(Y) != 2 or not np.size(Y):
+        raise ValueError(f'Studies are an array (2, n, models, images), not {np.shape(Y)}.')
+    _values(Y, 'The table of studies')
+
 def verdict_shares(Y, claimed) -> pd.Series:
     """Shares of each verdict of the rule on one claimed difference in the studies Y (2, n, models,
     images)."""
+    _check_studies(Y)
     models = Y.shape[2]
     p_min = 2/math.comb(2*models, models)
     v = verdicts_of_studies(crossed_test(*Y), exact(Y), p_min, claimed, MARGIN*claimed)
@@ -183,6 +191,7 @@ def verdicts(rows, claims: dict, alpha=ALPHA, shares=None) -> pd.DataFrame:
 def first_verdict(first, n_models) -> Verdict:
     "The rule for a claimed first rank, by the share `first` of resampled sets of models."
     if n_models < 3: return Verdict('inconclusive', 'fewer than three models; three would do')
+    _check_p(first, 'The share of first ranks')
     if first >= .95: return Verdict('holds', 'ranks first in nearly every set of models')
     if first <= .05: return Verdict('contradicted', 'ranks first in hardly any set of models')
     return Verdict('inconclusive', 'sets of models disagree about the first rank; more models '
@@ -198,6 +207,7 @@ def phases_verdict(number, share, gain, claimed, n_models) -> Verdict:
     """The rule for a claimed number of phases: `number` found, `share` of draws of models that give
     the claimed one, `gain` of phases over a smooth curve (BIC)."""
     if n_models < 3: return Verdict('inconclusive', 'fewer than three models; three would do')
+    _check_p(share, 'The share of draws')
     if gain <= 0: return Verdict('contradicted', 'a smooth curve explains the metrics better')
     if share <= .05: return Verdict('contradicted', 'hardly any draw of models gives this number')
     if number == claimed and share >= .95:
@@ -258,7 +268,10 @@ def emergence_verdict(order) -> Verdict:
 # %% ../../nbs/statistics/verdicts.ipynb #4c97bf32
 def range_verdict(rows, lo, hi, margin=.05) -> Verdict:
     """The rule for a claimed range lo … hi. rows: interval lo, hi per timestep, over models; lying
-    inside is judged with `margin` on either side."""
+    inside is judged with `margin` on either side. An infinite end is open; ValueError for NaN."""
+    if math.isnan(lo) or math.isnan(hi):
+        raise ValueError('The claimed range lacks an end (NaN); an open one is infinite.')
+    _check_interval(lo, hi)
     if ((rows.hi < lo) | (rows.lo > hi)).any():
         return Verdict('contradicted', "an interval lies outside the paper's range")
     if ((rows.lo >= lo - margin) & (rows.hi <= hi + margin)).all():

@@ -10,10 +10,9 @@ __all__ = ['CRITICS', 'HELD_OUT', 'SMALL', 'CriticConfig', 'Critic', 'critic_fac
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
-from filelock import FileLock
 from sklearn.metrics import roc_auc_score
 from torch import nn
-from ..core import code_key, content_hash, home, log
+from ..core import code_key, content_hash, home, locked, log, unwritable
 from ..denoiser.training import _threads, load_tensors, save_tensors
 from ..faces.data import ATTRIBUTES, FaceSet
 from ..faces.synthetic import balanced_attributes, draw_faces
@@ -120,8 +119,9 @@ def train_critic(cfg: CriticConfig) -> KeptCritic:
     "The critic of a configuration: found in the cache, else trained."
     key = content_hash(cfg, code_key('study.critic.fit_critic'))
     path = home()/'critics'/f'{key}.safetensors'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix('.lock')):
+    try: path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise unwritable(path, e) from e
+    with locked(path.with_suffix('.lock')):
         if (tensors := _kept(path)) is None:
             tensors = fit_critic(cfg).state_dict()
             save_tensors(path, tensors)

@@ -9,11 +9,11 @@ __all__ = ['RANKS', 'Perceptron', 'Learner', 'kept_in_half', 'random_heads', 'lo
 
 # %% ../../nbs/trust/able.ipynb #62aee0a8
 import numpy as np, torch, torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import nn, Tensor
-from ..core import atomic_write, code_key, content_hash, home
+from ..core import code_key, content_hash, home, log
 from ..denoiser.diffusion import Denoiser, add_noise, make_exam, v_target, ᾱ
 from ..denoiser.sites import editing, zero
+from ..denoiser.training import load_tensors, save_tensors
 from ..denoiser.unet import (
     Point, State, Stepwise, TimeEmbedding, _step, attention_layers, heads)
 from .drafts import Mover, Movers, halfway, least_error, rms_of_sites, twins
@@ -148,15 +148,22 @@ def crossing(p: Specimen, cut=(), t=500, n=16) -> float:
     return float(moved[..., :half].square().mean().sqrt())
 
 # %% ../../nbs/trust/able.ipynb #00f5f0b9
+def _tensors_at(path):
+    "The tensors kept in a file; None where there is none or, with a warning, it is damaged."
+    try: return load_tensors(path)[0]
+    except FileNotFoundError: return None
+    except ValueError as e: log.warning('%s', e)
+
 def kept_able(seed, steps=300) -> Specimen:
     "`alone_able`, from the cache where it is there."
     key = content_hash(seed, steps, code_key('trust.able.alone_able'))
     path = home()/'planted'/f'able-{key}.safetensors'
-    if not path.exists():
+    if (tensors := _tensors_at(path)) is None:
         p = alone_able(seed, steps)
         checks = {f'check.{k}': torch.tensor(v) for k, v in p.checks.items()}
-        atomic_write(path, lambda f: save_file(p.denoiser.net.state_dict() | checks, f))
-    return read_able(seed, load_file(path))
+        tensors = p.denoiser.net.state_dict() | checks
+        save_tensors(path, tensors)
+    return read_able(seed, tensors)
 
 # %% ../../nbs/trust/able.ipynb #6834907f
 def read_able(seed, weights) -> Specimen:
