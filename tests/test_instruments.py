@@ -17,6 +17,7 @@ from diffcirc.circuits.temporal import component_impacts, cooperation
 from diffcirc.circuits.transfer import gram, probe_transfer, stitch
 from diffcirc.concepts.dictionaries import dictionary_quality
 from diffcirc.concepts.naming import concept_gallery, concept_labels
+from diffcirc.concepts.pairs import pair_transfer
 from diffcirc.core import preset
 from diffcirc.denoiser.diffusers import ForeignUNet
 from diffcirc.denoiser.diffusion import Denoiser, make_exam, prediction_errors, untrained
@@ -76,7 +77,8 @@ ASKED = {  # instrument → options, from the kind of network
     stitch: lambda make: dict(donors=dict(other=make(1)), fit=faces(12, 3)),
     dictionary_quality: lambda make: LEARNING,
     concept_labels: lambda make: dict(labels=LABELS, regions=HALVES, **LEARNING),
-    concept_gallery: lambda make: dict(regions=HALVES, **LEARNING)}
+    concept_gallery: lambda make: dict(regions=HALVES, **LEARNING),
+    pair_transfer: lambda make: dict(pairs=dict(other=(EXAM.x0, faces(8, 5))))}
 
 @pytest.mark.parametrize('make', [ours, wrapped], ids=['ours', 'wrapped'])
 @pytest.mark.parametrize('instrument', ASKED, ids=lambda f: f.__name__)

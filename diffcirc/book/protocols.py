@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
-           'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'DRAWING', 'CHAPTERS',
-           'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse',
-           'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references',
-           'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough', 'fit_faces',
-           'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation',
-           'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors',
-           'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets',
-           'learning', 'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming', 'of_estimators',
-           'of_trials', 'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people',
-           'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent',
-           'fewer']
+           'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS',
+           'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of',
+           'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs',
+           'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough',
+           'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
+           'of_ablation', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes',
+           'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only',
+           'of_growth', 'of_small_sets', 'learning', 'of_dictionaries', 'naming', 'naming_own', 'picturing',
+           'of_naming', 'drawn_pairs', 'of_pairs', 'of_estimators', 'of_trials', 'of_benchmark', 'measured',
+           'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols',
+           'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -36,12 +36,14 @@ from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
 from ..concepts.dictionaries import dictionary_quality
 from ..concepts.naming import concept_gallery, concept_labels
+from ..concepts.pairs import pair_transfer
 from ..core import paper_numbers, preset, table_path, tables_used
 from ..denoiser.diffusion import make_exam, prediction_errors
 from ..denoiser.linear import Linear
 from ..denoiser.training import Run, Stage, stages
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
 from ..faces.people import distinct
+from ..faces.synthetic import draw_faces, switched
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
@@ -67,6 +69,7 @@ class Protocol:
     trained: bool = True        # or untrained networks of the same shape and seeds
     linear: bool = False        # or the linear filters of the models' training images
     seeds: int = None           # the first so many models of each dataset
+    datasets: tuple = DATASETS  # whose models
     faces: str = 'own'          # held-out, of the 'own', 'other', 'both' datasets or 'synthetic'; 'seen'
     of: str = 'runs'            # or the 'stages' that runs kept, or those 'grown' on few images
     options: callable = None    # (study, dataset, seed) → keyword arguments
@@ -93,7 +96,8 @@ def asked(p: Protocol, st: Study) -> list[Asked]:
     if p.of == 'grown':
         return [Asked(d, half, run, st.halves[d, half][:n], dict(images=n))
                 for (d, n, half), run in st.grown.items()]
-    runs = {k: r for k, r in st.runs.items() if p.seeds is None or k[1] < p.seeds}
+    runs = {k: r for k, r in st.runs.items()
+            if k[0] in p.datasets and (p.seeds is None or k[1] < p.seeds)}
     if p.of == 'runs': return [Asked(*k, r, st.samples[k], {}) for k, r in runs.items()]
     kept = {k: r for k, r in runs.items() if r.info['config']['keep']}
     return [a for k, r in kept.items() for a in _on_the_way(st, *k, r)]
@@ -505,6 +509,26 @@ def of_naming(st) -> dict:
             'concept gallery': Protocol(
                 concept_gallery, (300,), 80, seeds=1, faces='synthetic', options=picturing)}
 
+# %% ../../nbs/book/protocols.ipynb #255bdc7b
+ASKED_PAIRS = ('hat', 'blond_hair', 'beard', 'eyeglasses', 'smiling')  # attributes
+
+def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
+    "Options of `pair_transfer`: the first n held-out drawn faces, without and with each attribute."
+    f = st.heldout['synthetic'][:n]
+    def drawn_with(a, value):
+        attrs = switched(f.attrs, a, value)
+        images, _ = draw_faces(attrs, st.preset.size, 0, f.ids)
+        faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
+        return (faces.grey() if st.channels == 1 else faces).images
+    return dict(pairs={a: tuple(drawn_with(a, v) for v in (0., 1.)) for a in ASKED_PAIRS})
+
+def of_pairs(st) -> dict:
+    "Protocols of the chapter on the same face with one attribute changed."
+    same = dict(images=8, datasets=('synthetic',), options=drawn_pairs)
+    return {'counterfactual pairs': Protocol(pair_transfer, PROBE_TIMES, **same),
+            'counterfactual pairs, untrained': Protocol(
+                pair_transfer, PROBE_TIMES, trained=False, seeds=UNTRAINED, **same)}
+
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
 GRID_FULL = dict(ns=(25, 100, 300), ds=(1, 64, 2048), reps=3)
@@ -600,7 +624,7 @@ def of_rules(st) -> list:
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
             of_information, of_ablation, of_interruption, of_outcomes, of_time, of_transfer,
-            of_growth, of_small_sets, of_dictionaries, of_naming)
+            of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark}
@@ -658,7 +682,7 @@ def design(st) -> pd.DataFrame:
         t = p.timesteps or st.preset.timesteps
         return ', '.join(map(str, t)) if len(t) < 6 else f'{len(t)} from {min(t)} to {max(t)}'
     rows = [{'table': name, 'instrument': p.instrument.__name__, 't': times(p),
-             'images': min(p.images or n, n), 'networks per dataset': len(asked(p, st))//2,
+             'images': min(p.images or n, n), 'networks per dataset': len(asked(p, st))//len(p.datasets),
              'faces': p.faces} for name, p in protocols(st).items()]
     return pd.DataFrame(rows)
 
