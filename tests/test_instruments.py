@@ -15,6 +15,9 @@ from diffcirc.circuits.optimality import jacobian_basis, jacobian_stats
 from diffcirc.circuits.probes import control_labels, probes
 from diffcirc.circuits.temporal import component_impacts, cooperation
 from diffcirc.circuits.transfer import gram, probe_transfer, stitch
+from diffcirc.concepts.dictionaries import dictionary_quality
+from diffcirc.concepts.naming import concept_gallery, concept_labels
+from diffcirc.concepts.pairs import pair_transfer
 from diffcirc.core import preset
 from diffcirc.denoiser.diffusers import ForeignUNet
 from diffcirc.denoiser.diffusion import Denoiser, make_exam, prediction_errors, untrained
@@ -51,6 +54,8 @@ def probing():
 
 TWO = dict(train={d: faces(20, i) for i, d in enumerate('ab')},
            test={d: faces(6, 9 + i) for i, d in enumerate('ab')}, labels={})
+LEARNING = dict(fit=faces(8, 4), steps=10)
+LABELS = pd.DataFrame(dict(hat=[0., 0, 1, 1]*2))
 KINDS = ('block', 'skip', 'head', 'layer', 'group', 'level', 'random')
 ASKED = {  # instrument → options, from the kind of network
     prediction_errors: lambda make: {}, drawn: lambda make: dict(n=2, steps=2),
@@ -69,7 +74,11 @@ ASKED = {  # instrument → options, from the kind of network
     drifts: lambda make: dict(n=2, steps=3, features=torch.sin, other=make(1)),
     component_impacts: lambda make: {}, cooperation: lambda make: dict(kinds=('skip',)),
     gram: lambda make: {}, probe_transfer: lambda make: TWO,
-    stitch: lambda make: dict(donors=dict(other=make(1)), fit=faces(12, 3))}
+    stitch: lambda make: dict(donors=dict(other=make(1)), fit=faces(12, 3)),
+    dictionary_quality: lambda make: LEARNING,
+    concept_labels: lambda make: dict(labels=LABELS, regions=HALVES, **LEARNING),
+    concept_gallery: lambda make: dict(regions=HALVES, **LEARNING),
+    pair_transfer: lambda make: dict(pairs=dict(other=(EXAM.x0, faces(8, 5))))}
 
 @pytest.mark.parametrize('make', [ours, wrapped], ids=['ours', 'wrapped'])
 @pytest.mark.parametrize('instrument', ASKED, ids=lambda f: f.__name__)

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
-           'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'DRAWING', 'CHAPTERS',
-           'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse',
-           'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references',
-           'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough', 'fit_faces',
-           'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation',
-           'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors',
-           'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets',
-           'of_estimators', 'of_trials', 'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable',
-           'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all',
-           'design', 'spent', 'fewer']
+           'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS',
+           'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of',
+           'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs',
+           'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough',
+           'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
+           'of_ablation', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes',
+           'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only',
+           'of_growth', 'of_small_sets', 'learning', 'of_dictionaries', 'naming', 'naming_own', 'picturing',
+           'of_naming', 'drawn_pairs', 'of_pairs', 'of_estimators', 'of_trials', 'of_benchmark', 'measured',
+           'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols',
+           'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -33,12 +34,16 @@ from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
+from ..concepts.dictionaries import dictionary_quality
+from ..concepts.naming import concept_gallery, concept_labels
+from ..concepts.pairs import pair_transfer
 from ..core import paper_numbers, preset, table_path, tables_used
 from ..denoiser.diffusion import make_exam, prediction_errors
 from ..denoiser.linear import Linear
 from ..denoiser.training import Run, Stage, stages
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
 from ..faces.people import distinct
+from ..faces.synthetic import draw_faces, switched
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
@@ -64,7 +69,8 @@ class Protocol:
     trained: bool = True        # or untrained networks of the same shape and seeds
     linear: bool = False        # or the linear filters of the models' training images
     seeds: int = None           # the first so many models of each dataset
-    faces: str = 'own'          # held-out, of the 'own', 'other' or 'both' datasets, or 'seen' too
+    datasets: tuple = DATASETS  # whose models
+    faces: str = 'own'          # held-out, of the 'own', 'other', 'both' datasets or 'synthetic'; 'seen'
     of: str = 'runs'            # or the 'stages' that runs kept, or those 'grown' on few images
     options: callable = None    # (study, dataset, seed) → keyword arguments
 
@@ -90,7 +96,8 @@ def asked(p: Protocol, st: Study) -> list[Asked]:
     if p.of == 'grown':
         return [Asked(d, half, run, st.halves[d, half][:n], dict(images=n))
                 for (d, n, half), run in st.grown.items()]
-    runs = {k: r for k, r in st.runs.items() if p.seeds is None or k[1] < p.seeds}
+    runs = {k: r for k, r in st.runs.items()
+            if k[0] in p.datasets and (p.seeds is None or k[1] < p.seeds)}
     if p.of == 'runs': return [Asked(*k, r, st.samples[k], {}) for k, r in runs.items()]
     kept = {k: r for k, r in runs.items() if r.info['config']['keep']}
     return [a for k, r in kept.items() for a in _on_the_way(st, *k, r)]
@@ -100,7 +107,7 @@ def exams_of(p: Protocol, dataset: str) -> tuple:
     """What a model of `dataset` is asked about: held-out faces of these datasets, or 'seen': its
     own held-out faces, and after them as many that it was trained on."""
     return {'own': (dataset,), 'other': tuple(d for d in DATASETS if d != dataset),
-            'both': DATASETS, 'seen': ('seen',)}[p.faces]
+            'both': DATASETS, 'seen': ('seen',), 'synthetic': ('synthetic',)}[p.faces]
 
 def _exam(p, st, a, faces):
     if faces != 'seen': return st.exam(faces, p.timesteps, p.images)
@@ -460,6 +467,68 @@ def of_small_sets(st) -> dict:
             'features by set': Protocol(feature_stats, at, SOME, **same),
             'flow by set': Protocol(information_flow, at, 2*SOME, options=one_method, **same)}
 
+# %% ../../nbs/book/protocols.ipynb #402587c8
+def learning(st, dataset, seed) -> dict:
+    "Options of instruments that learn dictionaries: faces of the model's own, and for how long."
+    small = st.preset.name == 'smoke'
+    return dict(fit=fit_faces(st, dataset, seed, 12 if small else 96).images,
+                steps=10 if small else 300)
+
+def of_dictionaries(st) -> dict:
+    "Protocols of the chapter on dictionaries."
+    n = 4 if st.preset.name == 'smoke' else 10
+    return {'dictionaries': Protocol(dictionary_quality, images=n, options=learning),
+            'dictionaries, untrained': Protocol(
+                dictionary_quality, images=n, trained=False, seeds=UNTRAINED, options=learning)}
+
+# %% ../../nbs/book/protocols.ipynb #d45f0945
+def naming(st, dataset, seed, n=80) -> dict:
+    "Options of `concept_labels`: what is known of the first n held-out drawn faces."
+    f = st.heldout['synthetic'][:n]
+    return learning(st, dataset, seed) | dict(labels=f.attrs, regions=whole_regions(f.masks))
+
+def naming_own(st, dataset, seed, n=80) -> dict:
+    "The same of the model's own held-out faces, without their regions."
+    f = st.heldout[dataset][:n]
+    return learning(st, dataset, seed) | dict(labels=f.attrs, people=f.ids)
+
+def picturing(st, dataset, seed, n=80) -> dict:
+    "Options of `concept_gallery`."
+    regions = whole_regions(st.heldout['synthetic'].masks[:n])
+    return learning(st, dataset, seed) | dict(regions=regions)
+
+def of_naming(st) -> dict:
+    "Protocols of the chapter on what a concept stands for."
+    same = dict(timesteps=(300, 600), images=80)
+    return {'named concepts': Protocol(
+                concept_labels, faces='synthetic', options=naming, **same),
+            'named concepts, untrained': Protocol(
+                concept_labels, faces='synthetic', trained=False, seeds=UNTRAINED,
+                options=naming, **same),
+            'attributes of concepts': Protocol(concept_labels, options=naming_own, **same),
+            'concept gallery': Protocol(
+                concept_gallery, (300,), 80, seeds=1, faces='synthetic', options=picturing)}
+
+# %% ../../nbs/book/protocols.ipynb #255bdc7b
+ASKED_PAIRS = ('hat', 'blond_hair', 'beard', 'eyeglasses', 'smiling')  # attributes
+
+def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
+    "Options of `pair_transfer`: the first n held-out drawn faces, without and with each attribute."
+    f = st.heldout['synthetic'][:n]
+    def drawn_with(a, value):
+        attrs = switched(f.attrs, a, value)
+        images, _ = draw_faces(attrs, st.preset.size, 0, f.ids)
+        faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
+        return (faces.grey() if st.channels == 1 else faces).images
+    return dict(pairs={a: tuple(drawn_with(a, v) for v in (0., 1.)) for a in ASKED_PAIRS})
+
+def of_pairs(st) -> dict:
+    "Protocols of the chapter on the same face with one attribute changed."
+    same = dict(images=8, datasets=('synthetic',), options=drawn_pairs)
+    return {'counterfactual pairs': Protocol(pair_transfer, PROBE_TIMES, **same),
+            'counterfactual pairs, untrained': Protocol(
+                pair_transfer, PROBE_TIMES, trained=False, seeds=UNTRAINED, **same)}
+
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
 GRID_FULL = dict(ns=(25, 100, 300), ds=(1, 64, 2048), reps=3)
@@ -555,7 +624,7 @@ def of_rules(st) -> list:
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
             of_information, of_ablation, of_interruption, of_outcomes, of_time, of_transfer,
-            of_growth, of_small_sets)
+            of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark}
@@ -613,7 +682,7 @@ def design(st) -> pd.DataFrame:
         t = p.timesteps or st.preset.timesteps
         return ', '.join(map(str, t)) if len(t) < 6 else f'{len(t)} from {min(t)} to {max(t)}'
     rows = [{'table': name, 'instrument': p.instrument.__name__, 't': times(p),
-             'images': min(p.images or n, n), 'networks per dataset': len(asked(p, st))//2,
+             'images': min(p.images or n, n), 'networks per dataset': len(asked(p, st))//len(p.datasets),
              'faces': p.faces} for name, p in protocols(st).items()]
     return pd.DataFrame(rows)
 
