@@ -9,7 +9,7 @@ from diffcirc.core import preset
 from diffcirc.denoiser.diffusers import ForeignUNet
 from diffcirc.denoiser.diffusion import Denoiser, make_exam, untrained
 from diffcirc.denoiser.sites import mean, sites, sweep, zero
-from diffcirc.denoiser.unet import UNetConfig, heads
+from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.study.jobs import full_precision
 
 WIDER = dict(sample_size=32, in_channels=3, out_channels=3, layers_per_block=1,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
-from .unet import Network, Residual, State, Transformer
+from .unet import Network, Residual, State, Transformer, attention_map
 
 # %% ../../nbs/denoiser/copies.ipynb #77dfa919
 @dataclass(frozen=True)
@@ -96,10 +96,11 @@ def gain(block) -> float|None:
     return 1. if isinstance(block, (Residual, Transformer)) else getattr(block, 'gain', None)
 
 def _quick(net, changes, step) -> str:
-    "How a copy with these changes joins at this step: by its 'update', by its 'heads', or by 'run'."
+    "How a copy with these changes joins at this step: by its 'update', 'heads', 'pattern' or 'run'."
     due = [c for c in changes if c.step == step]
     kinds = {c.part_of for c in due}
-    if kinds == {'heads'}: return 'heads'
+    if kinds in ({'heads'}, {'pattern'}) and hasattr(net.parts.layers[due[0].name], 'attend'):
+        return kinds.pop()
     adds = len(due) == 1 and kinds == {'block'} and gain(net.parts.blocks[due[0].name]) is not None
     return 'update' if adds else 'run'
 
@@ -133,16 +134,22 @@ def _reading(layer, z):
     finally: del layer.attend
 
 # %% ../../nbs/denoiser/copies.ipynb #9c9bdc21
+def _read(layer, due, seen) -> Tensor|None:
+    """What the heads of a layer read (rows, heads, n, d) with the changes due there; `seen` {point:
+    what passed}. None where the layer's points do not tell."""
+    if due[0].part_of == 'heads': value = seen.get(layer.z)
+    elif layer.q not in seen: return None
+    else: value = attention_map(seen[layer.q], seen[layer.k])
+    for change in due: value = change.made(value)
+    return value if due[0].part_of == 'heads' else value.to(seen[layer.v].dtype) @ seen[layer.v]
+
 def _by_heads(net, before: Copies, changes: list, seen: dict) -> Copies:
-    "Copies behind the step of a layer whose heads are changed. One that does not `attend` is run."
-    z = []
-    for own in changes:
-        due = [c for c in own if c.step == before.at]
-        value = seen[due[0].point]
-        for change in due: value = change.made(value)
-        z.append(value)
-    layer = net.parts.layers[due[0].name]
-    with _reading(layer, torch.cat(z)): return stepped(net, _entrant(before, changes))
+    "Copies behind the step of a layer whose heads or maps are changed, or all run where need be."
+    due = [[c for c in own if c.step == before.at] for own in changes]
+    layer, e = net.parts.layers[due[0][0].name], _entrant(before, changes)
+    z = [_read(layer, d, seen) for d in due]
+    if any(v is None for v in z): return stepped(net, e)
+    with _reading(layer, torch.cat(z)): return stepped(net, e)
 
 # %% ../../nbs/denoiser/copies.ipynb #8546606e
 @contextmanager
@@ -155,16 +162,27 @@ def _watching(points, rows):
         yield seen
 
 # %% ../../nbs/denoiser/copies.ipynb #c8645c14
+def _wanted(net, changes, step) -> set:
+    "The points of the clean pass that copies with these changes [of each] need to see."
+    layers, out = net.parts.layers, set()
+    for change in (c for own in changes for c in own if c.step == step):
+        if change.part_of == 'pattern':
+            out |= {getattr(layers[change.name], k) for k in 'qkv'}
+        else: out.add(change.point)
+    return out
+
+# %% ../../nbs/denoiser/copies.ipynb #f20a1380
 def entered(net: Network, c: Copies, new: list) -> Copies:
     "The copies behind their next step, and behind them those that join in it [changes of each]."
-    how = {kind: [n for n in new if _quick(net, n, c.at) == kind]
-           for kind in ('update', 'heads', 'run')}
-    wanted = {x.point for n in how['update'] + how['heads'] for x in n if x.step == c.at}
-    with _watching(wanted, c.rows) as seen: after = stepped(net, c)
-    out = after
-    if n := how['update']: out = joined(out, _by_update(net, c, after, n, seen))
-    if n := how['heads']: out = joined(out, _by_heads(net, c, n, seen))
-    if n := how['run']: out = joined(out, stepped(net, _entrant(c, n)))
+    how = {}
+    for n in new: how.setdefault(_quick(net, n, c.at), []).append(n)
+    quick = [n for kind, ns in how.items() if kind != 'run' for n in ns]
+    with _watching(_wanted(net, quick, c.at), c.rows) as seen: out = after = stepped(net, c)
+    for kind, ns in how.items():
+        if kind == 'run': more = stepped(net, _entrant(c, ns))
+        elif kind == 'update': more = _by_update(net, c, after, ns, seen)
+        else: more = _by_heads(net, c, ns, seen)
+        out = joined(out, more)
     return out
 
 # %% ../../nbs/denoiser/copies.ipynb #b20c6a7b

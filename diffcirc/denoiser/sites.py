@@ -32,7 +32,9 @@ class Site:
 def sites(net: Network) -> dict[str, Site]:
     "All sites of the network by name, in order."
     p, groups = net.parts, net.groups
-    step = {name: i for i, (_, name) in enumerate(net.plan)}  # a join comes after its save
+    plan = getattr(net, 'plan', ())  # of a network that does not tell its steps, all are 0
+    step = dict.fromkeys((*p.blocks, *p.skips), 0)
+    step |= {name: i for i, (_, name) in enumerate(plan)}  # a join comes after its save
     out = [Site(n, 'block', groups.get(n, n), step[n]) for n in p.blocks]
     out += [Site(n, 'skip', n, step[n]) for n in p.skips]
     out += [Site(f'{n}.h{i}', 'head', groups.get(n, n), step[n], i)
@@ -256,34 +258,34 @@ def _change(net, parts, s: Site, edit, lots) -> Change:
 _PART_OF = {'block': 'block', 'head': 'heads', 'skip': 'skip'}
 
 # %% ../../nbs/denoiser/sites.ipynb #3c2fadc3
-def _plain(net, x, t, sets, edit, lots):
-    """Yield (sites, output) of whole passes with plain hooks, first () of the clean network: for a
-    network whose order of steps is not known, and to compare with."""
+def _plain(net, x, t, asked, lots):
+    """Yield (key, output) of whole passes with plain hooks, first () of the clean network: for a
+    network whose order of steps is not known, and to compare with. `asked` {key: (sites, edit)}."""
     yield (), net(x, t)
-    for names in sets:
+    for key, (names, edit) in asked.items():
         outs = []
         for rows, lot in zip(_rows(lots), lots):
             with editing(net, dict.fromkeys(names, edit), lot.part.start):
                 outs.append(net(x[rows], t[rows]))
-        yield names, torch.cat(outs)
+        yield key, torch.cat(outs)
 
 # %% ../../nbs/denoiser/sites.ipynb #b9c5d8d4
 @torch.no_grad()
-def _edited_predictions(denoiser, sets, edit, lots, room):
-    """Yield (sites, ε̂ of all lots), among them those of the clean network, which are called ();
-    `room`: how many copies of the lots may run at once, 0 for plain hooks."""
+def _edited_predictions(denoiser, asked, lots, room):
+    """Yield (key, ε̂ of all lots) for `asked` {key: (sites, edit)} and for the clean network, whose
+    key is (); `room`: how many copies of the lots may run at once, 0 for plain hooks."""
     net = denoiser.net
     x, t = torch.cat([l.x for l in lots]), torch.cat([l.tt for l in lots])
     if room:
         known, parts = sites(net), net.parts
-        changes = {names: tuple(_change(net, parts, known[n], edit, lots) for n in names)
-                   for names in sets}
+        changes = {key: tuple(_change(net, parts, known[n], edit, lots) for n in names)
+                   for key, (names, edit) in asked.items()}
         outputs = passes(net, x, t, changes, room)
-    else: outputs = _plain(net, x, t, sets, edit, lots)
-    for names, out in outputs: yield names, denoiser.read(out, x, t)
+    else: outputs = _plain(net, x, t, asked, lots)
+    for key, out in outputs: yield key, denoiser.read(out, x, t)
 
 # %% ../../nbs/denoiser/sites.ipynb #8b417726
-MEMORY = 2**28  # bytes that the edited copies of a batch may take by default
+MEMORY = 2**30  # bytes that the edited copies of a batch may take by default
 
 def _shared_out(lots, n_sets, images) -> tuple[list, int]:
     """(lots in groups that run together, room for edited copies of a group) where `images` fit into
@@ -294,26 +296,34 @@ def _shared_out(lots, n_sets, images) -> tuple[list, int]:
     return groups, max(1, images//(size*together) - 1)
 
 # %% ../../nbs/denoiser/sites.ipynb #ac04fe47
+def _asked(names, edit) -> dict:
+    "{key: (sites, edit)}: the key is the sites, or (label, sites) where edits are {label: edit}."
+    sets = [n if isinstance(n, tuple) else (n,) for n in names]
+    if not isinstance(edit, dict): return {s: (s, edit) for s in sets}
+    return {(label, s): (s, e) for label, e in edit.items() for s in sets}
+
+# %% ../../nbs/denoiser/sites.ipynb #06612c2a
 @torch.no_grad()
 def swept(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100, memory=MEMORY):
     """For every timestep and batch, yield (t, slice of images, (sites, ε̂) one by one, x_t, ε); among
-    the ε̂ is the clean network's, called (). `memory`: bytes that the edited copies may take; 0:
-    plain hooks on whole passes. ValueError without a site."""
+    the ε̂ is the clean network's, called (). With edits {label: edit} it is ((label, sites), ε̂).
+    `memory`: bytes that the edited copies may take; 0: plain hooks on whole passes. ValueError
+    without a site."""
     if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')
-    net, device = denoiser.net, device_of(denoiser)
-    sets = list(dict.fromkeys(n if isinstance(n, tuple) else (n,) for n in names))
-    for n in {n for s in sets for n in s}: find(net, n)
-    lots = _lots(exam, timesteps or exam.timesteps, even_batch(len(exam), batch), device)
-    if not (memory and hasattr(net, 'plan')): groups, room = [[l] for l in lots], 0
-    else:
+    net, asked = denoiser.net, _asked(names, edit)
+    for n in {n for names, _ in asked.values() for n in names}: find(net, n)
+    size = even_batch(len(exam), batch)
+    lots = _lots(exam, timesteps or exam.timesteps, size, device_of(denoiser))
+    groups, room = [[l] for l in lots], 0
+    if memory and hasattr(net, 'plan'):
         images = memory//bytes_per_image(net, lots[0].x, lots[0].tt)
-        groups, room = _shared_out(lots, len(sets), images)
-    for group in groups: yield from _of_lots(denoiser, sets, edit, group, room)
+        groups, room = _shared_out(lots, len(asked), images)
+    for group in groups: yield from _of_lots(denoiser, asked, group, room)
 
-# %% ../../nbs/denoiser/sites.ipynb #2431cf46
-def _of_lots(denoiser, sets, edit, lots, room):
+# %% ../../nbs/denoiser/sites.ipynb #e51e750a
+def _of_lots(denoiser, asked, lots, room):
     "What `swept` yields of lots that run together."
-    found = _edited_predictions(denoiser, sets, edit, lots, room)
+    found = _edited_predictions(denoiser, asked, lots, room)
     if len(lots) > 1: found = list(found)
     for rows, l in zip(_rows(lots), lots):
         yield l.t, l.part, ((s, ε̂[rows]) for s, ε̂ in found), l.x, l.ε
@@ -325,24 +335,24 @@ def increase(rows) -> pd.Series:
     return (rows.mse - rows.clean)/rows.groupby('timestep').clean.transform('mean')
 
 # %% ../../nbs/denoiser/sites.ipynb #8156847b
-def _tidy(errors, names, t, part) -> pd.DataFrame:
-    "Errors {sites: (b,)} of one lot as rows site × image, sites in the order of `names`."
-    sets = [n if isinstance(n, tuple) else (n,) for n in names]
-    image = np.arange(part.start, part.stop)
-    return pd.DataFrame(dict(timestep=t, image=np.tile(image, len(sets)),
-                             site=np.repeat([' + '.join(s) for s in sets], len(image)),
-                             mse=np.concatenate([errors[s] for s in sets]),
-                             clean=np.tile(errors[()], len(sets))))
+def _tidy(errors, asked, t, part) -> pd.DataFrame:
+    "Errors {key: (b,)} of one lot as rows edit × site × image, in the order of `asked`."
+    clean, rows = errors[()], []
+    for key, (names, _) in asked.items():
+        about = dict(timestep=t, image=np.arange(part.start, part.stop), site=' + '.join(names))
+        if key != names: about['edit'] = key[0]
+        rows.append(pd.DataFrame(dict(about, mse=errors[key], clean=clean)))
+    return pd.concat(rows)
 
 # %% ../../nbs/denoiser/sites.ipynb #ad38f859
 @torch.no_grad()
 def sweep(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100,
           memory=MEMORY) -> pd.DataFrame:
     """One site edited at a time, or several together where `names` holds a tuple (named `a + b`).
-    Rows image × timestep × site: `mse` (edited), `clean`, Eq. 5's `impact` (`increase`). `memory` as
-    in `swept`. ValueError without a site."""
-    rows = []
+    Rows image × timestep × site (× `edit`, where edits are {label: edit}): `mse` (edited), `clean`,
+    Eq. 5's `impact` (`increase`). `memory` as in `swept`. ValueError without a site."""
+    rows, asked = [], _asked(names, edit)
     for t, part, predicted, _, ε in swept(denoiser, exam, names, edit, timesteps, batch, memory):
         errors = {s: image_errors(ε̂, ε).cpu().numpy() for s, ε̂ in predicted}
-        rows.append(_tidy(errors, names, t, part))
+        rows.append(_tidy(errors, asked, t, part))
     return pd.concat(rows, ignore_index=True).assign(impact=increase)
