@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
-           'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS',
-           'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of',
-           'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs',
+           'SCREENED', 'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES',
+           'COUNTS', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of',
+           'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs',
            'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough',
            'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
-           'of_ablation', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes',
-           'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only',
-           'of_growth', 'of_small_sets', 'learning', 'of_dictionaries', 'naming', 'naming_own', 'picturing',
-           'of_naming', 'drawn_pairs', 'of_pairs', 'of_estimators', 'of_trials', 'of_benchmark', 'measured',
-           'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols',
-           'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'of_ablation', 'of_screening', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting',
+           'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
+           'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'of_dictionaries', 'naming', 'naming_own',
+           'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'of_estimators', 'of_trials', 'of_benchmark',
+           'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules',
+           'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -24,6 +24,7 @@ import numpy as np, pandas as pd, torch
 from ..circuits.ablation import DOSES, ablate, edited_samples, route_impacts
 from ..circuits.attention import (
     attention_stats, head_functions, head_importance, reference_maps)
+from ..circuits.attribution import screened
 from ..circuits.estimators import METHOD, estimator_calibration
 from ..circuits.features import feature_stats, interaction, selectivity
 from ..circuits.gradients import gradient_flow
@@ -329,6 +330,17 @@ def of_ablation(st) -> dict:
             'routes': Protocol(route_impacts, at, ROUTES),
             'edited samples': Protocol(edited_samples, at, 2, seeds=1, options=always(**samples))}
 
+# %% ../../nbs/book/protocols.ipynb #f8467121
+SCREENED = 16  # images
+
+def of_screening(st) -> dict:
+    "Protocols of the chapter on screening."
+    at, few = st.preset.timesteps[::2], min(3, st.preset.seeds)
+    deep = dict(how=('zero',), points=2)
+    return {'screening': Protocol(screened, at, SCREENED, seeds=4),
+            'screening, integrated': Protocol(screened, at[:1], 8, seeds=few, options=always(**deep)),
+            'screening, untrained': Protocol(screened, at, SCREENED, trained=False, seeds=UNTRAINED)}
+
 # %% ../../nbs/book/protocols.ipynb #1caf5783
 KEPT = 48  # images, half of them to choose a circuit on
 
@@ -623,8 +635,8 @@ def of_rules(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
-            of_information, of_ablation, of_interruption, of_outcomes, of_time, of_transfer,
-            of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs)
+            of_information, of_ablation, of_screening, of_interruption, of_outcomes, of_time,
+            of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark}

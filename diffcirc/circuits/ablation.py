@@ -87,11 +87,10 @@ def ablate(denoiser, exam: Exam,
     den = Denoiser(denoiser.net.to(memory_format=torch.channels_last), denoiser.output)
     named = [(k, n, s) for k in kinds for n, s in targets(den.net, k).items()]
     once = list(dict.fromkeys(s for _, _, s in named))
-    out = []
-    for h in how:
-        d = sweep(den, exam, once, edit_of(h), batch=min(batch, len(exam)))
-        rows = dict(tuple(d.groupby('site', sort=False)))
-        out += [rows[' + '.join(s)].assign(kind=k, site=n, edit=h) for k, n, s in named]
+    edits = {h: edit_of(h) for h in how}
+    d = sweep(den, exam, once, edits, batch=min(batch, len(exam)))
+    rows = dict(tuple(d.groupby(['edit', 'site'], sort=False)))
+    out = [rows[h, ' + '.join(s)].assign(kind=k, site=n) for h in how for k, n, s in named]
     return pd.concat(out, ignore_index=True)
 
 # %% ../../nbs/circuits/ablation.ipynb #3735335d

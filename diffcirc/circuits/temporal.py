@@ -57,9 +57,9 @@ def cooperation(denoiser, exam: Exam, kinds=('block', 'skip')) -> pd.DataFrame:
     denoiser.net.to(memory_format=torch.channels_last)
     names = [s.name for s in sites(denoiser.net).values() if s.kind in kinds]
     pairs = list(combinations(names, 2))
-    swept = {ablation: sweep(denoiser, exam, names + pairs, edit)
-             for ablation, edit in (('zero', zero), ('mean', mean))}
-    rows = [_pairwise(s, pairs).assign(ablation=ablation) for ablation, s in swept.items()]
+    swept = sweep(denoiser, exam, names + pairs, dict(zero=zero, mean=mean))
+    rows = [_pairwise(s, pairs).assign(ablation=ablation)
+            for ablation, s in swept.groupby('edit', sort=False)]
     return pd.concat(rows, ignore_index=True).assign(interaction=lambda d: d.joint - d['sum'])
 
 # %% ../../nbs/circuits/temporal.ipynb #a4b7fe72

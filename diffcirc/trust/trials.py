@@ -19,7 +19,8 @@ from ..circuits.features import complexity, feature_stats
 from ..circuits.probes import auc
 from ..circuits.estimators import METHOD
 from ..circuits.information import information_flow
-from ..denoiser.sites import capturing, editing, mean, patch, resample, sites, sweep, zero
+from ..denoiser.sites import (
+    capturing, mean, patch, placed, resample, sites, sweep, swept, zero)
 from ..statistics.tests import t_interval
 from ..statistics.report import interval
 
@@ -38,12 +39,13 @@ def by_patching(denoiser, exam: Exam, names) -> pd.DataFrame:
     net, rows = denoiser.net, []
     for t in exam.timesteps:
         x, tt = exam.at(t)
-        with capturing(net, names) as seen: there = net(x.roll(1, 0), tt)
-        here = net(x, tt)
-        way = (there - here).square().sum()
-        for n in names:
-            with editing(net, {n: patch(seen[n])}): moved = net(x, tt) - here
-            rows.append(dict(timestep=t, site=n, score=float(moved.square().sum()/way)))
+        with capturing(net, names) as seen: there = denoiser.read(net(x.roll(1, 0), tt), x, tt)
+        edit = placed(lambda site, first: patch(seen[site]))
+        (*_, predicted, _, _), = swept(denoiser, exam, names, edit, [t], len(exam))
+        out = dict(predicted)
+        way = (there - out[()]).square().sum()
+        moved = {n: (out[n,] - out[()]).square().sum() for n in names}
+        rows += [dict(timestep=t, site=n, score=float(v/way)) for n, v in moved.items()]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/trust/trials.ipynb #f0f86bb7
