@@ -205,6 +205,7 @@ def needed(scripts) -> list:
 def finish_page(app, pagename, templatename, context, doctree):
     "The last touches to a page before its template is filled."
     if app.builder.format != 'html': return
+    context['default_mode'] = 'auto'  # the theme complains in the console where there is none
     if 'script_files' in context: context['script_files'] = needed(context['script_files'])
     if doctree is None: return
     context['body'] = scoped(context.get('body', ''))
