@@ -103,6 +103,9 @@
   addEventListener('beforeprint', () => document.querySelectorAll('td details').forEach(d => { d.dataset.was = d.open; d.open = true; }));
   addEventListener('afterprint', () => document.querySelectorAll('td details').forEach(d => { d.open = d.dataset.was === 'true'; }));
 
-  function start() { figures(); tables(); reachable(); search(); addEventListener('resize', reachable); }
+  // the theme names this button otherwise than it reads
+  function names() { document.querySelectorAll('.search-button-field').forEach(b => b.removeAttribute('aria-label')); }
+
+  function start() { names(); figures(); tables(); reachable(); search(); addEventListener('resize', reachable); }
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', start); else start();
 }());
