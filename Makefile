@@ -39,7 +39,7 @@ lint: $(STAMP)  ## names that do not exist or are not used, several statements o
 	$(BIN)/ruff check -q .
 
 check-book: $(STAMP) ## check the pages that `make book` rendered
-	$(BIN)/python -m pytest tests/built_book.py tests/built_book_browser.py -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/built_book.py tests/built_book_browser.py -n 2 --dist loadgroup
 
 sync: $(STAMP)  ## check that diffcirc/ is what the notebooks export and that the notebooks hold no outputs
 	@find diffcirc nbs -name '*.py' -o -name '*.ipynb' | grep -v checkpoints | sort | xargs sha256sum > $(VENV)/sums

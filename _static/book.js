@@ -97,12 +97,15 @@
     main.querySelectorAll('.headerlink, script, style, details, .cell_input, .dc-under, .dc-fig, .dc-prov, table, h1, .math, nav').forEach(e => e.remove());
     return main.textContent.replace(/\s+/g, ' ');
   }
-  function search() { if (window.Search) window.Search.htmlToText = prose; }
+  function search() { if (typeof Search !== 'undefined') Search.htmlToText = prose; }  // the theme's own, of the page of results
 
   // ---- paper: what is folded inside tables is unfolded ------------------------------------------------------------------
   addEventListener('beforeprint', () => document.querySelectorAll('td details').forEach(d => { d.dataset.was = d.open; d.open = true; }));
   addEventListener('afterprint', () => document.querySelectorAll('td details').forEach(d => { d.open = d.dataset.was === 'true'; }));
 
-  function start() { figures(); tables(); reachable(); search(); addEventListener('resize', reachable); }
+  // the theme names this button otherwise than it reads
+  function names() { document.querySelectorAll('.search-button-field').forEach(b => b.removeAttribute('aria-label')); }
+
+  function start() { names(); figures(); tables(); reachable(); search(); addEventListener('resize', reachable); }
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', start); else start();
 }());

@@ -127,7 +127,6 @@
           state.head = h; paint(t.canvas, received(s), d.highReceived); t.spark.move();
           t.bits.textContent = bits(s.entropy[state.t][h]) + ' bits';
           t.button.setAttribute('aria-pressed', String(h === keep)); t.button.tabIndex = h === keep ? 0 : -1;
-          t.button.setAttribute('aria-label', d.heads[h] + ', entropy ' + bits(s.entropy[state.t][h]) + ' bits');
         });
         state.head = keep;
         const share = asked ? row(k) : received(s);

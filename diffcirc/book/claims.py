@@ -215,7 +215,7 @@ def _why(r, chance) -> str:
     more = [('beside it', references_text(r.references)), ('rule and chance', chance),
             ('q', sig(r.q))]
     rest = ''.join(f'<br/>{k}: {escape(v)}' for k, v in more if v not in ('–', None))
-    short = escape(textwrap.shorten(r.reason or '–', 44, placeholder=' …'))
+    short = escape(textwrap.shorten(r.reason or '–', 30, placeholder=' …'))
     return f'<details><summary>{short}</summary>{reason}{rest}</details>'
 
 def ledger_table(L, pass_rates=None) -> Table:

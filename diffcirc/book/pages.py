@@ -170,10 +170,12 @@ class FigureTools(SphinxPostTransform):
 
 # %% ../../nbs/book/pages.ipynb #31285601
 def scoped(body) -> str:
-    "HTML of a page whose header cells have a scope and whose scrolling tables have a name."
+    "HTML of a page whose header cells have a scope, without a list that has no items."
     body = re.sub(r'<th class="(?=[^"]*\bhead\b)', '<th scope="col" class="', body)
     body = re.sub(r'<th class="(?=[^"]*\bstub\b)', '<th scope="row" class="', body)
-    return re.sub(r'<th>', '<th scope="col">', body)
+    body = re.sub(r'<th>', '<th scope="col">', body)
+    # entries of the bibliography are no list items
+    return body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
 # %% ../../nbs/book/pages.ipynb #038c76a6
 def first_words(doctree, most=300) -> str:
@@ -205,6 +207,7 @@ def needed(scripts) -> list:
 def finish_page(app, pagename, templatename, context, doctree):
     "The last touches to a page before its template is filled."
     if app.builder.format != 'html': return
+    context['default_mode'] = 'auto'  # the theme complains in the console where there is none
     if 'script_files' in context: context['script_files'] = needed(context['script_files'])
     if doctree is None: return
     context['body'] = scoped(context.get('body', ''))

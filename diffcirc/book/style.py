@@ -143,6 +143,16 @@ def _text_color(m) -> str:
     light, dark = readable(color, PAPER), readable(color, THEME[PAPER][1])
     return f'{m[1]}fill: {light}; fill: light-dark({light}, {dark})'
 
+_OTHERS = {*HEAD_COLORS, *VERDICT_COLOR.values(), *(c for n in range(2, 8) for c in ramp(n))}
+
+def _seen_in_the_dark(svg) -> str:
+    "An SVG text whose lines and marks in dark colours become lighter on a dark page."
+    for c in sorted(_OTHERS):
+        dark = readable(c, THEME[PAPER][1], 3)
+        svg = re.sub(rf'\b(stroke|fill): {c}(?=[;"])(?!; fill: light-dark)',
+                     rf'\1: {c}; \1: light-dark({c}, {dark})', svg) if dark != c else svg
+    return svg
+
 def _worded(svg) -> str:
     "An SVG text whose words have fonts of any system, and colours that can be read."
     svg = re.sub(r"font-family: [^;\"]+", "font-family: 'DejaVu Sans', Verdana, sans-serif", svg)
@@ -172,7 +182,7 @@ def _svg(fig) -> str:
                 metadata={'Date': None})
     text = buf.getvalue()
     text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg'):], flags=re.S)
-    text = re.sub(r'data:image/png;base64,([^"]+)', _lighter, _worded(text))
+    text = re.sub(r'data:image/png;base64,([^"]+)', _lighter, _seen_in_the_dark(_worded(text)))
     least = _least_width(text)
     return _fluid(_themed(_own_ids(text))).replace('style="', f'style="--dc-least:{least}px;', 1)
 
