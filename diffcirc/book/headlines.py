@@ -175,8 +175,8 @@ def _units_text(rows, images, n_models) -> str:
     "What the unit of evidence decides."
     clear = int(((rows.lo > 0) | (rows.hi < 0)).sum())
     return (f'Counting images of one network per dataset, as the paper does, {images} of '
-            f"{len(rows)} differences {'has' if images == 1 else 'have'} p < .05; counting networks "
-            f"and images, {clear} of {len(rows)} intervals {'lies' if clear == 1 else 'lie'} clear "
+            f"{len(rows)} differences {'has' if images == 1 else 'have'} p < .05; counting "
+            f"networks and images, {clear} of {len(rows)} intervals {'lies' if clear == 1 else 'lie'} clear "
             f'of zero ({n_models} networks per dataset).')
 
 def _other_faces(source) -> str:
@@ -193,8 +193,8 @@ def features_headline(trained, bare, agree, of) -> Headline:
     (d, kind), largest = max(bare.items(), key=lambda item: item[1])
     line = (f'More often than in untrained networks to {listed(learned)}; to nothing else.'
             if learned else 'To nothing measurably more often than in untrained networks.')
-    more = (f'Without any training {_share(largest)} of the channels follow {kind} on {d} faces. Which '
-            f"faces have the more complex features by Eq. 3 agrees with the paper at {agree} of "
+    more = (f'Without any training {_share(largest)} of the channels follow {kind} on {d} faces. '
+            f"Which faces have the more complex features by Eq. 3 agrees with the paper at {agree} of "
             f'{of} timesteps, and the scale of Eq. 3 says nothing about two networks.')
     return Headline('What do channels respond to?', line, more)
 
@@ -320,8 +320,8 @@ def _trial_counts(own) -> str:
     "How many trials had which outcome."
     n = own.verdict.value_counts()
     told = listed(f'{said} {n[word]}' for word, said in BADGE.items() if n.get(word))
-    return (f"In {number_of(len(own), 'trial')} of an instrument on a kind of network whose circuit is "
-            f'known, it {told}. What an instrument says of faces is worth no more than this.'
+    return (f"In {number_of(len(own), 'trial')} of an instrument on a kind of network whose circuit "
+            f'is known, it {told}. What an instrument says of faces is worth no more than this.'
             if told != 'none' else 'There were too few networks to tell.')
 
 # %% ../../nbs/book/headlines.ipynb #fd3eae6d
@@ -329,11 +329,12 @@ def audit_headline(counts, tables) -> Headline:
     """Findings of the audit {word: n}, and statements that do not follow by table {table: (n,
     of)}, the tables with the most first."""
     wrong, total = counts['inconsistent'], sum(counts.values())
-    line = (f"{wrong} of {number_of(total, 'statement')} that must follow from its own printed numbers "
-            f"{'does' if wrong == 1 else 'do'} not, under any rounding." if wrong else
+    line = (f"{wrong} of {number_of(total, 'statement')} that must follow from its own printed "
+            f"numbers {'does' if wrong == 1 else 'do'} not, under any rounding." if wrong else
             f"Nothing: of {number_of(total, 'statement')} none contradicts its other numbers.")
     where = listed(f'{n} of {of} of {table}' for table, (n, of) in tables.items() if n)
-    more = (f"{verbed(counts['consistent'], 'does', 'do', '')} follow and {counts['not checkable']} cannot be checked, "
+    more = (f"{verbed(counts['consistent'], 'does', 'do', '')} follow and "
+            f"{counts['not checkable']} cannot be checked, "
             'since a definition or a digit is missing.'
             + (f' Of those that do not, {where}.' if wrong else ''))
     return Headline('What in the paper does not follow from its own numbers?', line, more)
