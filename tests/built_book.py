@@ -76,6 +76,53 @@ def test_every_table_and_figure_has_its_provenance():
                for r in measured if 'runs' in r)
     assert len({(r['code'], r['preset'], r['version']) for r in P['pages'].values()}) == 1
 
+APART = ('pre, table, details, script, style, svg, figcaption, .caption, .admonition.dropdown, '
+         '.headerlink, .dc-fig, .dcm, .prev-next-area')  # code, tables, figures and their captions
+
+def prose(page):
+    "The words of a page's sentences."
+    from bs4 import BeautifulSoup
+    article = BeautifulSoup(read(page), 'html.parser').find('article')
+    for x in article.select(APART): x.decompose()
+    return re.findall(r"[^\W\d_][\w'’-]*", article.get_text(' '))
+
+MOST_WORDS = 2500  # of a page that somebody reads to its end
+
+@pytest.mark.parametrize('page', [p for p in PAGES if p != 'nbs/references'])
+def test_a_page_is_short_enough_to_be_read(page):
+    assert 20 < len(prose(page)) <= MOST_WORDS
+
+ANSWERED = ['study/models', *(f'circuits/{c}' for c in (
+    'attention', 'ablation', 'temporal', 'comparison', 'features', 'information', 'transfer',
+    'interruption', 'outcomes', 'probes', 'gradients', 'optimality')), 'trust/trials', 'trust/audit']
+
+@pytest.mark.parametrize('page', ANSWERED)
+def test_a_chapter_begins_with_its_answer_and_its_picture(page):
+    text = read(f'nbs/{page}')
+    heads = [m.start() for m in re.finditer(r'<h2', text)]
+    answer = text.index('dc-answer')
+    assert answer < heads[0]
+    labels = [m.start() for m in re.finditer(r'id="(?:fig|tbl|paper)-', text[answer:heads[0]])]
+    assert labels, page
+    assert text.count('dc-answer') == 1 and '</p>\n</div>' in text[answer:heads[0]]
+
+def test_the_front_page_leads_to_every_answer_within_two_clicks():
+    first = read(PAGES[0])
+    linked = {p for p in PAGES if f'{p.removeprefix("nbs/")}.html' in first}
+    two = first + ''.join(map(read, linked))
+    for page in ANSWERED: assert f'{page}.html' in two, page
+    assert len(re.findall('dcu-first', first)) == 3 and 'dc-cannot' in first
+
+def test_words_of_the_glossary_explain_themselves():
+    links = [(p, a) for p in PAGES if p != 'nbs/glossary'
+             for a in re.findall(r'class="dc-term" href="[^"]*#([^"]+)"', read(p))]
+    assert len(links) > len(PAGES)
+    there = read('nbs/glossary')
+    for page, anchor in links: assert f'id="{anchor}"' in there, (page, anchor)
+    for p in PAGES:
+        anchors = [a for q, a in links if q == p]
+        assert len(anchors) == len(set(anchors)), p
+
 def test_no_page_prints_a_warning_of_python():
     for p in PAGES: assert not re.search(r'\b[A-Z]\w+Warning: ', read(p)), p
 

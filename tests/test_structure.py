@@ -164,7 +164,9 @@ def lengths():
     cells, widths = [], []
     for p in notebooks():
         for i, s in code_cells(p):
-            lines = [l for l in s.splitlines() if l.strip() and not re.match(r'\s*#\s*\|', l)]
+            # directives, and the one line by which Colab installs the package, are as they are
+            lines = [l for l in s.splitlines()
+                     if l.strip() and not re.match(r'\s*#\s*\||!\[ -d /content \]', l)]
             if lines: cells.append((len(lines), f'{p.name}[{i}]'))
             widths += [(len(l), f'{p.name}[{i}]') for l in lines]
     return cells, widths

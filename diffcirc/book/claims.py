@@ -157,19 +157,22 @@ def tally_text(L) -> str:
             verbed(m['holds also without training'], 'holds', 'hold') + ' also without training',
             verbed(m['contradicted'], 'is', 'are') + ' contradicted',
             verbed(m['inconclusive'], 'is', 'are') + ' inconclusive')
-    return (f"Of the {sum(m.values())} claims that were measured, {', '.join(kept)}, and "
+    n = sum(m.values())
+    return (f"Of the {n} claim{' that was' if n == 1 else 's that were'} measured, "
+            f"{', '.join(kept)}, and "
             f"**{m['not comparable']}** cannot be compared with what this build has. "
             f'{audit_text(L)}')
 
 def audit_text(L) -> str:
     "What became of the statements that are no measurements: the audit's, and the set-up."
     a, d = tally(L, 'arithmetic'), tally(L, 'design')
+    n = sum(a.values())
     audit = (verbed(a['consistent'], 'does', 'do', ''),
              verbed(a['inconsistent'], 'does', 'do', '') + ' not, under any rounding',
              f"{a['not checkable']} cannot be checked")
     about = verbed(d['set-up'], 'claim describes', 'claims describe', '')
-    return (f"Apart from these, {sum(a.values())} statements must follow from the paper's own "
-            f"printed numbers: {', '.join(audit)}. {about} the paper's own set-up.")
+    return (f"Apart from these, {n} statement{'' if n == 1 else 's'} must follow from the "
+            f"paper's own printed numbers: {', '.join(audit)}. {about} the paper's own set-up.")
 
 # %% ../../nbs/book/claims.ipynb #f67a28bd
 def discoveries_text(L) -> str:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BADGE', 'by_dataset', 'per_cent', 'share_per_cent', 'trained_on', 'named_heads', 'named_by_dataset', 'claims_said',
            'part_of_paper', 'claims_by_part', 'trusted', 'words_on_trial', 'badge', 'badges', 'skill_of', 'unlearned',
-           'at_timestep', 'skill_note', 'beaten_text', 'skill_csv']
+           'at_timestep', 'places_said', 'skill_note', 'beaten_text', 'skill_csv']
 
 # %% ../../nbs/book/findings.ipynb #ddf8dbc0
 from functools import lru_cache
@@ -131,7 +131,7 @@ def at_timestep(t, datasets=DATASETS, places=None) -> str:
     places = unlearned() if places is None else places
     return f'{t}°' if any((d, t) in places for d in datasets) else str(t)
 
-def _said(places, timesteps=None) -> str:
+def places_said(places, timesteps=None) -> str:
     "(dataset, timestep) pairs in words: `synthetic faces, $t=600, 900$; natural faces, $t=900$`."
     found = {d: [t for e, t in sorted(places) if e == d and (not timesteps or t in timesteps)]
              for d in DATASETS}
@@ -140,7 +140,7 @@ def _said(places, timesteps=None) -> str:
 # %% ../../nbs/book/findings.ipynb #eab4bb28
 def skill_note(places=None, timesteps=None) -> str:
     "One sentence: at which timesteps (of these) it is in doubt that networks beat the matrix."
-    said = _said(unlearned() if places is None else places, timesteps)
+    said = places_said(unlearned() if places is None else places, timesteps)
     if said:
         return (f'Marked with °: the networks do not surely know more than the linear filter there '
                 f'({said}; {{numref}}`tbl-accuracy`), so that what is measured there says little '
@@ -151,8 +151,8 @@ def skill_note(places=None, timesteps=None) -> str:
 def beaten_text(places) -> str:
     "The same for the first page, plainly."
     if not places: return 'They surely beat the matrix at every timestep that the paper names.'
-    return (f'**At some timesteps they do not surely beat the matrix** ({_said(places)}); what '
-            'this book says of their parts there may describe a matrix.')
+    return (f'**At some timesteps they do not surely beat the matrix** ({places_said(places)}); '
+            'what this book says of their parts there may describe a matrix.')
 
 # %% ../../nbs/book/findings.ipynb #320ee82a
 def skill_csv(st) -> str:

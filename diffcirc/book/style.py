@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['INK', 'GRID', 'PAPER', 'COLOR', 'HEAD_COLORS', 'VERDICT_COLOR', 'UNIT_COLOR', 'THEME', 'ramp', 'css', 'contrast',
            'readable', 'dataset_in', 'label_color', 'use_style', 'in_book', 'hash_text', 'asset', 'json_in_html',
-           'narrow', 'Html', 'Raw', 'show', 'to_uint8', 'tile', 'image_grid', 'plain', 'Prose', 'escape', 'cell_text',
-           'Table']
+           'narrow', 'Html', 'Raw', 'show', 'to_uint8', 'tile', 'image_grid', 'spaced', 'plain', 'Prose', 'escape',
+           'cell_text', 'Table']
 
 # %% ../../nbs/book/style.ipynb #ee69d3f9
 import base64, html, io, json, math, os, re, textwrap, zlib
@@ -292,6 +292,11 @@ def image_grid(groups,  # tensor (n, c, h, w) in [−1, 1], or {title: tensor}
         ax.set_title(k)
     return fig
 
+# %% ../../nbs/book/style.ipynb #4b527f01
+def spaced(text) -> str:
+    "Text with a space, which does not break, between a number and its per cent sign."
+    return re.sub(r'(?<=\d)%(?!\w)', '\u00a0%', text)
+
 # %% ../../nbs/book/style.ipynb #8ee90612
 _ROLE = re.compile(r'\{[\w:]+\}`([^`<]*?)(?:\s*<[^>]*>)?`')
 
@@ -301,7 +306,7 @@ def plain(text) -> str:
 
 class Prose:
     "Markdown text with computed numbers; outside the book without roles."
-    def __init__(self, text): self.text = textwrap.dedent(text).strip()
+    def __init__(self, text): self.text = spaced(textwrap.dedent(text).strip())
     def _repr_markdown_(self): return self.text if in_book() else plain(self.text)
 
 # %% ../../nbs/book/style.ipynb #c0bc2759
@@ -316,7 +321,7 @@ def cell_text(v, digits=3) -> str:
     if v is None: return '–'
     if isinstance(v, (bool, np.bool_)): return 'yes' if v else 'no'
     if isinstance(v, (int, np.integer)): return f'{v:,}'
-    return num(v, digits) if isinstance(v, (float, np.floating)) else escape(v)
+    return num(v, digits) if isinstance(v, (float, np.floating)) else spaced(escape(v))
 
 # %% ../../nbs/book/style.ipynb #689ee55e
 class Table:

@@ -355,7 +355,7 @@ def ranked(stat, by=None) -> pd.DataFrame:
     means = by.groupby(key).entropy.mean().reset_index()
     means['layer'] = means['head'].map(_side)
     rank = means.groupby(['dataset', 'seed', 'layer']).entropy.rank(method='first').astype(int)
-    means['slot'] = means.layer + '·' + rank.astype(str)
+    means['slot'] = means.layer + ' #' + rank.astype(str)
     return stat.merge(means.drop(columns='entropy'), on=key)
 
 # %% ../../nbs/circuits/attention.ipynb #cc67e455

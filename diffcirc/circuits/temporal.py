@@ -7,7 +7,7 @@ __all__ = ['CURVE_METRICS', 'component_impacts', 'effective_share', 'disjoint', 
            'metric_curves', 'dataset_gap', 'stretch_costs', 'best_splits', 'bic', 'phases', 'smooth_bic',
            'phase_boundaries', 'random_cuts', 'nearness', 'near_by_chance', 'nearest_boundary', 'phases_text',
            'impact_vectors', 'rank_agreement', 'stability', 'robustness', 'interactions', 'square', 'joint_over_sum',
-           'same_sign', 'emergence', 'emergence_times', 'emergence_order', 'order_text', 'short_name', 'kind_shares']
+           'same_sign', 'emergence', 'emergence_times', 'emergence_order', 'order_text', 'kind_shares']
 
 # %% ../../nbs/circuits/temporal.ipynb #34577f61
 import math
@@ -345,13 +345,6 @@ def order_text(order, datasets=2) -> str:
     if all(i.hi < 0 for i in order.values()):
         return 'here it is the other way round on both datasets'
     return 'no such order is sure on both datasets here'
-
-# %% ../../nbs/circuits/temporal.ipynb #81fd7e69
-def short_name(site: str) -> str:
-    "A site's name as figures write it: `enc1`, `enc3·attn`, `enc3·h0`."
-    for long, short in (('.res0', ''), ('.res', '·'), ('.attn.h', '·h'), ('.attn', '·attn')):
-        site = site.replace(long, short)
-    return site
 
 # %% ../../nbs/circuits/temporal.ipynb #b4d8335f
 def kind_shares(att, kind_of) -> pd.DataFrame:

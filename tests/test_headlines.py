@@ -1,0 +1,174 @@
+"""Every sentence that a page can say at its head or on the front page, for every way in which the
+numbers can fall: made here, written to a file that can be read (`DIFFCIRC_SAID=said.txt`), and
+checked for what goes wrong when sentences are put together."""
+import itertools, os, re
+from pathlib import Path
+import pandas as pd, pytest
+from diffcirc.book import headlines as h
+from diffcirc.book.claims import audit_text, discoveries_text, tally_text, WORDS_OF
+from diffcirc.book.findings import BADGE, badge, beaten_text
+from diffcirc.book.front import cannot_say
+from diffcirc.trust.trials import SAID
+
+DATASETS = ('synthetic', 'natural')
+
+def row(mean, lo, hi): return pd.Series(dict(mean=mean, lo=lo, hi=hi))
+def both(synthetic, natural): return dict(zip(DATASETS, (synthetic, natural)))
+def twice(v): return both(v, v)
+
+LOW, ODD, HIGH = row(.1, .05, .15), row(.3, -.2, .8), row(.9, .85, .95)
+PAIRS = [both(*p) for p in itertools.product((LOW, ODD, HIGH), repeat=2)]
+
+def models():
+    for skill in PAIRS:
+        for doubt in (set(), {('natural', 900)}, {('synthetic', 600), ('natural', 900)}):
+            yield h.models_headline(twice(HIGH), twice(.9), skill, doubt)
+
+def attention():
+    for named, bare in itertools.product(PAIRS, (twice(.0), twice(.5), both(0., .99))):
+        yield h.attention_headline(named, bare, twice(HIGH), .99)
+
+def ablation():
+    groups = 'middle', 'decoder late', 'encoder early'
+    for top, impact, why in itertools.product(itertools.product(groups, repeat=2), PAIRS,
+                                              ('', 'ours has no residual block')):
+        yield h.ablation_headline(both(*top), impact, both(1, 7), twice(('skip1', HIGH)), why)
+
+def temporal():
+    for gain, number in itertools.product(itertools.product((-1., 0., 1.), repeat=2), (1, 4)):
+        yield h.temporal_headline(both(*gain), twice(number), 4, [twice('skip1')]*2, (975, 25))
+
+def comparison():
+    ends = {'above': (.1, .2), 'below': (-.2, -.1), 'around': (-.1, .1)}
+    for kinds in itertools.product(ends, repeat=3):
+        for halves, source in itertools.product((0., .5), ('orl', 'celeba')):
+            rows = pd.DataFrame([dict(timestep=t, lo=ends[k][0], hi=ends[k][1], halves=halves)
+                                 for t, k in zip((100, 300, 900), kinds)])
+            for images in (0, 1, 3): yield h.comparison_headline(rows, source, images, 6)
+
+def features():
+    keys = [(d, k) for d in DATASETS for k in ('edges', 'texture')]
+    for some in itertools.product((LOW, HIGH), repeat=4):
+        for agree in (0, 1, 4):
+            yield h.features_headline(dict(zip(keys, some)), dict.fromkeys(keys, .5), agree, 4)
+
+def information():
+    for early, late in ((.9, .5), (.5, .9)):
+        s = pd.Series(dict(early=early, late=late))
+        yield h.information_headline(pd.Series(dict(ksg=.1, gaussian=.8)), s, s/2, 1, 6)
+
+def transfer():
+    for ratio in (row(1.5, 1.2, 1.8), row(.5, .4, .8), row(1.1, .8, 1.4)):
+        for removed in (1.5, float('nan')):
+            yield h.transfer_headline(ratio, dict(removed=removed, direct=2., map=1.1,
+                                                  untrained=1.2))
+
+def alone():
+    moved = (), ('new noise',), ('new noise', 'other faces'), ('a', 'b', 'c')
+    for control, some in itertools.product((HIGH, ODD), moved):
+        yield h.alone_headline(LOW, control, list(some), 4)
+
+def outcomes():
+    for far in ((.3, .4), (.8, 1.2), (1.1, 2.)):
+        yield h.outcomes_headline(both(*(('skip1', v) for v in far)), both(-.3, .9), 300)
+
+def probes():
+    orders = twice(['edges', 'texture']), both([], ['edges']), twice([])
+    for holds, order in itertools.product((0, 1, 12), orders):
+        yield h.probes_headline(holds, 12, .5, 0., order)
+    yield h.probes_headline(1, 1, 1., 1., orders[0])
+
+def gradients():
+    for gone, gone0, agree in itertools.product((0, 1, 5), (0, 7), (-.1, .5)):
+        yield h.gradients_headline(gone, gone0, 40, agree, .6, 'enc1.res0')
+
+def optimality():
+    words = 'too much', 'too little', 'no measurably wrong amount'
+    for some in itertools.product(words, repeat=3):
+        places = dict(zip((('synthetic', 100), ('natural', 100), ('natural', 900)), some))
+        yield h.optimality_headline(places, .12, 1.3)
+
+def trials():
+    for a, b, c in itertools.product((*SAID, 'not testable'), repeat=3):
+        judged = pd.DataFrame([('zero-ablation', 'wired', a), ('patching', 'wired', b),
+                               ('patching', 'copy', c), ('norm (baseline)', 'wired', 'fails')],
+                              columns=['instrument', 'kind', 'verdict'])
+        yield h.trials_headline(judged)
+        yield h.trials_headline(judged, ['patching'])
+
+def audit():
+    for n in itertools.product((0, 1, 9), repeat=3):
+        counts = dict(zip(WORDS_OF['arithmetic'], n))
+        if sum(n): yield h.audit_headline(counts, {'Table 4': (min(n[1], 1), 17), 'Table 2': (0, 3)})
+
+MADE = [models, attention, ablation, temporal, comparison, features, information, transfer, alone,
+        outcomes, probes, gradients, optimality, trials, audit]
+
+def others():
+    "Sentences that are no headlines: counts of the ledger, limits of a build, badges."
+    for some in itertools.product((0, 1, 5), repeat=3):
+        words = [w for words in WORDS_OF.values() for w in words]
+        kinds = {w: kind for kind, ws in WORDS_OF.items() for w in ws}
+        rows = [dict(kind=kinds[w], verdict=w, q=.01) for i, w in enumerate(words)
+                for _ in range(some[i % 3])]
+        if not rows: continue
+        L = pd.DataFrame(rows)
+        yield from (tally_text(L), audit_text(L), discoveries_text(L))
+    for n, m, source, seeds in itertools.product((0, 50), (4., 262.), ('orl', 'celeba'), (2, 6)):
+        yield cannot_say(n, 74, m, 262, source, seeds, 2/2**seeds, {('natural', 900)})
+    yield from (beaten_text(p) for p in (set(), {('natural', 900)}))
+    for some in itertools.product([*BADGE, 'not testable'], repeat=2):
+        yield f"{badge('patching', list(some))}.".replace('*patching*', 'Patching')
+
+def all_said():
+    heads = [(f.__name__, x) for f in MADE for x in f()]
+    return ([(name, x.line) for name, x in heads] + [(name, x.more) for name, x in heads]
+            + [('others', text) for text in others()])
+
+SENTENCES = sorted(set(all_said()))
+
+def test_all_can_be_read():
+    "A person reads this file now and then."
+    assert len(SENTENCES) > 300
+    if path := os.environ.get('DIFFCIRC_SAID'):
+        Path(path).write_text('\n'.join(f'{name}: {text}' for name, text in SENTENCES))
+
+WRONG = {
+    'two spaces, or one before a stop': r'  | [.,;:](?!\d)',
+    'a stop, comma or colon twice': r'[.,;:][,;:]|\.\.',
+    'nothing where something was meant': r'\bnan\b|None\b|\binf\b|\[\]|\(\)|–',
+    'a word twice': r'\b(\w{2,})\s+\1\b',
+    'a plural of one': r'(?<![\d.,–-])\b1 (models|networks|timesteps|places|statements|verdicts|'
+                       r'claims|circuits|phases|intervals)\b',
+    'a singular of many': r'\b([02-9]|\d\d+) (model|network|timestep|place|statement|verdict|claim|'
+                          r'interval)\b(?! per)',
+    'one are, many is': r'(?<![\d.,])(?<!= )\b1\*{0,2} (are|have|do|say|rest|hold|lie|change)\b|'
+                        r'(?<!= )(?<!Eq\. )\b([02-9]|\d\d+)\*{0,2} (is|has|does|says|rests|holds|'
+                        r'lies|changes)\b',
+    'a minus that is a hyphen': r'(?<!\w)-\d'}
+
+@pytest.mark.parametrize('what', WRONG)
+def test_no_sentence_has(what):
+    bad = [f'{name}: {text}' for name, text in SENTENCES if re.search(WRONG[what], text)]
+    assert not bad, bad[:5]
+
+def test_sentences_begin_and_end():
+    def fits(text): return re.match(r'[A-Z\d*`{]', text) and text.rstrip('*').endswith('.')
+    bad = [(n, t) for n, t in SENTENCES if t and not (fits(t) and t == t.strip())]
+    assert not bad, bad[:5]
+
+def test_brackets_close():
+    for name, t in SENTENCES:
+        for a, b in ('()', '[]', '{}'): assert t.count(a) == t.count(b), (name, t)
+
+def test_lines_of_the_front_page_are_short_and_all_headlines_ask():
+    heads = [x for f in MADE for x in f()]
+    assert {len(x.question) > 10 and x.question.endswith('?') for x in heads} == {True}
+    longest = max(heads, key=lambda x: len(x.line)).line
+    assert len(longest) <= 250, longest
+    sentences = [len(re.findall(r'[.?](?= |$)', f'{x.line} {x.more}')) for x in heads]
+    assert max(sentences) <= 6, sentences
+
+def test_each_question_is_asked_once():
+    questions = [next(iter(f())).question for f in MADE]
+    assert len(set(questions)) == len(questions)
