@@ -8,8 +8,8 @@ import pandas as pd, torch
 from . import files, functions, inputs, kills, writes
 from .outcomes import Campaign
 
-MANY = dict(tables=900, records=480, json=600, runs=300, old=120, checkpoints=150, faces=500,
-            critics=60, texts=400, images=200, parquet=200, commands=120, sizes=120, trainings=60,
+MANY = dict(tables=900, records=1000, json=1200, runs=180, old=60, checkpoints=120, faces=1200,
+            critics=40, texts=300, images=150, parquet=200, commands=60, sizes=60, trainings=45,
             executions=20)
 ALL = {**files.ALL, **inputs.ALL, **writes.ALL, **kills.ALL}
 TABLE = Path(__file__).resolve().parents[2]/'benchmarks'/'faults.csv'
