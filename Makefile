@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 1000
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 
-.PHONY: help install prepare book test lint check-book sync clean
+.PHONY: help install prepare book test fuzz sbom lint check-book sync clean
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -34,6 +34,14 @@ book: prepare   ## train, execute and render the book to _build/html/index.html
 test: sync lint ## in-sync check, lint, notebook cells, pytest
 	IN_TEST=1 DIFFCIRC_PRESET=smoke OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 900 $(BIN)/nbdev_test --n_workers 2
 	IN_TEST=1 DIFFCIRC_PRESET=smoke PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests -n 2 --dist loadfile
+
+fuzz: $(STAMP)  ## the whole campaign of faults, some 7,000 cases (an hour on two cores); its table goes to benchmarks/faults.csv
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.fuzz
+
+sbom: $(STAMP)  ## the packages of the environment as a CycloneDX file, _build/sbom.json
+	@mkdir -p _build
+	$(PYTHON) -m venv $(VENV)/sbom && $(VENV)/sbom/bin/python -m pip install -q --disable-pip-version-check cyclonedx-bom==7.5.0
+	$(VENV)/sbom/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file _build/sbom.json
 
 lint: $(STAMP)  ## names that do not exist or are not used, several statements on a line
 	$(BIN)/ruff check -q .

@@ -86,7 +86,7 @@ def preset(name: str|None = None) -> Preset:
                          f"{', '.join(PRESETS)}.")
     return PRESETS[name]
 
-# %% ../nbs/core.ipynb #f39d870b
+# %% ../nbs/core.ipynb #0715576b
 def absolute(path) -> Path:
     "A path seen from the current folder, `~` filled in. ValueError for an unknown user's `~`."
     try: return Path(path).expanduser().absolute()
@@ -110,7 +110,7 @@ def home() -> Path:
                       'can be written.') from e
     return path
 
-# %% ../nbs/core.ipynb #4e67dc5f
+# %% ../nbs/core.ipynb #87fde61e
 def unwritable(path, e) -> OSError:
     "The error of a file that could not be written, because of `e`."
     return OSError(f"{path} could not be written ({getattr(e, 'strerror', None) or e}); make room "
@@ -123,7 +123,7 @@ def _sync_folder(folder):
         try: os.fsync(f)
         finally: os.close(f)
 
-# %% ../nbs/core.ipynb #a19f68e7
+# %% ../nbs/core.ipynb #92efef32
 _HERE = re.sub(r'\W', '', platform.node()) or 'here'
 
 def _beside(path) -> Path:
@@ -152,7 +152,7 @@ def atomic_write(path,  # destination file
         with suppress(OSError): tmp.unlink()
     return path
 
-# %% ../nbs/core.ipynb #02870eba
+# %% ../nbs/core.ipynb #da514885
 def _alive(pid) -> bool:
     "Whether a process of this machine runs."
     try: os.kill(pid, 0)
@@ -169,7 +169,7 @@ def remove_leftovers(folder) -> int:
         with suppress(OSError): f.unlink()
     return len(dead)
 
-# %% ../nbs/core.ipynb #39e91eca
+# %% ../nbs/core.ipynb #b4f3dc65
 @contextmanager
 def locked(path):
     "For the length of the block, the only process that holds the lock file `path`."
@@ -205,7 +205,8 @@ def _canonical(o):
 
 # %% ../nbs/core.ipynb #482d3f84
 def content_hash(*objs) -> str:
-    "16 hex digits of the content of `objs`, the same in every process and on every machine."
+    """16 hex digits of the content of `objs` (NaN like any other number), the same in every process
+    and on every machine."""
     return hashlib.sha256(json.dumps(_canonical(objs), sort_keys=True).encode()).hexdigest()[:16]
 
 # %% ../nbs/core.ipynb #596ab798
@@ -396,13 +397,13 @@ def paper_claims(path=None) -> dict:
     path = Path(path or _folder()/'paper_claims.json')
     return {c['id']: c for c in json.loads(path.read_text())}
 
-# %% ../nbs/core.ipynb #85489b3b
+# %% ../nbs/core.ipynb #054939fe
 SEAL = b'diffcirc-table-1:'  # the format of a table's file; its digest follows
 
 def _digest(data: bytes) -> bytes: return hashlib.blake2b(data, digest_size=16).hexdigest().encode()
 
 def sealed(table: pd.DataFrame) -> bytes:
-    "A table, with its `attrs`, as a Parquet file that holds a digest of itself."
+    "A table, NaN included, with its `attrs`, as a Parquet file that holds a digest of itself."
     blank, buffer = SEAL + b'0'*32, io.BytesIO()
     table = table.copy(deep=False)
     table.attrs = table.attrs | dict(seal=blank.decode())
@@ -410,7 +411,7 @@ def sealed(table: pd.DataFrame) -> bytes:
     head, _, tail = buffer.getvalue().rpartition(blank)
     return head + SEAL + _digest(head + blank + tail) + tail
 
-# %% ../nbs/core.ipynb #b2483586
+# %% ../nbs/core.ipynb #ec382394
 def unsealed(data: bytes) -> pd.DataFrame:
     """The table in a file of `sealed`, or of an earlier version, which had no seal. ValueError where
     it is not what was written."""
@@ -423,7 +424,7 @@ def unsealed(data: bytes) -> pd.DataFrame:
     table.attrs['seal'] = has_seal
     return table
 
-# %% ../nbs/core.ipynb #5a7e1394
+# %% ../nbs/core.ipynb #aad6ca2e
 def keep_json(path, content):
     "Keep what JSON can hold, with a digest of itself."
     text = json.dumps(content, ensure_ascii=False)
@@ -443,7 +444,7 @@ def _content(text, kind):
         raise ValueError(f'it holds a {type(kept).__name__}, not a {kind.__name__}')
     return kept
 
-# %% ../nbs/core.ipynb #8f2e2ef3
+# %% ../nbs/core.ipynb #c2705c06
 def kept_json(path, kind=dict):
     "What `keep_json` kept. FileNotFoundError; ValueError that names a damaged file."
     try: return _content(Path(path).read_bytes().decode(), kind)
@@ -489,7 +490,7 @@ def _read_table(path) -> pd.DataFrame|None:
     if _belongs(table, path): return table
     log.warning('The table %s is not what belongs there; it is measured again.', path)
 
-# %% ../nbs/core.ipynb #8ac24e1f
+# %% ../nbs/core.ipynb #7d115a57
 def _cleared(path):
     "Make room for a file where a folder stands, which is given another name."
     if path.is_dir(): path.rename(path.with_name(f'{path.name}.damaged-{time.time_ns()}'))
@@ -506,7 +507,7 @@ def _make_table(path, name, make, about) -> pd.DataFrame:
     atomic_write(path, sealed(table))
     return table
 
-# %% ../nbs/core.ipynb #fa572fd9
+# %% ../nbs/core.ipynb #86ed9d7c
 def _seal(path, table):
     "Give a table of an earlier version its seal; one in a home that cannot be written stays as is."
     since = time.strftime('%Y-%m-%d', time.gmtime())

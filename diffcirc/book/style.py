@@ -14,6 +14,7 @@ from importlib.resources import files
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from .plotted import described, plotted
+from ..core import file_name
 from ..statistics.report import num
 
 # %% ../../nbs/book/style.ipynb #8f95c4dc
@@ -127,7 +128,9 @@ def _fluid(svg) -> str:
 # %% ../../nbs/book/style.ipynb #63d7749e
 def asset(name: str) -> str:
     "Text of a style sheet or script that the package carries."
-    return (files('diffcirc')/name).read_text(encoding='utf-8')
+    try: return (files('diffcirc')/file_name(name)).read_text(encoding='utf-8')
+    except OSError as e:
+        raise ValueError(f'The package carries no {name}: {e.strerror}; install it again.') from e
 
 def json_in_html(x) -> str:
     "JSON that is safe inside a script element."
@@ -260,7 +263,10 @@ def show(fig, alt: str) -> Html:
 
 # %% ../../nbs/book/style.ipynb #2a6cd22f
 def to_uint8(x) -> np.ndarray:
-    "(n, c, h, w) in [−1, 1] → (n, h, w, 3) bytes; one channel is repeated."
+    """(n, c, h, w) in [−1, 1] → (n, h, w, 3) bytes; one channel is repeated. Values outside are
+    clipped; ValueError for NaN."""
+    if torch.isnan(x).any():
+        raise ValueError('Images with NaN cannot be shown; find where they arise.')
     x = ((x.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
@@ -268,6 +274,8 @@ def to_uint8(x) -> np.ndarray:
 def tile(x, ncols=8, zoom=3, gap=2) -> np.ndarray:
     "One RGBA picture (h, w, 4) of images `x` (n, c, h, w) in [−1, 1], `ncols` a row, enlarged."
     pixels = to_uint8(x)
+    if ncols < 1 or not len(pixels):
+        raise ValueError(f'{len(pixels)} images in rows of {ncols} are no picture; give one or more.')
     n, h, w, _ = pixels.shape
     h, w = h*zoom, w*zoom
     out = np.zeros((math.ceil(n/ncols)*(h + gap) - gap, ncols*(w + gap) - gap, 4), np.uint8)

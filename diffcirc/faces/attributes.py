@@ -48,6 +48,9 @@ def both_above(h, k, rho) -> float:
 def tetrachoric(x, y) -> float:
     """Tetrachoric correlation of two 0/1 vectors; 0 where one of them is constant. An empty cell
     counts as half a person."""
+    if len(x) != len(y) or not (np.isin(x, (0, 1)).all() and np.isin(y, (0, 1)).all()):
+        raise ValueError('A tetrachoric correlation is of two equally long vectors of 0 and 1; '
+                         'drop people whose attribute is not known.')
     n = np.array([[np.sum((x == i) & (y == j)) for j in (0, 1)] for i in (0, 1)], float)
     if not (n.sum(0).all() and n.sum(1).all()): return 0.
     n = n + .5*(n == 0)
@@ -61,6 +64,9 @@ def tetrachoric(x, y) -> float:
 def nearest_correlation(a: np.ndarray, steps=200, floor=.005) -> np.ndarray:
     """Correlation matrix nearest to the symmetric matrix `a` (Frobenius norm), eigenvalues at least
     about `floor`."""
+    if np.ndim(a) != 2 or len(a) != a.shape[1] or not np.isfinite(a).all():
+        raise ValueError(f'A correlation matrix is square and finite, not {np.shape(a)} with '
+                         f'{int((~np.isfinite(a)).sum())} NaN or infinite numbers.')
     y, correction = a.copy(), np.zeros_like(a)
     for _ in range(steps):
         r = y - correction
@@ -148,6 +154,8 @@ def sample_attributes(n: int, seed: int = 0,
 # %% ../../nbs/faces/attributes.ipynb #1999e72c
 def marginal_gaps(people: pd.DataFrame, model: dict) -> np.ndarray:
     "(13,) differences of the marginals, people − model, in standard errors of the comparison."
+    if not len(people) or people[list(ATTRIBUTES)].isna().any(axis=None):
+        raise ValueError('Attributes are compared where they are known, of at least one person.')
     want = np.array([model['marginal'][a] for a in ATTRIBUTES])
     rounding = (5e-4)**2/3  # the marginals of the model are kept to three digits
     se = np.sqrt(want*(1 - want)*(1/model['n'] + 1/len(people)) + rounding)

@@ -9,13 +9,22 @@ __all__ = ['dealt', 'in_halves', 'with_replacement', 'training_rows', 'halves', 
 # %% ../../nbs/faces/people.ipynb #24199be9
 import functools, itertools
 import numpy as np, pandas as pd
-from .data import FaceSet
+from .data import FaceSet, _whole
 
 # %% ../../nbs/faces/people.ipynb #a72199d6
+def _people(ids) -> tuple:
+    "(people, whose each row is). ValueError without rows, or for what is no identity."
+    try: people, who = np.unique(_whole(ids), return_inverse=True)
+    except ValueError as e:
+        raise ValueError(f'The identities cannot be used: {e}; drop the row.') from e
+    if not len(people): raise ValueError('There is nobody to choose from; give at least one row.')
+    return people, who
+
 def dealt(ids, k: int, seed=0) -> list:
     """Rows of `ids` (n,) in `k` parts without a common person, as equal in size as whole people
     allow; each ascending. ValueError for fewer than `k` people."""
-    people, who = np.unique(ids, return_inverse=True)
+    people, who = _people(ids)
+    if k < 1: raise ValueError(f'People are dealt out to at least one set, not to {k}.')
     if len(people) < k: raise ValueError(f'{len(people)} people cannot be dealt out to {k} sets.')
     photographs, size = np.bincount(who), np.zeros(k, int)
     part = np.empty(len(people), int)
@@ -34,7 +43,7 @@ def in_halves(ids, n=10) -> list:
 def with_replacement(ids, seed=0, n=None) -> np.ndarray:
     """Rows of `ids` (n,) whose people are drawn with replacement, each with all photographs, until
     there are `n` (as many as `ids`); the last person's are cut to fit."""
-    people, who = np.unique(ids, return_inverse=True)
+    people, who = _people(ids)
     rows = np.split(np.argsort(who, kind='stable'), np.bincount(who).cumsum()[:-1])
     g, out, n = np.random.default_rng([seed, 2]), [], len(ids) if n is None else n
     while sum(map(len, out)) < n: out.append(rows[g.integers(len(people))])
@@ -44,7 +53,8 @@ def with_replacement(ids, seed=0, n=None) -> np.ndarray:
 def training_rows(ids, seeds: int, n: int) -> list:
     """Rows of `ids` on offer to each seed: disjoint by person where every seed can have `n` of
     them, else people drawn with replacement."""
-    if len(np.unique(ids)) >= seeds:
+    if seeds < 1: raise ValueError(f'{seeds} training sets were asked for; ask for at least one.')
+    if len(_people(ids)[0]) >= seeds:
         parts = dealt(ids, seeds)
         if min(map(len, parts)) >= n: return parts
     return [with_replacement(ids, seed) for seed in range(seeds)]
@@ -60,6 +70,7 @@ def halves(faces: FaceSet, seed=0) -> tuple:
 def nested(faces: FaceSet, sizes) -> dict:
     "{n: the first n faces} for ascending sizes. ValueError where there are fewer."
     sizes = sorted(sizes)
+    if not sizes: return {}
     if sizes[0] < 1 or sizes[-1] > len(faces):
         raise ValueError(f"Sets of {sizes} faces cannot be had from '{faces.name}' with "
                          f"{len(faces):,}; ask for 1 to {len(faces):,}.")

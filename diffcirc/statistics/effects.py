@@ -23,7 +23,7 @@ def _values(x, name='The sample'):
                          'they arise, or drop them there and say so.')
     return a
 
-# %% ../../nbs/statistics/effects.ipynb #c67b313f
+# %% ../../nbs/statistics/effects.ipynb #345bd421
 def _number(v, name, lo=-math.inf, hi=math.inf, strict=False) -> float:
     """`v` itself: a finite number from `lo` to `hi`, or, if `strict`, between them. ValueError with
     its name for anything else."""
@@ -31,6 +31,21 @@ def _number(v, name, lo=-math.inf, hi=math.inf, strict=False) -> float:
     if real and (lo < v < hi if strict else lo <= v <= hi): return v
     where = f'between {lo:g} and {hi:g}' if strict else f'from {lo:g} to {hi:g}'
     raise ValueError(f'{name} is {v!r}; give a number {where}.')
+
+# %% ../../nbs/statistics/effects.ipynb #dcf5c9cf
+def _columns(frame, *names):
+    "The table itself; ValueError with the names that it has where it lacks a column."
+    if lacking := [n for n in names if n not in frame]:
+        raise ValueError(f'There is no column {lacking[0]!r} in the table; it has '
+                         f'{", ".join(map(str, frame))}.')
+    return frame
+
+def _studies(Y) -> np.ndarray:
+    "Studies as an array (2, n, models, images). ValueError for other shapes, and for NaN."
+    if np.ndim(Y) != 4 or len(Y) != 2 or not np.size(Y):
+        raise ValueError(f'Studies are an array (2, n, models, images), not {np.shape(Y)}.')
+    _values(Y, 'The table of studies')
+    return Y
 
 # %% ../../nbs/statistics/effects.ipynb #c4e2f791
 def _denominators(df):

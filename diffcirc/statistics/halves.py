@@ -8,6 +8,7 @@ __all__ = ['APART', 'splits', 'half_effect', 'half_against_half', 'null_readings
 # %% ../../nbs/statistics/halves.ipynb #ffc14822
 import itertools, math
 import numpy as np, pandas as pd
+from .effects import _columns, _values
 from .replication import GROUPS, _table, _test_of_both, _test_of_units
 from .report import num
 
@@ -38,16 +39,27 @@ def _pairs(unit, apart, models, images):
 
 # %% ../../nbs/statistics/halves.ipynb #2596cf73
 def half_effect(A, B, unit) -> dict:
-    "difference and d of B − A, tables models × images, as `compare` has them for this unit."
+    """difference and d of B − A, tables models × images, as `compare` has them for this unit.
+    ValueError for NaN, or without a value."""
+    for half in (A, B):
+        if not len(_values(half, 'A half')): raise ValueError('A half has no model or no image.')
     if unit == 'both': r = _test_of_both(A, B, max(np.abs(A).max(), np.abs(B).max()))
     else: r = _test_of_units(*((A[0], B[0]) if unit == 'image' else (A.mean(1), B.mean(1))))
     return {k: r[k] for k in ('difference', 'd')}
 
 # %% ../../nbs/statistics/halves.ipynb #bcd36328
+def _check_group(frame, group, images):
+    "ValueError for a dataset that is not in the table, or whose people are not in halves."
+    there = set(_columns(frame, 'dataset').dataset)
+    if group not in there or group not in images:
+        raise ValueError(f'There is no dataset {group!r}; the table has {there}, the halves of '
+                         f'people are of {set(images)}.')
+
 def half_against_half(frame, value, images: dict, units=tuple(APART), groups=GROUPS) -> pd.DataFrame:
     """Rows unit × what is apart × pair of halves: `first` and `second` dataset, `within` (whether
     they are one), difference and d (second group − first group between datasets). images
     {dataset: [(people, other people), …]}: photographs of one person stay together."""
+    for g in groups: _check_group(frame, g, images)
     tables = {g: _table(frame[frame.dataset == g], value) for g in groups}
     people = {g: np.sort(frame.loc[frame.dataset == g, 'person'].unique()) for g in groups}
     def part(g, half):
@@ -77,7 +89,7 @@ _READ = ('within', 'largest', 'between', 'share')
 # %% ../../nbs/statistics/halves.ipynb #0173957e
 def null_readings(found) -> pd.DataFrame:
     """One row per unit and what is apart: `n` pairs of halves within datasets, and for d and for the
-    difference the absolute values `within` (median), `largest` (within), `between` (median) and
+    difference (NaN where there is none) the absolute values `within` (median), `largest` (within), `between` (median) and
     `share` of the halves within that differ at least as much."""
     rows = []
     for (unit, apart), f in found.groupby(['unit', 'apart'], sort=False):

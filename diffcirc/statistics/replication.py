@@ -13,17 +13,24 @@ from functools import lru_cache
 import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
-from .effects import _values, cohens_d, words
+from .effects import (
+    _columns, _number, _studies, _values, cohens_d, words)
 from .tests import KS, _samples, permutation, t_interval
 
 # %% ../../nbs/statistics/replication.ipynb #d958728d
 GROUPS = ('synthetic', 'natural')
+
+# %% ../../nbs/statistics/replication.ipynb #e15601ae
+def _check_sizes(*sizes):
+    "ValueError unless there is at least one of everything."
+    for n in sizes: _number(n, 'A number of studies, models, images or draws', 1)
 
 # %% ../../nbs/statistics/replication.ipynb #7549f3b1
 def simulated(models=6, images=100, sd_model=.5, sd_image=1., sd_rest=.5, difference=0.,
               seed=0) -> pd.DataFrame:
     """A study with known truth: rows dataset × seed × image, each of another person, `value` =
     mean + model + image + rest; natural − synthetic is `difference`."""
+    _check_sizes(models, images)
     rng = np.random.default_rng(seed)
     image = np.tile(range(images), models)
     ids = dict(seed=np.repeat(range(models), images), image=image, person=image)
@@ -37,7 +44,7 @@ def simulated(models=6, images=100, sd_model=.5, sd_image=1., sd_rest=.5, differ
 # %% ../../nbs/statistics/replication.ipynb #176a23ef
 def _groups(frame, by, groups=None):
     "The two groups to compare: those asked for, `GROUPS`, or those in the frame by name."
-    here = list(pd.unique(frame[by]))
+    here = list(pd.unique(_columns(frame, by)[by]))
     groups = tuple(groups or (GROUPS if set(here) == set(GROUPS) else sorted(here)))
     if len(groups) != 2 or not set(groups) <= set(here):
         raise ValueError(f'A comparison needs two groups in column {by!r}; found {here}. Pass '
@@ -54,7 +61,7 @@ def _check_people(frame, person):
 def _table(frame, value, model='seed', person='person'):
     "models × people; what else varies (their photographs, timesteps, heads) is averaged."
     _check_people(frame, person)
-    _values(frame[value], f'Column {value!r}')
+    _values(_columns(frame, value, model)[value], f'Column {value!r}')
     y = frame.groupby([model, person], observed=True)[value].mean().unstack()
     if y.isna().any(axis=None):
         raise ValueError(f'Not every model has a value of {value!r} for everyone; models and '
@@ -127,7 +134,7 @@ def _mixed_input(frame, value, fixed, group, person, groups):
     of models and people; and the SD of the values."""
     a, b = _groups(frame, fixed, groups)
     f, group = frame[frame[fixed].isin((a, b))], group if group in frame else 'seed'
-    y = _values(f[value], f'Column {value!r}')
+    y = _values(_columns(f, value, group)[value], f'Column {value!r}')
     if person:
         _check_people(f, person)
         f = f.groupby([fixed, group, person], observed=True)[value].mean().reset_index()
@@ -257,7 +264,7 @@ def cluster_bootstrap(frame, value, unit='seed', within='person', by='dataset', 
     (same seeds). NaN interval for a single model."""
     groups = _groups(frame, by, groups)
     if within is not None: _check_people(frame, within)
-    _values(frame[value], f'Column {value!r}')
+    _values(_columns(frame, value, unit)[value], f'Column {value!r}')
     parts = [_averaged(frame[frame[by] == g], value, unit, within) for g in groups]
     rngs = [np.random.default_rng([seed, 0 if paired else k]) for k in range(2)]
     draws = [_drawn_means(r, f, value, unit, within, n) for r, f in zip(rngs, parts)]
@@ -378,6 +385,7 @@ def ks_over_models(A, B, n=9999) -> KS:
 def simulated_studies(rng, n, sd_model, difference=0., models=6, images=100) -> np.ndarray:
     """n studies as `simulated` makes them, SD 1 between images and 0.5 of the rest: values (2, n,
     models, images)."""
+    _check_sizes(n, models, images)
     rest = .5*rng.normal(size=(2, n, models, images))
     Y = rest + rng.normal(size=(2, n, 1, images)) + sd_model*rng.normal(size=(2, n, models, 1))
     Y[1] += difference
@@ -395,7 +403,7 @@ def _relabellings(models):
 # %% ../../nbs/statistics/replication.ipynb #5f2f659e
 def exact(Y) -> np.ndarray:
     "p of `permutation` of models, for studies Y (2, n, models, images) → (n,)."
-    v = np.concatenate(list(Y.mean(-1)), -1) @ _relabellings(Y.shape[2])
+    v = np.concatenate(list(_studies(Y).mean(-1)), -1) @ _relabellings(Y.shape[2])
     return (np.abs(v) >= np.abs(v[:, :1])*(1 - 1e-9)).mean(1)
 
 # %% ../../nbs/statistics/replication.ipynb #14be1868
@@ -406,6 +414,7 @@ def welch_p(a, b) -> np.ndarray:
 # %% ../../nbs/statistics/replication.ipynb #04ff3396
 def unit_pvalues(Y) -> dict:
     "{what the units are: p (n,)} of t tests, for studies Y (2, n, models, images)."
+    _studies(Y)
     return {'images of one model': welch_p(*Y[:, :, 0]),
             'images of all models': welch_p(*Y.reshape(2, Y.shape[1], -1)),
             'models': welch_p(*Y.mean(-1)),
@@ -414,6 +423,8 @@ def unit_pvalues(Y) -> dict:
 # %% ../../nbs/statistics/replication.ipynb #a27127df
 def resampled_means(y, seed, n=500) -> np.ndarray:
     "Means (n,) of a table y (models, images) with models and images drawn with replacement."
+    _check_sizes(n, np.size(y))
+    _number(seed, 'The seed', 0)
     rng = np.random.default_rng(seed)
     models, images = (_draws(rng, q, q, n) for q in y.shape)
     return ((models @ y)*images).sum(1)/y.size
@@ -421,6 +432,7 @@ def resampled_means(y, seed, n=500) -> np.ndarray:
 # %% ../../nbs/statistics/replication.ipynb #807fa161
 def resampled_interval(A, B, seed) -> np.ndarray:
     "95 % percentile interval (2,) of mean(B) − mean(A), models and images drawn with replacement."
+    _number(seed, 'The seed', 0)
     draws = resampled_means(B, 2*seed) - resampled_means(A, 2*seed + 1)
     return np.quantile(draws, (.025, .975))
 
@@ -428,7 +440,7 @@ def resampled_interval(A, B, seed) -> np.ndarray:
 def coverage(Y) -> dict:
     """{interval: share of the studies Y (2, n, models, images) without a true difference whose
     nominal 95 % interval holds zero}."""
-    c = crossed_test(*Y)
+    c = crossed_test(*_studies(Y))
     welch = stats.ttest_ind(*Y.mean(-1)[::-1], axis=-1, equal_var=False).confidence_interval()
     drawn = [resampled_interval(*y, j) for j, y in enumerate(Y.swapaxes(0, 1))]
     intervals = {"t of models' means": welch,
@@ -439,7 +451,8 @@ def coverage(Y) -> dict:
 # %% ../../nbs/statistics/replication.ipynb #715dc6d6
 def per_model(frame, value, by=()) -> pd.DataFrame:
     "Mean of `value` over images: one row per dataset × seed (× `by`)."
-    return frame.groupby(['dataset', 'seed', *by], observed=True)[value].mean().reset_index()
+    key = ['dataset', 'seed', *by]
+    return _columns(frame, *key, value).groupby(key, observed=True)[value].mean().reset_index()
 
 # %% ../../nbs/statistics/replication.ipynb #13fdae1c
 def over_models(frame, value, by=('dataset',), level=.95) -> pd.DataFrame:

@@ -29,6 +29,7 @@ def sig(v, digits=2) -> str:
     "A number to `digits` significant digits, in powers of ten when small."
     if v is None or v != v: return '–'
     if v == 0: return '0'
+    if abs(v) == math.inf: return '∞' if v > 0 else '−∞'
     exponent = math.floor(math.log10(abs(v)))
     if abs(v) >= 1e-3: return num(v, max(digits - 1 - exponent, 0))
     return f'{num(v/10**exponent, digits - 1)}·10{str(exponent).translate(_SUPERSCRIPT)}'

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
-from .effects import _values
+from .effects import _columns, _values
 
 # %% ../../nbs/statistics/tests.ipynb #6023b591
 class Interval(NamedTuple):
@@ -163,8 +163,7 @@ def adjust_by(frame, family=(), p='p', methods=('bonferroni', 'holm', 'bh')) -> 
     """Adds columns such as `p_holm`, adjusted within each family (column names; none: the whole
     frame)."""
     family = [family] if isinstance(family, str) else list(family)
-    if lacking := [c for c in (*family, p) if c not in frame]:
-        raise ValueError(f'There is no column {lacking[0]!r} in the table; it has {list(frame)}.')
+    _columns(frame, *family, p)
     rows = [np.arange(len(frame))]
     if family: rows = frame.groupby(family, observed=True, dropna=False).indices.values()
     out, values = frame.copy(), frame[p].to_numpy(float)

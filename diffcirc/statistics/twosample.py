@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from .effects import _number, _values
 
 # %% ../../nbs/statistics/twosample.ipynb #294c3721
 def folds_of(groups, folds) -> np.ndarray:
@@ -31,12 +32,22 @@ def tell_apart(kind='linear', components=32):
     raise ValueError(f"There is no classifier {kind!r}; choose from linear, pixels, kernel.")
 
 # %% ../../nbs/statistics/twosample.ipynb #ebe4e5b8
+def _check_points(points, groups=None):
+    "ValueError for points that are none, hold NaN, or have another number of groups."
+    if not len(points): raise ValueError('A set of points is empty; give at least one point.')
+    _values(points, 'A set of points')
+    if groups is None: return
+    _values(groups, 'The groups of a set')
+    if len(groups) != len(points):
+        raise ValueError(f'{len(points)} points have {len(groups)} groups; give one to each.')
+
 def two_sample(a, b,                # points (n, d), (m, d)
                groups_a, groups_b,  # (n,), (m,): what is left out together
                folds, kind='linear', components=32) -> pd.DataFrame:
     """Cross-validated two-sample test (Lopez-Paz & Oquab, 2017), one row per fold: `a` and `b`, the
     share of either set that is recognized, and `accuracy`, their mean. ValueError with too few
     groups."""
+    for points, groups in ((a, groups_a), (b, groups_b)): _check_points(points, groups)
     fold = folds_of(groups_a, folds), folds_of(groups_b, folds)
     if folds < 2 or min(f.max() + 1 for f in fold) < folds:
         raise ValueError(f'{folds} folds need as many groups in both sets, and at least 2.')
@@ -62,6 +73,9 @@ def kernel_distance(a, b, degree=3) -> float:
 # %% ../../nbs/statistics/twosample.ipynb #7112be59
 def kernel_blocks(a, b, size, blocks=50, seed=0, degree=3) -> np.ndarray:
     "`kernel_distance` of `blocks` random subsets of `size` points of either set: (blocks,)."
+    for points in (a, b): _check_points(points)
+    _number(size, 'The size of a subset', 2, min(len(a), len(b)))
+    _number(blocks, 'The number of subsets', 1)
     rng = np.random.default_rng(seed)
     def some(x): return np.asarray(x)[rng.choice(len(x), size, replace=False)]
     return np.array([kernel_distance(some(a), some(b), degree) for _ in range(blocks)])

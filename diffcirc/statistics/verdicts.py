@@ -15,7 +15,7 @@ import math, re
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from statsmodels.stats.proportion import proportion_confint
-from .effects import _values
+from .effects import _studies
 from .replication import least_p
 from .replication import compare, crossed_test, exact
 from .tests import adjust, t_interval, tost_p
@@ -58,7 +58,7 @@ def _significant_verdict(lo, hi, size, negligible) -> Verdict:
     how = ', larger than claimed' if lo > size else ', smaller than claimed' if hi < size else ''
     return Verdict('holds', 'significant in the claimed direction' + how)
 
-# %% ../../nbs/statistics/verdicts.ipynb #8267d347
+# %% ../../nbs/statistics/verdicts.ipynb #a5d700b4
 def _check_interval(lo, hi):
     "ValueError for an interval that ends before it begins; a bound may be NaN."
     if lo > hi: raise ValueError(f'An interval from {lo} to {hi} ends before it begins.')
@@ -133,17 +133,10 @@ def verdicts_of_studies(c, p, p_min, claimed, margin) -> list:
 DECIDED = ('holds', 'contradicted', 'inconclusive')  # what a rule can say
 
 # %% ../../nbs/statistics/verdicts.ipynb #3abdb540
-def _check_studies(Y):
-    "ValueError for tables that are not whole, or not of two datasets."
-    if np.ndim(Y) != 4 or len(Y) != 2 or not np.size(Y):
-        raise ValueError(f'Studies are an array (2, n, models, images), not {np.shape(Y)}.')
-    _values(Y, 'The table of studies')
-
 def verdict_shares(Y, claimed) -> pd.Series:
     """Shares of each verdict of the rule on one claimed difference in the studies Y (2, n, models,
     images)."""
-    _check_studies(Y)
-    models = Y.shape[2]
+    models = _studies(Y).shape[2]
     p_min = 2/math.comb(2*models, models)
     v = verdicts_of_studies(crossed_test(*Y), exact(Y), p_min, claimed, MARGIN*claimed)
     return pd.Series({word: np.mean([x == word for x in v]) for word in DECIDED})

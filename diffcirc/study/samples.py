@@ -99,6 +99,8 @@ def memorization(samples, train: FaceSet, others, q=.05) -> dict:
 def memorization_over(found: list, what) -> Interval:
     """Mean over models of `ratio`, `share` or `near`, with its t interval; one `memorization` each,
     NaN where none has a reference."""
+    if what not in ('ratio', 'share', 'near'):
+        raise ValueError(f'There is no {what!r} of samples; choose from ratio, share, near.')
     values = [f[what] for f in found if np.isfinite(f[what])]
     return t_interval(values) if values else Interval(np.nan, np.nan, np.nan, 'no reference')
 

@@ -6,10 +6,10 @@ os.environ |= dict(IN_TEST='1', DIFFCIRC_PRESET='smoke', HF_HUB_OFFLINE='1', PYT
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import pandas as pd, torch
 from . import files, functions, inputs, kills, writes
-from .outcomes import Campaign
+from .outcomes import TRACEBACK, Campaign
 
-MANY = dict(tables=900, records=480, json=600, runs=300, old=120, checkpoints=150, faces=500,
-            critics=60, texts=400, images=200, parquet=200, commands=120, sizes=120, trainings=60,
+MANY = dict(tables=900, records=1000, json=1200, runs=180, old=60, checkpoints=120, faces=1200,
+            critics=40, texts=300, images=150, parquet=200, commands=60, sizes=60, trainings=45,
             executions=20)
 ALL = {**files.ALL, **inputs.ALL, **writes.ALL, **kills.ALL}
 TABLE = Path(__file__).resolve().parents[2]/'benchmarks'/'faults.csv'
@@ -19,8 +19,10 @@ def run(parts, modules, n=12) -> Campaign:
     campaign, known = Campaign(), functions.known_faults()
     for part in parts:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory() as d: ALL[part](campaign, d, MANY.get(part, 1))
-        print(f'{part}: {time.monotonic() - began:.0f} s', flush=True)
+        with tempfile.TemporaryDirectory() as d:
+            try: ALL[part](campaign, d, MANY.get(part, 1))
+            except Exception as e: campaign.note(part, TRACEBACK, f'the campaign itself: {e!r}')
+        print(f'{part}: {time.monotonic() - began:.0f} s, {len(campaign.faults)} faults', flush=True)
     for m in modules:
         called = functions.functions(campaign, m, n, 60, known)
         print(f'{m}: {len(called)} of {len(functions.public(m))} functions', flush=True)

@@ -79,7 +79,8 @@ def other(draw, v):
     if isinstance(v, str): return 'other', draw(st.sampled_from(TEXTS))
     if isinstance(v, pd.DataFrame) and v.columns.is_unique: return draw(other_frame(v))
     if isinstance(v, pd.Series) and v.dtype.kind in 'iuf':
-        what, a = draw(other_array(v.to_numpy()))
+        row = v.index.dtype.kind not in 'iuf'  # of a table: it keeps its fields
+        what, a = _one_other(draw, v.to_numpy()) if row else draw(other_array(v.to_numpy()))
         return what, pd.Series(a, v.index[:len(a)], name=v.name)
     if isinstance(v, np.ndarray) and v.ndim: return draw(other_array(v))
     if isinstance(v, torch.Tensor) and v.ndim and v.is_floating_point():

@@ -91,7 +91,7 @@ def alike(a, b) -> bool:
 def passed_on(v) -> bool:
     "Whether a result shows that a number is none: NaN, infinite, None, or a word for it."
     if v is None or isinstance(v, float) and not math.isfinite(v): return True
-    if isinstance(v, str): return bool(re.search(r'nan|NaN|inf|undefined|inconclusive|–|None', v))
+    if isinstance(v, str): return bool(re.search(r'nan|NaN|inf|∞|undefined|inconclusive|–|None|no verdict', v))
     if isinstance(v, torch.Tensor): return v.is_floating_point() and not bool(v.isfinite().all())
     if isinstance(v, pd.Series): v = v.to_frame()
     if isinstance(v, pd.DataFrame):

@@ -54,9 +54,11 @@ def other_text(draw, text):
 def told(folder):
     "{file name: (identity, smiling)} by the plainest reading; None where a file is not in its form."
     rows = [l.split() for l in (folder/ATTRS).read_text('utf-8-sig').splitlines()]
+    if len(rows) < 2: return None
     people = [l.split() for l in (folder/PEOPLE).read_text('utf-8-sig').splitlines() if l.split()]
     count, columns, rows = rows[0], rows[1], [r for r in rows[2:] if r]
     whole = re.compile(r'[-+]?[0-9]{1,18}')
+    if {*data._CELEBA.values()} - {*columns}: return None
     if len(count) != 1 or not re.fullmatch('[0-9]+', count[0]): return None
     if int(count[0]) != len(rows) or len(set(columns)) < len(columns): return None
     if any(len(r) != len(columns) + 1 or {*r[1:]} - {'-1', '1', '+1'} for r in rows): return None
