@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 1000
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 
-.PHONY: help install prepare book test fuzz sbom lint check-book sync clean
+.PHONY: help install prepare book test fuzz sbom lint check-book bench sync clean
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -48,6 +48,15 @@ lint: $(STAMP)  ## names that do not exist or are not used, several statements o
 
 check-book: $(STAMP) ## check the pages that `make book` rendered
 	$(BIN)/python -m pytest tests/built_book.py tests/built_book_browser.py -n 2 --dist loadgroup
+
+# torchvision comes with a peer, is not needed, and breaks a CPU build of torch
+bench: benchmarks/.venv/installed ## time this project beside its peers: benchmarks/results.csv and scaling.csv (some ten minutes of a quiet machine)
+	benchmarks/.venv/bin/python benchmarks/bench.py $(BENCH)
+benchmarks/.venv/installed: benchmarks/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt -e .
+	benchmarks/.venv/bin/python -m pip uninstall -q -y torchvision
+	@touch $@
 
 sync: $(STAMP)  ## check that diffcirc/ is what the notebooks export and that the notebooks hold no outputs
 	@find diffcirc nbs -name '*.py' -o -name '*.ipynb' | grep -v checkpoints | sort | xargs sha256sum > $(VENV)/sums

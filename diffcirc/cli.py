@@ -7,6 +7,7 @@ __all__ = ['app', 'command', 'longest', 'effort', 'prepare', 'train_one', 'execu
 
 # %% ../nbs/cli.ipynb #32935805
 import logging, os, resource, sys, time
+from contextlib import nullcontext
 from enum import Enum
 from functools import wraps
 from typing import Annotated
@@ -78,19 +79,25 @@ def _keep_prepared(st):
                                                *st.grown.values())])
     keep_json(prepared_file(st.preset.name), record)
 
+# %% ../nbs/cli.ipynb #91acdce2
+_SCHEDULER = typer.Option(help='address of a Dask scheduler, such as tcp://host:8786, whose workers '
+                               'train and measure; default: the cores of this machine')
+
 # %% ../nbs/cli.ipynb #32e43b26
 @command('prepare', 'faces, trained models and measurements of the preset; resumes when it was '
                     'stopped')
-def prepare():
+def prepare(scheduler: Annotated[str|None, _SCHEDULER] = None):
     "Train and measure all that the book shows at the preset in force."
     # slow to import, and other commands do not need them
     from diffcirc.book.protocols import measure_all
+    from diffcirc.study.cluster import on_cluster
     from diffcirc.study.models import study
     began = time.perf_counter()
     remove_leftovers(home())
-    st = study()
-    trained = time.perf_counter()
-    measure_all(st)
+    with on_cluster(scheduler) if scheduler else nullcontext():
+        st = study()
+        trained = time.perf_counter()
+        measure_all(st)
     _keep_prepared(st)
     effort('prepare', training=trained - began, measuring=time.perf_counter() - trained)
     print(f'preset {st.preset.name}: {len(st.runs)} trained models ({st.natural} as natural '

@@ -15,7 +15,8 @@ import math
 from functools import partial
 import numpy as np, pandas as pd, torch.nn.functional as F, torch
 from torch import Tensor
-from .fused import fused, fused_distance, fused_entropy, places, reading
+from .fused import (
+    fused, fused_distance, fused_entropy, places, reading_layers)
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import attention_maps, mean, sweep, zero
 from ..denoiser.unet import attention_layers, attention_map, head_parts, heads
@@ -76,7 +77,7 @@ def selectivity_of(q, k, mapped=MAPPED) -> tuple[Tensor, Tensor, int]:
     f = fused(q, k)
     return fused_entropy(f), fused_distance(f), k.shape[-2]
 
-# %% ../../nbs/circuits/attention.ipynb #22ed876b
+# %% ../../nbs/circuits/attention.ipynb #b0a1b180
 def _layer_stats(H, D, n, layer, images, timestep) -> list[pd.DataFrame]:
     "One table per head of one layer's entropies and distances (b, heads), one row per image."
     H, D = H.cpu().numpy(), D.cpu().numpy()
@@ -87,8 +88,8 @@ def _layer_stats(H, D, n, layer, images, timestep) -> list[pd.DataFrame]:
 # %% ../../nbs/circuits/attention.ipynb #7155d1ac
 def layer_selectivity(denoiser, x, t, mapped=MAPPED) -> dict:
     "{layer: (entropies, distances, n)} of one batch: see `selectivity_of`."
-    layers = attention_layers(denoiser.net)
-    with reading(denoiser.net, partial(selectivity_of, mapped=mapped)) as seen: denoiser(x, t)
+    layers, read = attention_layers(denoiser.net), partial(selectivity_of, mapped=mapped)
+    with reading_layers(denoiser.net, read) as seen: denoiser(x, t)
     shown = [n for n, layer in layers.items() if n not in seen or layer.pattern.watched]
     if shown:
         with attention_maps(denoiser.net) as maps: denoiser(x, t)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HALF', 'LARGE', 'attend', 'largest_logit', 'exact_inputs', 'Fused', 'mean_logit', 'fused', 'fused_entropy',
-           'fused_renyi', 'places', 'fused_position', 'fused_distance', 'fused_received', 'fused_divergence', 'reading',
-           'ReadingProcessor', 'reading_processors', 'naive_bits']
+           'fused_renyi', 'places', 'fused_position', 'fused_distance', 'fused_received', 'fused_divergence',
+           'reading_layers', 'ReadingProcessor', 'reading_processors', 'naive_bits']
 
-# %% ../../nbs/circuits/fused.ipynb #8fe959a9
+# %% ../../nbs/circuits/fused.ipynb #b5da81a7
 import math
 from contextlib import contextmanager, ExitStack
 from typing import NamedTuple
@@ -15,13 +15,13 @@ import torch, torch.nn.functional as F
 from torch import Tensor
 from ..denoiser.unet import attention_layers
 
-# %% ../../nbs/circuits/fused.ipynb #3c07dc67
+# %% ../../nbs/circuits/fused.ipynb #25bee99a
 def _by_flash_cpu(q, k, v, scale, bias=None):
     "(read, lse) on a processor, for float32 and float64."
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     return kernel(q, k, v, attn_mask=bias, scale=scale)
 
-# %% ../../nbs/circuits/fused.ipynb #a55ee00c
+# %% ../../nbs/circuits/fused.ipynb #bdf650c4
 def _aligned(bias, like):
     "A bias (n, m) for every head of `like` (b, heads, n, d), in rows of a multiple of 16 numbers."
     m = bias.shape[-1]
@@ -34,14 +34,14 @@ def _by_efficient(q, k, v, scale, bias=None):
     read, lse, *_ = kernel(q, k, v, bias, True, scale=scale)
     return read, lse[..., :q.shape[-2]]
 
-# %% ../../nbs/circuits/fused.ipynb #2c24bef3
+# %% ../../nbs/circuits/fused.ipynb #d3e02572
 def _by_flash_cuda(q, k, v, scale, bias=None):
     "(read, lse) by CUDA's flash kernel, in half precision. Not run by the authors."
     if bias is not None: return _by_efficient(q, k, v, scale, bias.to(q.dtype))
     read, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
     return read, lse
 
-# %% ../../nbs/circuits/fused.ipynb #038295f3
+# %% ../../nbs/circuits/fused.ipynb #0e702b63
 def _by_blocks(q, k, v, scale, bias=None, most=2**20):
     "(read, lse) from the maps of some queries at a time, at most `most` numbers of them."
     n = q.shape[-2]
@@ -53,7 +53,7 @@ def _by_blocks(q, k, v, scale, bias=None, most=2**20):
         out.append(((s - lse[..., None]).exp() @ v, lse))
     return tuple(torch.cat(parts, 2) for parts in zip(*out))
 
-# %% ../../nbs/circuits/fused.ipynb #eb5cee6e
+# %% ../../nbs/circuits/fused.ipynb #fa296660
 HALF = torch.float16, torch.bfloat16
 
 def _kernel(q):
@@ -63,7 +63,7 @@ def _kernel(q):
     flash = q.dtype in HALF and torch.cuda.get_device_capability(q.device) >= (8, 0)
     return _by_flash_cuda if flash else _by_efficient
 
-# %% ../../nbs/circuits/fused.ipynb #7a2a5044
+# %% ../../nbs/circuits/fused.ipynb #7d96aadf
 def _wide(x, to):
     "x (…, w) with zeros to a multiple of `to`."
     return F.pad(x, (0, -x.shape[-1] % to)) if x.shape[-1] % to else x
@@ -73,10 +73,11 @@ def attend(q, k, v, scale, bias=None) -> tuple[Tensor, Tensor]:
     of scale·q·kᵀ (+ bias (n, m)), without the map: q (b, heads, n, d), k (b, heads, m, d)."""
     w, kernel = v.shape[-1], _kernel(q)
     q, k = _wide(q, 8), _wide(k, 8)
-    parts = [kernel(q, k, part, scale, bias) for part in _wide(v, q.shape[-1]).split(q.shape[-1], -1)]
+    values = _wide(v, q.shape[-1]).split(q.shape[-1], -1)
+    parts = [kernel(q, k, part, scale, bias) for part in values]
     return torch.cat([read for read, _ in parts], -1)[..., :w], parts[0][1]
 
-# %% ../../nbs/circuits/fused.ipynb #5c2d599f
+# %% ../../nbs/circuits/fused.ipynb #e3ef7f5e
 LARGE = 64.  # logits beyond which float32 would cost more than about 1e-5 bits
 
 def largest_logit(q, k, scale) -> float:
@@ -89,7 +90,7 @@ def exact_inputs(q, k, scale) -> tuple[Tensor, Tensor]:
     k = k - k.mean(-2, keepdim=True)
     return (q.double(), k.double()) if largest_logit(q, k, scale) > LARGE else (q, k)
 
-# %% ../../nbs/circuits/fused.ipynb #d1cfac2a
+# %% ../../nbs/circuits/fused.ipynb #b775ceca
 class Fused(NamedTuple):
     "A softmax attention that was never stored: (b, heads, n, d), m keys."
     q: Tensor
@@ -99,12 +100,12 @@ class Fused(NamedTuple):
     mean: Tensor  # (b, heads, n): each query's mean logit under its own weights
 
 def mean_logit(q, k, of, scale) -> tuple[Tensor, Tensor]:
-    "Σ_j p_ij·scale·(u_i·w_j) for `of` = (u, w) under the weights p of (q, k), and lse: (b, heads, n)."
+    "Σ_j p_ij·scale·(u_i·w_j), `of` = (u, w), under the weights p of (q, k); lse: (b, heads, n)."
     u, w = of
     read, lse = attend(q, k, w, scale)
     return scale*(u.to(lse.dtype)*read.to(lse.dtype)).sum(-1), lse
 
-# %% ../../nbs/circuits/fused.ipynb #305e2023
+# %% ../../nbs/circuits/fused.ipynb #8879950a
 def fused(q, k, scale=None, exact=True) -> Fused:
     """Attention of q (b, heads, n, d) to k (b, heads, m, d), softmax(scale·q kᵀ); scale 1/√d by
     default. With `exact=False` half precision stays as it is (see the text). ValueError for NaN."""
@@ -116,7 +117,7 @@ def fused(q, k, scale=None, exact=True) -> Fused:
                          'made them.')
     return Fused(q, k, scale, lse, mean)
 
-# %% ../../nbs/circuits/fused.ipynb #481b246b
+# %% ../../nbs/circuits/fused.ipynb #c5d73262
 def _bits(nats) -> Tensor:
     "Nats per query (b, heads, n) as bits averaged over queries (b, heads), never negative."
     return (nats.mean(-1)/math.log(2)).clamp(min=0).float()
@@ -130,7 +131,7 @@ def fused_renyi(f: Fused, α=2.) -> Tensor:
     _, lse = attend(f.q, f.k, f.k, α*f.scale)
     return _bits((lse - α*f.lse)/(1 - α))
 
-# %% ../../nbs/circuits/fused.ipynb #7207bd34
+# %% ../../nbs/circuits/fused.ipynb #0cc6e9d4
 def places(n) -> Tensor:
     """Row and column (n, 2) of the positions of a square grid, in eighths of its side. ValueError
     where n is not a square."""
@@ -144,7 +145,7 @@ def fused_position(f: Fused) -> Tensor:
     at = places(f.k.shape[-2]).to(f.k).expand(*f.k.shape[:-1], 2)
     return attend(f.q, f.k, at, f.scale)[0].float()
 
-# %% ../../nbs/circuits/fused.ipynb #51ed216c
+# %% ../../nbs/circuits/fused.ipynb #152c6684
 def fused_distance(f: Fused, rows=512) -> Tensor:
     """Mean distance between query and attended position, eighths of the side, averaged over queries:
     (b, heads). ValueError where the positions form no square."""
@@ -155,24 +156,24 @@ def fused_distance(f: Fused, rows=512) -> Tensor:
         means.append((lse - f.lse[:, :, i:i + rows]).exp())
     return torch.cat(means, -1).mean(-1).float()
 
-# %% ../../nbs/circuits/fused.ipynb #90e4c7e8
+# %% ../../nbs/circuits/fused.ipynb #9ae957a4
 def fused_received(f: Fused) -> Tensor:
     "Attention that each position receives, averaged over queries: (b, heads, m), sums to 1."
     q = torch.cat([f.q, -f.lse[..., None]/f.scale], -1)
     k = torch.cat([f.k, torch.ones_like(f.k[..., :1])], -1)
     return (attend(k, q, q, f.scale)[1].exp()/q.shape[-2]).float()
 
-# %% ../../nbs/circuits/fused.ipynb #b231ee74
+# %% ../../nbs/circuits/fused.ipynb #d7acdd2f
 def fused_divergence(f: Fused, other: Fused) -> Tensor:
-    "KL(f‖other) of two attentions over the same positions in bits, averaged over queries: (b, heads)."
+    "KL(f‖other) over the same positions in bits, averaged over queries: (b, heads)."
     kind = torch.promote_types(f.q.dtype, other.q.dtype)
     q, k, u, w = (x.to(kind) for x in (f.q, f.k, other.q, other.k))
     crossed, _ = mean_logit(q, k, (u, w), f.scale)
     return _bits(f.mean - crossed*(other.scale/f.scale) - f.lse + other.lse)
 
-# %% ../../nbs/circuits/fused.ipynb #77e5709d
+# %% ../../nbs/circuits/fused.ipynb #f1a269cf
 @contextmanager
-def reading(net, f):
+def reading_layers(net, f):
     "Yield a dict; each forward pass within the block leaves {layer: f(q, k)} there."
     seen, held = {}, {}
     with ExitStack() as stack:
@@ -183,7 +184,7 @@ def reading(net, f):
                 stack.callback(point.register_forward_hook(hook).remove)
         yield seen
 
-# %% ../../nbs/circuits/fused.ipynb #13772765
+# %% ../../nbs/circuits/fused.ipynb #8d7f85a5
 def _heads_of(x, heads):
     "What `to_q` or `norm_q` made, (b, n, heads·d) or (b, heads, n, d), as (b, heads, n, d)."
     return x if x.ndim == 4 else x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -202,7 +203,7 @@ class ReadingProcessor:
         self.seen[self.name] = self.f(*(_heads_of(x, attn.heads) for x in qk), attn.scale)
         return out
 
-# %% ../../nbs/circuits/fused.ipynb #ff0afeb1
+# %% ../../nbs/circuits/fused.ipynb #dee4a185
 @contextmanager
 def _queries_keys(attn):
     "Yield a list; within the block the layer leaves its queries and keys there."
@@ -214,7 +215,7 @@ def _queries_keys(attn):
             stack.callback(hook.remove)
         yield seen
 
-# %% ../../nbs/circuits/fused.ipynb #516346ec
+# %% ../../nbs/circuits/fused.ipynb #1b1dc1a6
 @contextmanager
 def reading_processors(model, f):
     """For a diffusers model: yield a dict; each forward pass within the block leaves {layer:
@@ -228,7 +229,7 @@ def reading_processors(model, f):
     finally:
         for n, m in layers.items(): m.set_processor(old[n])
 
-# %% ../../nbs/circuits/fused.ipynb #b98eb12c
+# %% ../../nbs/circuits/fused.ipynb #5e5f4b84
 def naive_bits(q, k, scale=None, dtype=torch.float64) -> tuple[Tensor, Tensor]:
     "Entropy and Rényi-2 in bits by the stored map, in float64: (b, heads) each."
     q, k = q.to(dtype), k.to(dtype)
