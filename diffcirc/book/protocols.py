@@ -12,9 +12,9 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS'
            'of_ablation', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes',
            'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only',
            'of_growth', 'of_small_sets', 'learning', 'of_dictionaries', 'naming', 'naming_own', 'picturing',
-           'of_naming', 'drawn_pairs', 'of_pairs', 'of_estimators', 'of_trials', 'of_benchmark', 'measured',
-           'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols',
-           'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'of_composition', 'of_estimators', 'of_trials',
+           'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others',
+           'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -34,6 +34,7 @@ from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
+from ..concepts.composition import composition
 from ..concepts.dictionaries import dictionary_quality
 from ..concepts.naming import concept_gallery, concept_labels
 from ..concepts.pairs import pair_transfer
@@ -529,6 +530,19 @@ def of_pairs(st) -> dict:
             'counterfactual pairs, untrained': Protocol(
                 pair_transfer, PROBE_TIMES, trained=False, seeds=UNTRAINED, **same)}
 
+# %% ../../nbs/book/protocols.ipynb #701f98a6
+def composing(st, dataset, seed) -> dict:
+    "Options of `composition`: rendered faces to learn the regions from, and others to judge on."
+    def known(f): return dict(images=f.images, regions=whole_regions(f.masks))
+    size = dict(n=12, draw_steps=3) if st.preset.name == 'smoke' else {}
+    return learning(st, dataset, seed) | size | dict(
+        known=known(st.samples['synthetic', 0][:400]), unseen=known(st.heldout['synthetic']))
+
+def of_composition(st) -> dict:
+    "Protocols of the chapter on when the composition can be read."
+    return {'composition': Protocol(
+        composition, images=2, datasets=('synthetic',), options=composing)}
+
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
 GRID_FULL = dict(ns=(25, 100, 300), ds=(1, 64, 2048), reps=3)
@@ -624,7 +638,7 @@ def of_rules(st) -> list:
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
             of_information, of_ablation, of_interruption, of_outcomes, of_time, of_transfer,
-            of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs)
+            of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs, of_composition)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark}
