@@ -17,7 +17,7 @@ from ..denoiser.sites import capturing
 
 # %% ../../nbs/concepts/composition.ipynb #ed3b7f87
 class Segmenter(nn.Module):
-    "Images (b, c, h, w) → logits (b, regions, h/2, w/2); what is usual at a position is learned too."
+    "Images (b, c, h, w) → logits (b, regions, h/2, w/2); learns what is usual at a position too."
     def __init__(self, channels, regions, side):
         super().__init__()
         self.convs = nn.Sequential(nn.Conv2d(channels, 24, 3, 2, 1), nn.ReLU(),
@@ -28,7 +28,7 @@ class Segmenter(nn.Module):
     def forward(self, x): return self.convs(x) + self.usual
 
 def region_shares(regions: dict, side) -> Tensor:
-    "Share of each position that each region covers, (n, regions, side, side), from {name: (n, h, w)}."
+    "Share of each position that a region covers, (n, regions, side, side), from {name: (n, h, w)}."
     return F.adaptive_avg_pool2d(torch.stack([*regions.values()], 1).float(), side)
 
 # %% ../../nbs/concepts/composition.ipynb #57c94ee6
@@ -53,7 +53,7 @@ def fit_segmenter(images, shares, steps=150, batch=32, seed=0) -> Segmenter:
 
 # %% ../../nbs/concepts/composition.ipynb #857d5110
 def region_ious(predicted, truth, n) -> list:
-    "Intersection over union of each of n regions, of two maps of their numbers; NaN where in neither."
+    "Intersection over union of n regions, of two maps of their numbers; NaN for one in neither."
     out = []
     for j in range(n):
         a, b = predicted == j, truth == j

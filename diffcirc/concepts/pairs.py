@@ -71,8 +71,8 @@ def _pair_rows(denoiser, exam, other, t, names, batch) -> list:
 
 def pair_transfer(denoiser, exam: Exam, pairs: dict, batch=25) -> pd.DataFrame:
     """For each attribute of pairs {name: (faces without, faces with (n, c, h, w))}: timestep, site (a
-    block or skip edge, or `seen`: the intact network against the true difference), image, size (of the region,
-    a share of the image), share, spill. The exam gives the noise, the same for both faces."""
+    block or skip edge, or `seen`: the intact network against the true difference), image, size (of
+    the region, a share of the image), share, spill. The exam gives the noise, the same for both faces."""
     names, out = [*denoiser.net.parts.blocks, *denoiser.net.parts.skips], []
     for attribute, (without, having) in pairs.items():
         n = len(without)
