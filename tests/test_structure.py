@@ -14,7 +14,7 @@ MAY_KNOW = {  # wing → wings that it may import
     'denoiser': {'core'},
     'circuits': {'denoiser', 'statistics'},
     'study': {'core', 'faces', 'denoiser', 'statistics'},
-    'concepts': {'denoiser', 'statistics', 'circuits'},
+    'concepts': {'core', 'denoiser', 'statistics', 'circuits'},
     'trust': {'core', 'denoiser', 'statistics', 'circuits'},
     'book': {'core', 'faces', 'denoiser', 'statistics', 'study', 'circuits', 'concepts', 'trust'},
     'cli': {'core', 'faces', 'denoiser', 'study', 'book'}}

@@ -11,10 +11,11 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS'
            'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
            'of_ablation', 'of_screening', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting',
            'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
-           'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'of_dictionaries', 'naming', 'naming_own',
-           'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'of_estimators', 'of_trials', 'of_benchmark',
-           'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules',
-           'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all', 'of_dictionaries', 'naming',
+           'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'composing_judged',
+           'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'measured', 'claimed_size', 'of_worlds',
+           'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table',
+           'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -35,9 +36,12 @@ from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
+from ..concepts.composition import composition
+from ..concepts.control import steering
 from ..concepts.dictionaries import dictionary_quality
 from ..concepts.naming import concept_gallery, concept_labels
 from ..concepts.pairs import pair_transfer
+from ..concepts.stability import concept_answers
 from ..core import paper_numbers, preset, table_path, tables_used
 from ..denoiser.diffusion import make_exam, prediction_errors
 from ..denoiser.linear import Linear
@@ -71,7 +75,7 @@ class Protocol:
     linear: bool = False        # or the linear filters of the models' training images
     seeds: int = None           # the first so many models of each dataset
     datasets: tuple = DATASETS  # whose models
-    faces: str = 'own'          # held-out, of the 'own', 'other', 'both' datasets or 'synthetic'; 'seen'
+    faces: str = 'own'          # held-out: 'own', 'other', 'both', 'synthetic'; or 'seen' too
     of: str = 'runs'            # or the 'stages' that runs kept, or those 'grown' on few images
     options: callable = None    # (study, dataset, seed) → keyword arguments
 
@@ -484,14 +488,20 @@ def learning(st, dataset, seed) -> dict:
     "Options of instruments that learn dictionaries: faces of the model's own, and for how long."
     small = st.preset.name == 'smoke'
     return dict(fit=fit_faces(st, dataset, seed, 12 if small else 96).images,
-                steps=10 if small else 300)
+                steps=10 if small else 250)
+
+def learning_all(st, dataset, seed) -> dict:
+    "The same, with every kind of dictionary at the last site."
+    return learning(st, dataset, seed) | dict(full=True)
 
 def of_dictionaries(st) -> dict:
     "Protocols of the chapter on dictionaries."
-    n = 4 if st.preset.name == 'smoke' else 10
+    n = 4 if st.preset.name == 'smoke' else 8
     return {'dictionaries': Protocol(dictionary_quality, images=n, options=learning),
             'dictionaries, untrained': Protocol(
-                dictionary_quality, images=n, trained=False, seeds=UNTRAINED, options=learning)}
+                dictionary_quality, images=n, trained=False, seeds=UNTRAINED, options=learning),
+            'kinds of dictionaries': Protocol(
+                dictionary_quality, images=n, seeds=3, options=learning_all)}
 
 # %% ../../nbs/book/protocols.ipynb #d45f0945
 def naming(st, dataset, seed, n=80) -> dict:
@@ -517,7 +527,8 @@ def of_naming(st) -> dict:
             'named concepts, untrained': Protocol(
                 concept_labels, faces='synthetic', trained=False, seeds=UNTRAINED,
                 options=naming, **same),
-            'attributes of concepts': Protocol(concept_labels, options=naming_own, **same),
+            'attributes of concepts': Protocol(
+                concept_labels, options=naming_own, datasets=('natural',), **same),
             'concept gallery': Protocol(
                 concept_gallery, (300,), 80, seeds=1, faces='synthetic', options=picturing)}
 
@@ -540,6 +551,27 @@ def of_pairs(st) -> dict:
     return {'counterfactual pairs': Protocol(pair_transfer, PROBE_TIMES, **same),
             'counterfactual pairs, untrained': Protocol(
                 pair_transfer, PROBE_TIMES, trained=False, seeds=UNTRAINED, **same)}
+
+# %% ../../nbs/book/protocols.ipynb #701f98a6
+def composing(st, dataset, seed) -> dict:
+    "Options of `composition` and `steering`: rendered faces to learn the regions from."
+    f = st.samples['synthetic', 0][:400]
+    return learning(st, dataset, seed) | dict(
+        known=dict(images=f.images, regions=whole_regions(f.masks)))
+
+def composing_judged(st, dataset, seed) -> dict:
+    "The same, with others to judge on, and how much is drawn."
+    f = st.heldout['synthetic']
+    size = dict(n=12, draw_steps=3) if st.preset.name == 'smoke' else {}
+    unseen = dict(images=f.images, regions=whole_regions(f.masks))
+    return composing(st, dataset, seed) | size | dict(unseen=unseen)
+
+def of_composition(st) -> dict:
+    "Protocols of the chapters on reading and on controlling the composition of a drawing."
+    drawn_only = dict(images=2, datasets=('synthetic',))
+    return {'composition': Protocol(composition, options=composing_judged, **drawn_only),
+            'steering': Protocol(steering, options=composing, **drawn_only),
+            'concept answers': Protocol(concept_answers, (300, 600), 20, options=learning)}
 
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
@@ -636,7 +668,8 @@ def of_rules(st) -> list:
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
             of_information, of_ablation, of_screening, of_interruption, of_outcomes, of_time,
-            of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs)
+            of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
+            of_composition)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark}
@@ -694,8 +727,8 @@ def design(st) -> pd.DataFrame:
         t = p.timesteps or st.preset.timesteps
         return ', '.join(map(str, t)) if len(t) < 6 else f'{len(t)} from {min(t)} to {max(t)}'
     rows = [{'table': name, 'instrument': p.instrument.__name__, 't': times(p),
-             'images': min(p.images or n, n), 'networks per dataset': len(asked(p, st))//len(p.datasets),
-             'faces': p.faces} for name, p in protocols(st).items()]
+             'images': min(p.images or n, n), 'faces': p.faces,
+             'networks per dataset': len(asked(p, st))//len(p.datasets)} for name, p in protocols(st).items()]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/book/protocols.ipynb #e3cfa314

@@ -11,8 +11,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor
 from ..circuits.probes import onset
 from ..denoiser.diffusion import Exam, device_of, x0_from_ε
-from ..denoiser.sites import capturing, editing, find, patch
-from ..statistics.replication import over_models
+from ..denoiser.sites import _resaved, capturing, editing, find, patch
 
 # %% ../../nbs/concepts/pairs.ipynb #78a0c41a
 def transferred(Δs, Δ, region) -> tuple:
@@ -44,11 +43,12 @@ def _with_attribute(denoiser, y, tt, names) -> tuple:
 def _carried(denoiser, x, tt, donated: dict):
     """Yield (site, predicted clean image on x) with the update of one site at a time from `donated`,
     in the order in which they run."""
-    state = denoiser.net.begin(x, tt)
-    for name, u in donated.items():
-        state = denoiser.net.advance(state, find(denoiser.net, name).step)
-        with editing(denoiser.net, {name: patch(u)}):
-            ε̂ = denoiser.read(denoiser.net.advance(state).h, x, tt)
+    net = denoiser.net
+    state = net.begin(x, tt)
+    for name in sorted(donated, key=lambda n: find(net, n).step):
+        state = net.advance(state, find(net, name).step)
+        with editing(net, {name: patch(donated[name])}):
+            ε̂ = denoiser.read(net.advance(_resaved(net, state, [name])).h, x, tt)
         yield name, x0_from_ε(ε̂, x, tt)
 
 # %% ../../nbs/concepts/pairs.ipynb #f50d2ccf
@@ -71,9 +71,9 @@ def _pair_rows(denoiser, exam, other, t, names, batch) -> list:
 
 def pair_transfer(denoiser, exam: Exam, pairs: dict, batch=25) -> pd.DataFrame:
     """For each attribute of pairs {name: (faces without, faces with (n, c, h, w))}: timestep, site (a
-    block, or `seen`: the intact network against the true difference), image, size (of the region,
-    a share of the image), share, spill. The exam gives the noise, the same for both faces."""
-    names, out = [*denoiser.net.parts.blocks], []
+    block or skip edge, or `seen`: the intact network against the true difference), image, size (of
+    the region, a share of the image), share, spill. The exam gives the noise, the same for both faces."""
+    names, out = [*denoiser.net.parts.blocks, *denoiser.net.parts.skips], []
     for attribute, (without, having) in pairs.items():
         n = len(without)
         one, other = (replace(exam, x0=v, ε=exam.ε[:n]) for v in (without, having))
