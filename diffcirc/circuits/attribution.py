@@ -12,7 +12,6 @@ from torch import Tensor
 from .ablation import edit_of
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.sites import editing, sites, sweep
-from ..statistics.replication import over_models
 
 # %% ../../nbs/circuits/attribution.ipynb #6d00db4f
 def _with_leaf(values, leaves, name, at=None):
@@ -24,10 +23,10 @@ def _with_leaf(values, leaves, name, at=None):
     return edit
 
 @torch.enable_grad()
-def with_leaves(denoiser, x, t, names, at={}) -> tuple:
+def with_leaves(denoiser, x, t, names, at=None) -> tuple:
     "(ε̂, {site: value}, {site: leaf}) of one pass; `at` {site: what stands there instead}."
     values, leaves = {}, {}
-    edits = {n: _with_leaf(values, leaves, n, at.get(n)) for n in names}
+    edits = {n: _with_leaf(values, leaves, n, (at or {}).get(n)) for n in names}
     x = x.detach().requires_grad_()  # group norm wants a gradient to pass on
     with editing(denoiser.net, edits): ε̂ = denoiser(x, t)
     return ε̂, values, leaves
@@ -49,8 +48,8 @@ def signs(shape, seed, device='cpu') -> Tensor:
 # %% ../../nbs/circuits/attribution.ipynb #01940645
 def foretold(denoiser, x, t, ε, names, edits: dict, probes=3) -> dict:
     """{(edit, site): {forecast: its change of each image's error (b,)}} for one batch, from one
-    forward pass, one backward pass and one for each of `probes`: `gradient`, `curvature`, and `size`,
-    the root-mean-square of what the edit changes."""
+    forward pass, one backward pass and one for each of `probes`: `gradient`, `curvature`, and
+    `size`, the root-mean-square of what the edit changes."""
     ε̂, values, leaves = with_leaves(denoiser, x, t, names)
     with torch.enable_grad(): total, m = image_errors(ε̂, ε).sum(), ε[0].numel()
     g = _gradients(total, leaves)
@@ -76,7 +75,7 @@ def integrated(denoiser, x, t, ε, name, edit, points=2) -> Tensor:
 
 # %% ../../nbs/circuits/attribution.ipynb #9cb522a8
 def screened(denoiser, exam: Exam, how=('zero', 'mean'), probes=3, points=0) -> pd.DataFrame:
-    """Rows image × timestep × site × edit: `clean` error, `exact` change of it by the sweep, and its
+    """Rows image × timestep × site × edit: `clean` error, `exact` change of it by the sweep, its
     forecasts `gradient`, `curvature`, `size` and, where `points` > 0, `integrated`."""
     names, edits, rows = list(sites(denoiser.net)), {h: edit_of(h) for h in how}, []
     for t in exam.timesteps:
