@@ -306,7 +306,7 @@ def _asked(names, edit) -> dict:
 @torch.no_grad()
 def swept(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100, memory=MEMORY):
     """For every timestep and batch, yield (t, slice of images, (sites, ε̂) one by one, x_t, ε);
-    among the ε̂ is the clean network's, called (). With edits {label: edit} it is ((label, sites), ε̂).
+    among the ε̂ is the clean network's, called (). With edits {label: edit}, ((label, sites), ε̂).
     `memory`: bytes that the edited copies may take; 0: plain hooks on whole passes. ValueError
     without a site."""
     if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')
