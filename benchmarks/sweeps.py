@@ -60,8 +60,9 @@ def main(images=50, rounds=3):
     with torch.no_grad(), full_precision('cpu'):
         for name, den in networks().items():
             den.net.to(memory_format=torch.channels_last)
-            for which, sites_of in (('all sites', list(sites(den.net))), ('heads', None)):
-                names = sites_of or [n for n, s in sites(den.net).items() if s.kind == 'head']
+            known = sites(den.net)
+            of_heads = [n for n, s in known.items() if s.kind == 'head']
+            for which, names in (('all sites', list(known)), ('heads', of_heads)):
                 for edit in (zero, mean):
                     rows.append(row(f'{name}, {which}, {edit.__name__}', den, exam, names, edit, rounds))
                     print(rows[-1], flush=True)

@@ -7,6 +7,7 @@ from diffcirc.circuits.ablation import ablate, edited_samples, route_impacts, ta
 from diffcirc.circuits.attention import (
     attention_stats, head_functions, head_importance, reference_maps)
 from diffcirc.circuits.features import feature_stats, interaction, selectivity
+from diffcirc.circuits.attribution import screened
 from diffcirc.circuits.gradients import gradient_flow
 from diffcirc.circuits.information import information_flow
 from diffcirc.circuits.interruption import edge_impacts, kept_alone
@@ -71,7 +72,8 @@ ASKED = {  # instrument → options, from the kind of network
     selectivity: lambda make: dict(refs=REFS), interaction: lambda make: {},
     probes: lambda make: probing(), information_flow: lambda make: dict(method='renyi', shuffles=2),
     ablate: lambda make: dict(kinds=KINDS, how=('zero', 'mean', 'resample', 'noise', '×0.5')),
-    gradient_flow: lambda make: {}, edge_impacts: lambda make: {},
+    gradient_flow: lambda make: {}, screened: lambda make: dict(points=1),
+    edge_impacts: lambda make: {},
     kept_alone: lambda make: dict(others=faces(4, 2), draws=2),
     route_impacts: lambda make: {}, edited_samples: lambda make: dict(n=2, steps=2),
     losses: lambda make: dict(regions=HALVES),

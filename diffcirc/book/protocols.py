@@ -341,9 +341,11 @@ def of_screening(st) -> dict:
     "Protocols of the chapter on screening."
     at, few = st.preset.timesteps[::2], min(3, st.preset.seeds)
     deep = dict(how=('zero',), points=2)
-    return {'screening': Protocol(screened, at, SCREENED, seeds=4),
-            'screening, integrated': Protocol(screened, at[:1], 8, seeds=few, options=always(**deep)),
-            'screening, untrained': Protocol(screened, at, SCREENED, trained=False, seeds=UNTRAINED)}
+    return {'screening': Protocol(screened, at, SCREENED, seeds=few),
+            'screening, integrated': Protocol(
+                screened, at[:1], 8, seeds=few, options=always(**deep)),
+            'screening, untrained': Protocol(
+                screened, at, SCREENED//2, trained=False, seeds=UNTRAINED)}
 
 # %% ../../nbs/book/protocols.ipynb #1caf5783
 KEPT = 48  # images, half of them to choose a circuit on

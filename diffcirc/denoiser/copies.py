@@ -36,8 +36,8 @@ class Change:
 # %% ../../nbs/denoiser/copies.ipynb #8bfa5c4b
 @dataclass
 class Copies:
-    "Copies of the same rows between two steps; `changes[i]` are those of copy i, () of the clean one."
-    changes: list
+    "Copies of the same rows between two steps, each with changes of its own."
+    changes: list  # [changes of each copy], () of the clean one
     rows: int    # of a copy
     h: Tensor    # stream (copies·rows, c, h, w)
     emb: Tensor  # time embedding (copies·rows, …)
@@ -96,7 +96,7 @@ def gain(block) -> float|None:
     return 1. if isinstance(block, (Residual, Transformer)) else getattr(block, 'gain', None)
 
 def _quick(net, changes, step) -> str:
-    "How a copy with these changes joins at this step: by its 'update', 'heads', 'pattern' or 'run'."
+    "How a copy with these changes joins at a step: by its 'update', 'heads', 'pattern', or 'run'."
     due = [c for c in changes if c.step == step]
     kinds = {c.part_of for c in due}
     if kinds in ({'heads'}, {'pattern'}) and hasattr(net.parts.layers[due[0].name], 'attend'):
@@ -106,7 +106,7 @@ def _quick(net, changes, step) -> str:
 
 # %% ../../nbs/denoiser/copies.ipynb #6ed86fcf
 def _entrant(c: Copies, changes: list) -> Copies:
-    "Copies of the clean first one with these changes [tuple of each]; saved skip edges have theirs."
+    "Copies of the clean first one with these changes [of each], made where a skip edge is saved."
     e = replace(c.chosen([0]*len(changes)), changes=list(changes))
     for i, own in enumerate(changes):
         for change in own:
@@ -189,8 +189,8 @@ def entered(net: Network, c: Copies, new: list) -> Copies:
 def _start(changes) -> int: return min(c.start for c in changes)
 
 def _walk(net, c: Copies, new: list, following: int|None):
-    """(copies at the end, the clean one at step `following`): copies `new` [changes] join `c`, whose
-    first is the clean one; it stops at `following`."""
+    """(copies at the end, the clean one at step `following`): copies `new` [changes] join `c`, the
+    first of which is the clean one; that stops at `following`."""
     handed, waiting = None, list(new)
     while c.at < len(net.plan):
         if c.at == following: handed = c.chosen([0])
@@ -203,8 +203,8 @@ def _walk(net, c: Copies, new: list, following: int|None):
 
 # %% ../../nbs/denoiser/copies.ipynb #02b2ab3a
 def passes(net: Network, x, t, changes: dict, room=None):
-    """Yield (key, output (rows, c, h, w)) of the network for `changes` {key: tuple of Change} and for
-    the clean one, whose key is (); at most `room` copies walk beside the clean one."""
+    """Yield (key, output (rows, c, h, w)) of the network for `changes` {key: tuple of Change} and
+    of the clean one, whose key is (); at most `room` copies walk beside the clean one."""
     order = sorted(changes, key=lambda k: _start(changes[k]))
     room = room or len(order)
     groups = [order[i:i + room] for i in range(0, len(order), room)]

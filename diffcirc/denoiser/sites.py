@@ -290,7 +290,7 @@ MEMORY = 2**30  # bytes that the edited copies of a batch may take by default
 
 def _shared_out(lots, n_sets, images) -> tuple[list, int]:
     """(lots in groups that run together, room for edited copies of a group) where `images` fit into
-    the memory: all edits of several lots, or else one lot with as many edits as there is room for."""
+    the memory: all edits of several lots, or else one lot with as many edits as fit."""
     size = max(len(l.x) for l in lots)
     together = max(1, images//(size*(n_sets + 1)))
     groups = [lots[i:i + together] for i in range(0, len(lots), together)]
@@ -306,8 +306,8 @@ def _asked(names, edit) -> dict:
 # %% ../../nbs/denoiser/sites.ipynb #06612c2a
 @torch.no_grad()
 def swept(denoiser, exam: Exam, names, edit=zero, timesteps=None, batch=100, memory=MEMORY):
-    """For every timestep and batch, yield (t, slice of images, (sites, ε̂) one by one, x_t, ε); among
-    the ε̂ is the clean network's, called (). With edits {label: edit} it is ((label, sites), ε̂).
+    """For every timestep and batch, yield (t, slice of images, (sites, ε̂) one by one, x_t, ε);
+    among the ε̂ is the clean network's, called (). With edits {label: edit}, ((label, sites), ε̂).
     `memory`: bytes that the edited copies may take; 0: plain hooks on whole passes. ValueError
     without a site."""
     if not len(names): raise ValueError('sweep was given no site; `sites(net)` lists them.')

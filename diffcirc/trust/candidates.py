@@ -116,7 +116,8 @@ def by_attribution(denoiser, exam: Exam, names) -> pd.DataFrame:
         _, way, clean = two_runs(denoiser, exam, t, names)
         run = partial(denoiser, *exam.at(t))
         g = loss_gradients(denoiser, exam, dict.fromkeys(names), run)
-        rows += [dict(timestep=t, site=n, score=predicted_change(g[n], way[n])/float(clean)) for n in names]
+        rows += [dict(timestep=t, site=n, score=predicted_change(g[n], way[n])/float(clean))
+                 for n in names]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/trust/candidates.ipynb #c17c6719
