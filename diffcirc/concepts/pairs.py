@@ -11,7 +11,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor
 from ..circuits.probes import onset
 from ..denoiser.diffusion import Exam, device_of, x0_from_ε
-from ..denoiser.sites import _resaved, capturing, editing, find, patch
+from ..denoiser.sites import capturing, editing, find, patch
 
 # %% ../../nbs/concepts/pairs.ipynb #78a0c41a
 def transferred(Δs, Δ, region) -> tuple:
@@ -40,6 +40,11 @@ def _with_attribute(denoiser, y, tt, names) -> tuple:
     with capturing(denoiser.net, names) as seen: x̂0 = _clean(denoiser, y, tt)
     return x̂0, {n: seen[n] for n in names}
 
+def _resaved(net, state, name):
+    "`state` with the saved skip edge `name`, if it is one, passed through its point once more."
+    again = {k: net.parts.skips[k](h) for k, h in state.saved.items() if k == name}
+    return replace(state, saved=state.saved | again)
+
 def _carried(denoiser, x, tt, donated: dict):
     """Yield (site, predicted clean image on x) with the update of one site at a time from `donated`,
     in the order in which they run."""
@@ -48,7 +53,7 @@ def _carried(denoiser, x, tt, donated: dict):
     for name in sorted(donated, key=lambda n: find(net, n).step):
         state = net.advance(state, find(net, name).step)
         with editing(net, {name: patch(donated[name])}):
-            ε̂ = denoiser.read(net.advance(_resaved(net, state, [name])).h, x, tt)
+            ε̂ = denoiser.read(net.advance(_resaved(net, state, name)).h, x, tt)
         yield name, x0_from_ε(ε̂, x, tt)
 
 # %% ../../nbs/concepts/pairs.ipynb #f50d2ccf
