@@ -314,16 +314,22 @@ def _head(doctree) -> tuple:
                if isinstance(n, (nodes.title, nodes.block_quote))]
     return section, 1 + max(leading, default=-1)
 
+def _answers(cell) -> bool:
+    "Whether a cell shows the answer of its page."
+    return any('dc-answer' in n['classes'] for n in cell.findall(nodes.Element))
+
 def answer_first(app, doctree):
     "Move the cells tagged `top` to the head of the page."
     section, at = _head(doctree)
     cells = [n for n in doctree.findall(nodes.container) if 'tag_top' in n['classes']]
+    cells.sort(key=lambda cell: not _answers(cell))
     for n in cells: n.parent.remove(n)
     if section is not None: section[at:at] = cells
 
 # %% ../../nbs/book/build.ipynb #e7c4b1d0
 GLOSSARY = f'{FOLDER}/glossary'
-_QUIET = (nodes.title, nodes.caption, nodes.literal, nodes.reference, nodes.table, nodes.term)
+_QUIET = (nodes.title, nodes.caption, nodes.literal, nodes.reference, nodes.table, nodes.term,
+          nodes.raw)
 
 def glossary_terms(doctree) -> dict:
     "{word: (id, explanation)} of a page's glossary, the longest words first."

@@ -123,7 +123,7 @@ def cannot_say(not_compared, measured, millions, paper_millions, source, seeds, 
             f'its networks have {num(millions, 1)} million parameters, those of the paper '
             f'{paper_millions:.0f} million')
     faces = '' if source == 'celeba' else f'its natural faces are {NAMES[source]}, not CelebA'
-    why = listed(filter(None, (size, faces))) if size or faces else ''
+    why = '; '.join(filter(None, (size, faces)))
     first = (f'{not_compared} of the {measured} measured claims cannot be compared'
              + (f': {why}.' if why else '.')) if not_compared else ''
     return ' '.join(filter(None, (first, _few(seeds, least), _as_good(places))))

@@ -91,13 +91,15 @@ def at_times(timesteps) -> str:
     return f't = {listed(map(str, timesteps))}'
 
 # %% ../../nbs/book/headlines.ipynb #5b20916b
+def _skill(r) -> str: return interval(r['mean'], r.lo, r.hi, 2)
+
 def models_headline(accuracy, linear, skill, doubt) -> Headline:
     """Accuracies at t = 300 {dataset: row}, the matrix's {dataset: share}, the skills {dataset:
     row}, and the places where the networks do not surely beat the matrix."""
     line = (f'At t = 300 the networks predict the noise to {each(accuracy, per_cent)}; a matrix '
             f"made from the same faces does so to {each(linear, lambda v: f'{100*v:.1f} %')}.")
-    more = (f'Of the error that the matrix leaves the networks remove {each(skill, share_per_cent)}'
-            f'. {beaten_text(doubt)}')
+    more = ('Their skill, the share of the error of the matrix that they remove, is '
+            f'{each(skill, _skill)}. {beaten_text(doubt)}')
     return Headline('How much of the accuracy is learned?', line, more)
 
 # %% ../../nbs/book/headlines.ipynb #7b21eda3
