@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ALIKE_FROM', 'CONCEPT_COLUMNS', 'concept_answers', 'best_pairs', 'matches', 'leads_verdict', 'gain_verdict',
-           'less_verdict', 'concept_table']
+           'less_verdict', 'concept_table', 'concepts_csv']
 
 # %% ../../nbs/concepts/stability.ipynb #005d8255
 import itertools
@@ -110,3 +110,7 @@ def concept_table(quality, named, steered) -> pd.DataFrame:
         s.reset_index(), on=model[:3], how='left')
     out = out.rename(columns=dict(seed='model_seed', specific='specificity'))
     return out.drop(columns='dictionary').rename(columns=dict(name='dictionary'))[CONCEPT_COLUMNS]
+
+def concepts_csv(quality, named, steered) -> str:
+    "`concept_table` as CSV text."
+    return concept_table(quality, named, steered).to_csv(index=False)
