@@ -71,8 +71,8 @@ def _flat(v) -> Tensor:
     return v.flatten(2).mT
 
 def read_maps(features, shares, parts) -> Tensor:
-    """Predicted shares (n_test, r, side, side) of maps (n, r, side, side) from features (n, c, h, w),
-    h dividing side; parts: indices to learn from, to choose the penalty on, and to judge."""
+    """Predicted shares (n_test, r, side, side) of maps (n, r, side, side) from features
+    (n, c, h, w) with h dividing side; parts: indices to learn from, to choose the penalty on, and to judge."""
     fold = shares.shape[-1]//features.shape[-1]
     X, Y = _flat(features).double(), _flat(F.pixel_unshuffle(shares, fold)).double()
     fit, choose, test = parts
@@ -130,7 +130,7 @@ def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, n=60, draw
                 steps=300, seed=0) -> pd.DataFrame:
     """How well the regions of finished drawings are predicted at each step: step, timestep, site,
     reading, region, iou. `known` and `unseen` rendered faces: images and regions {name: (n, h, w)};
-    rows of step −1 say how well the segmenter does on the unseen. The exam gives the image shape."""
+    rows of step −1 say how well the segmenter does on the unseen. The exam gives the shape."""
     regions, side = [*known['regions']], fit.shape[-1]//2
     shares = [region_shares(f['regions'], side) for f in (known, unseen)]
     segmenter = fit_segmenter(known['images'], shares[0], steps)

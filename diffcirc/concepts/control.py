@@ -19,7 +19,7 @@ from ..denoiser.sites import editing
 
 # %% ../../nbs/concepts/control.ipynb #a4538e2e
 def steered(d: Dictionary, unit, typical, β, mask):
-    "An edit of a site: β typical codes of a unit inside mask (h, w) of 0 and 1, none of it outside."
+    "An edit of a site: β typical codes of a unit inside mask (h, w) of 0 and 1, none outside."
     f = (d.directions[unit]*d.scale)[:, None, None]
     def edit(u):
         own = d.maps(u)[:, unit, None]*f

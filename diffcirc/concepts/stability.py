@@ -52,8 +52,8 @@ def _codes_of(rows, **where):
     return own.filter(regex=r'^\d+$').to_numpy()
 
 def matches(rows) -> pd.DataFrame:
-    """From a table of `concept_answers`: one row per dataset × kind × `between` ('dictionaries' of one
-    model, or 'models') × pair, mean correlation and share above `ALIKE_FROM`."""
+    """From a table of `concept_answers`: one row per dataset × kind × `between` ('dictionaries' of
+    one model, or 'models') × pair, mean correlation and share above `ALIKE_FROM`."""
     out = []
     for (d, kind), g in rows.groupby(['dataset', 'kind'], sort=False):
         seeds, (one, other) = sorted(g.seed.unique()), sorted(g.dictionary.unique())
