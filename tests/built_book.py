@@ -152,6 +152,15 @@ def test_skill_stands_beside_the_book():
     assert ((d.lo <= d.skill) & (d.skill <= d.hi)).all()
     assert (d.linear > 0).all() and (d.n_models >= 2).all()
 
+def test_concepts_stand_beside_the_book():
+    import pandas as pd
+    from diffcirc.concepts.stability import CONCEPT_COLUMNS
+    d = pd.read_csv(HTML/'concepts.csv')
+    assert list(d) == CONCEPT_COLUMNS and set(d.dataset) == {'synthetic', 'natural'}
+    assert not d.duplicated(['dictionary', 'dataset', 'model_seed', 'timestep', 'k']).any()
+    assert d.dead.between(0, 1).all() and d.iou.dropna().between(0, 1).all() and d.iou.notna().any()
+    assert d.groupby('dataset').model_seed.nunique().min() >= 2
+
 def test_pass_rates_of_the_rules_stand_beside_the_book():
     import pandas as pd
     d = pd.read_csv(HTML/'rules.csv')

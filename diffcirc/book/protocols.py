@@ -730,7 +730,8 @@ def design(st) -> pd.DataFrame:
         return ', '.join(map(str, t)) if len(t) < 6 else f'{len(t)} from {min(t)} to {max(t)}'
     rows = [{'table': name, 'instrument': p.instrument.__name__, 't': times(p),
              'images': min(p.images or n, n), 'faces': p.faces,
-             'networks per dataset': len(asked(p, st))//len(p.datasets)} for name, p in protocols(st).items()]
+             'networks per dataset': len(asked(p, st))//len(p.datasets)}
+            for name, p in protocols(st).items()]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/book/protocols.ipynb #e3cfa314

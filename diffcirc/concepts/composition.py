@@ -33,8 +33,11 @@ def region_shares(regions: dict, side) -> Tensor:
 
 # %% ../../nbs/concepts/composition.ipynb #57c94ee6
 @torch.enable_grad()
-def fit_segmenter(images, shares, steps=150, batch=32, seed=0) -> Segmenter:
-    "A segmenter learned on images (n, c, h, w) and their `region_shares`, brightness disturbed."
+def fit_segmenter(images, shares, steps=250, batch=32, seed=0) -> Segmenter:
+    """A segmenter learned on images (n, c, h, w) and their `region_shares`, brightness disturbed;
+    rare regions weigh more, by the root of their share."""
+    usual = shares.mean((0, 2, 3)).clamp(min=1e-6)
+    weight = usual**-.5/(usual**.5).sum()
     g = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -44,7 +47,7 @@ def fit_segmenter(images, shares, steps=150, batch=32, seed=0) -> Segmenter:
     for _ in range(steps):
         i = torch.randint(len(images), (batch,), generator=g)
         x = images[i]*(.8 + .4*torch.rand(batch, 1, 1, 1, generator=g))
-        loss = F.cross_entropy(net(x), shares[i])
+        loss = F.cross_entropy(net(x), shares[i], weight)
         opt.zero_grad()
         loss.backward()
         opt.step()
@@ -68,8 +71,8 @@ def _flat(v) -> Tensor:
     return v.flatten(2).mT
 
 def read_maps(features, shares, parts) -> Tensor:
-    """Predicted shares (n_test, r, side, side) of maps (n, r, side, side) from features (n, c, h, w),
-    h dividing side; parts: indices to learn from, to choose the penalty on, and to judge."""
+    """Predicted shares (n_test, r, side, side) of maps (n, r, side, side) from features
+    (n, c, h, w) with h dividing side; parts: indices to learn from, to choose the penalty on, and to judge."""
     fold = shares.shape[-1]//features.shape[-1]
     X, Y = _flat(features).double(), _flat(F.pixel_unshuffle(shares, fold)).double()
     fit, choose, test = parts
@@ -127,10 +130,10 @@ def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, n=60, draw
                 steps=300, seed=0) -> pd.DataFrame:
     """How well the regions of finished drawings are predicted at each step: step, timestep, site,
     reading, region, iou. `known` and `unseen` rendered faces: images and regions {name: (n, h, w)};
-    rows of step −1 say how well the segmenter does on the unseen. The exam gives the image shape."""
+    rows of step −1 say how well the segmenter does on the unseen. The exam gives the shape."""
     regions, side = [*known['regions']], fit.shape[-1]//2
     shares = [region_shares(f['regions'], side) for f in (known, unseen)]
-    segmenter = fit_segmenter(known['images'], shares[0], steps//2)
+    segmenter = fit_segmenter(known['images'], shares[0], steps)
     rows = _rows_of(segmenter(unseen['images']), shares[1].argmax(1), regions, step=-1, timestep=-1,
                     site='picture', reading='segmenter')
     noise = starting_noise(n, exam.x0.shape[1:], 3_000_000 + seed).to(device_of(denoiser))

@@ -19,7 +19,7 @@ from ..denoiser.sites import editing
 
 # %% ../../nbs/concepts/control.ipynb #a4538e2e
 def steered(d: Dictionary, unit, typical, β, mask):
-    "An edit of a site: β typical codes of a unit inside mask (h, w) of 0 and 1, none of it outside."
+    "An edit of a site: β typical codes of a unit inside mask (h, w) of 0 and 1, none outside."
     f = (d.directions[unit]*d.scale)[:, None, None]
     def edit(u):
         own = d.maps(u)[:, unit, None]*f
@@ -88,7 +88,7 @@ def steering(denoiser, exam: Exam, fit, known: dict, n=5, draw_steps=9, steps=30
     (images and regions {name: (n, h, w)}). The exam gives the image shape."""
     site, names = concept_sites(denoiser.net)[-1], [*known['regions']]
     segmenter = fit_segmenter(known['images'],
-                              region_shares(known['regions'], fit.shape[-1]//2), steps//2)
+                              region_shares(known['regions'], fit.shape[-1]//2), steps)
     V = vectors(denoiser, fit, [site])[site]
     d = learn_dictionary(torch.cat([*V.values()]), ACTIVE, steps=steps, seed=seed)
     few = dict(images=known['images'][:60],

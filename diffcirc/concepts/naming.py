@@ -81,7 +81,7 @@ def region_rows(maps, regions: dict, first, second) -> list:
 
 # %% ../../nbs/concepts/naming.ipynb #15da7a98
 def aucs(activity, label) -> np.ndarray:
-    "Areas under the ROC curve (units,) of activity (n, units) for a 0/1 label (n,), NaN for one class."
+    "Area under the ROC curve (units,) of activity (n, units) for 0/1 labels (n,); NaN for one class."
     n1 = label.sum()
     n0 = len(label) - n1
     if not min(n0, n1): return np.full(activity.shape[1], np.nan)

@@ -46,8 +46,8 @@ def _resaved(net, state, name):
     return replace(state, saved=state.saved | again)
 
 def _carried(denoiser, x, tt, donated: dict):
-    """Yield (site, predicted clean image on x) with the update of one site at a time from `donated`,
-    in the order in which they run."""
+    """Yield (site, predicted clean image on x) with one site at a time taken from `donated`, in the
+    order in which they run."""
     net = denoiser.net
     state = net.begin(x, tt)
     for name in sorted(donated, key=lambda n: find(net, n).step):
@@ -75,9 +75,9 @@ def _pair_rows(denoiser, exam, other, t, names, batch) -> list:
     return rows
 
 def pair_transfer(denoiser, exam: Exam, pairs: dict, batch=25) -> pd.DataFrame:
-    """For each attribute of pairs {name: (faces without, faces with (n, c, h, w))}: timestep, site (a
-    block or skip edge, or `seen`: the intact network against the true difference), image, size (of
-    the region, a share of the image), share, spill. The exam gives the noise, the same for both faces."""
+    """For each attribute of pairs {name: (faces without, faces with (n, c, h, w))}: timestep, site
+    (a block or skip edge, or `seen`: the intact network against the true difference), image, size
+    (share of the image that differs), share, spill. The exam gives the noise, the same for both."""
     names, out = [*denoiser.net.parts.blocks, *denoiser.net.parts.skips], []
     for attribute, (without, having) in pairs.items():
         n = len(without)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ALIKE_FROM', 'CONCEPT_COLUMNS', 'concept_answers', 'best_pairs', 'matches', 'leads_verdict', 'gain_verdict',
-           'less_verdict', 'concept_table']
+           'less_verdict', 'concept_table', 'concepts_csv']
 
 # %% ../../nbs/concepts/stability.ipynb #005d8255
 import itertools
@@ -52,8 +52,8 @@ def _codes_of(rows, **where):
     return own.filter(regex=r'^\d+$').to_numpy()
 
 def matches(rows) -> pd.DataFrame:
-    """From a table of `concept_answers`: one row per dataset × kind × `between` ('dictionaries' of one
-    model, or 'models') × pair, mean correlation and share above `ALIKE_FROM`."""
+    """From a table of `concept_answers`: one row per dataset × kind × `between` ('dictionaries' of
+    one model, or 'models') × pair, mean correlation and share above `ALIKE_FROM`."""
     out = []
     for (d, kind), g in rows.groupby(['dataset', 'kind'], sort=False):
         seeds, (one, other) = sorted(g.seed.unique()), sorted(g.dictionary.unique())
@@ -110,3 +110,7 @@ def concept_table(quality, named, steered) -> pd.DataFrame:
         s.reset_index(), on=model[:3], how='left')
     out = out.rename(columns=dict(seed='model_seed', specific='specificity'))
     return out.drop(columns='dictionary').rename(columns=dict(name='dictionary'))[CONCEPT_COLUMNS]
+
+def concepts_csv(quality, named, steered) -> str:
+    "`concept_table` as CSV text."
+    return concept_table(quality, named, steered).to_csv(index=False)

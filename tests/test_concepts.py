@@ -1,0 +1,113 @@
+"""Dictionaries and concepts: what the cells of their pages cannot show, against other libraries."""
+import json, re
+from pathlib import Path
+import numpy as np, pytest, torch
+from hypothesis import given, settings, strategies as st
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.metrics import jaccard_score, roc_auc_score
+from diffcirc.concepts.composition import RIDGES, read_maps, region_ious
+from diffcirc.concepts.control import outcome_of
+from diffcirc.concepts.dictionaries import (
+    THIRDS, companion_claims, component_dictionary, largest, learn_dictionary, stage_of)
+from diffcirc.concepts.naming import aucs, overlaps
+from diffcirc.concepts.pairs import transferred
+from diffcirc.concepts.stability import best_pairs, gain_verdict, leads_verdict, less_verdict
+
+ROOT = Path(__file__).parent.parent
+SEEDS = st.integers(0, 10_000)
+
+def normal(seed, *shape): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, st.integers(1, 7))
+def test_largest_keeps_the_largest(seed, k):
+    z = normal(seed, 5, 6)
+    for row, kept in zip(z.tolist(), largest(z, k).tolist()):
+        top = sorted(row, reverse=True)[:k]
+        assert kept == [v if v in top and v > 0 else 0 for v in row]
+
+def test_components_are_those_of_scikit_learn():
+    x = normal(0, 300, 6) @ normal(1, 6, 6)
+    d = component_dictionary(x, 6)
+    want = PCA().fit(x.numpy()).components_
+    np.testing.assert_allclose(np.abs((d.directions.numpy()*want).sum(1)), 1, atol=1e-3)
+
+@pytest.mark.parametrize('kind', ['TopK', 'BatchTopK', 'Matryoshka', 'random'])
+def test_learning_depends_on_its_seed_alone(kind):
+    x = normal(0, 400, 8)
+    torch.manual_seed(3)
+    a = learn_dictionary(x, 3, kind, steps=12)
+    torch.manual_seed(4)
+    b, other = (learn_dictionary(x, 3, kind, seed=s, steps=12) for s in (0, 1))
+    assert torch.equal(a.codes(x), b.codes(x)) and not torch.equal(a.codes(x), other.codes(x))
+    assert torch.allclose(a.directions.norm(dim=1), torch.ones(32), atol=1e-5)
+    assert not a.directions.requires_grad
+
+def test_overlap_and_area_are_those_of_scikit_learn():
+    a, r = (normal(s, 7, 2, 4, 4) > .4 for s in (0, 1))
+    got = overlaps(a, r)
+    for i in range(2):
+        for j in range(2):
+            want = jaccard_score(r[:, j].flatten().numpy(), a[:, i].flatten().numpy())
+            assert got[i, j].item() == pytest.approx(want, abs=1e-6)
+    x, y = normal(2, 40, 5).round(decimals=1).numpy(), (normal(3, 40) > 0).float().numpy()
+    np.testing.assert_allclose(aucs(x, y), [roc_auc_score(y, v) for v in x.T], atol=1e-9)
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, st.floats(-2, 2))
+def test_transferred_shares_of_parts_add_up(seed, c):
+    "The share is linear in what is carried over, and 1 for all of it."
+    Δ, part, region = normal(seed, 3, 2, 6, 6), normal(seed + 1, 3, 2, 6, 6), torch.zeros(3, 6, 6)
+    region[:, 1:4, 2:5] = 1
+    one, other, whole = (transferred(v, Δ, region)[0] for v in (c*part, Δ - c*part, Δ))
+    np.testing.assert_allclose(one + other, whole, atol=1e-4)
+    np.testing.assert_allclose(whole, 1, atol=1e-5)
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS)
+def test_matching_does_not_mind_order_or_scale(seed):
+    rng = np.random.default_rng(seed)
+    A, B = rng.random((2, 5, 60))
+    turned = B[rng.permutation(5)]*rng.uniform(.5, 2, (5, 1)) + 1
+    np.testing.assert_allclose(np.sort(best_pairs(A, B)), np.sort(best_pairs(A, turned)), atol=1e-9)
+
+def test_readings_of_maps_are_ridge_regressions():
+    "With one penalty to choose, and the means at each position taken off."
+    features, shares = normal(0, 30, 4, 2, 2), normal(1, 30, 2, 2, 2)
+    parts = torch.arange(30).split((15, 5, 10))
+    got = read_maps(features, shares, parts)
+    X, Y = (v.flatten(2).mT.double() for v in (features, shares))
+    X0, Y0 = (v - v[parts[0]].mean(0) for v in (X, Y))
+    e = torch.linalg.eigvalsh(X0[parts[0]].flatten(0, 1).T @ X0[parts[0]].flatten(0, 1)).mean()
+    fits = [Ridge(λ*e.item(), fit_intercept=False).fit(X0[parts[0]].flatten(0, 1).numpy(),
+                                                       Y0[parts[0]].flatten(0, 1).numpy())
+            for λ in RIDGES]
+    def made(f, i): return f.predict(X0[i].flatten(0, 1).numpy()).reshape(len(i), 4, 2)
+    best = min(fits, key=lambda f: np.square(made(f, parts[1]) - Y0[parts[1]].numpy()).sum())
+    want = made(best, parts[2]) + Y[parts[0]].mean(0).numpy()
+    np.testing.assert_allclose(got.flatten(2).mT.numpy(), want, atol=1e-4)
+
+def test_equal_maps_overlap_wholly_and_nothing_succeeds_where_nothing_changes():
+    m = torch.randint(0, 3, (4, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert region_ious(m, m, 3) == [1, 1, 1]
+    p, x = torch.rand(2, 3, 4, 4), torch.rand(2, 1, 8, 8)
+    got = outcome_of(p, p, (x, x), 1, torch.ones(4, 4))
+    assert not got.success.any() and (got.distance == 0).all()
+
+def test_thirds_divide_denoising():
+    assert [stage_of(t) for t in range(1000)].count('early') == 333
+    assert {stage_of(t): s for s, ts in THIRDS.items() for t in ts} == {s: s for s in THIRDS}
+
+@pytest.mark.parametrize('rule', [lambda lo, hi: leads_verdict(dict(other=(lo, hi))),
+                                  gain_verdict, lambda lo, hi: less_verdict((-hi, -lo))])
+def test_rules_decide_by_the_interval(rule):
+    "Each of the three holds far above zero, is contradicted far below, and open where unsure."
+    assert [rule(.2, .4), rule(-.4, -.2), rule(-.4, .4), rule(np.nan, np.nan)] == [
+        'holds', 'contradicted', 'inconclusive', 'inconclusive']
+
+def test_every_claim_of_the_companion_has_a_line():
+    page = (ROOT/'nbs'/'concepts'/'stability.ipynb').read_text()
+    answered = re.findall(r"line\('(concepts-[\w-]+)'", page)
+    stated = json.loads((ROOT/'diffcirc'/'companion_claims.json').read_text())
+    assert answered == [c['id'] for c in stated] == [*companion_claims()]
