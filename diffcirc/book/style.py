@@ -272,7 +272,8 @@ def to_uint8(x) -> np.ndarray:
 
 # %% ../../nbs/book/style.ipynb #c8680276
 def tile(x, ncols=8, zoom=3, gap=2) -> np.ndarray:
-    "One RGBA picture (h, w, 4) of images `x` (n, c, h, w) in [−1, 1], `ncols` a row, enlarged."
+    """One RGBA picture (h, w, 4) of images `x` (n, c, h, w) in [−1, 1], `ncols` a row, enlarged.
+    Values outside, infinite ones too, are clipped."""
     pixels = to_uint8(x)
     if ncols < 1 or not len(pixels):
         raise ValueError(f'{len(pixels)} images in rows of {ncols} are no picture; give one or more.')

@@ -13,7 +13,7 @@ import warnings, zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-import pyarrow.parquet as pq
+import pyarrow as pa, pyarrow.parquet as pq
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save as safetensors_bytes
@@ -71,7 +71,7 @@ def _check_sizes(f):
     if f.masks is not None and (f.masks.shape != want or f.masks.dtype != np.uint8):
         _refuse(f, f"masks must be uint8 {want}, got {f.masks.dtype} {f.masks.shape}")
 
-# %% ../../nbs/faces/data.ipynb #18eeaed2
+# %% ../../nbs/faces/data.ipynb #c74dd3a0
 def _whole(values) -> np.ndarray:
     "Identities as int64. ValueError with the first that is no whole number."
     a = np.asarray(values)
@@ -419,7 +419,7 @@ def _need(folder, name):
         raise FileNotFoundError(f"{folder} has no {what}; {_REMEDY[name]}.")
     return path
 
-# %% ../../nbs/faces/data.ipynb #07771943
+# %% ../../nbs/faces/data.ipynb #de9991da
 def _in_partition(folder, names, partition):
     "The file names of one partition. ValueError for one that is not there, or rows that are not."
     known = ('train', 'val', 'test')
@@ -443,7 +443,7 @@ def _celeba_names(folder, path, table, partition):
                          "and correct the count in line 1.")
     return names if partition is None else _in_partition(folder, names, partition)
 
-# %% ../../nbs/faces/data.ipynb #a1b1eea1
+# %% ../../nbs/faces/data.ipynb #f74b89fc
 def _stamp(path) -> list:
     "What changes whenever a file is replaced, by whatever means: its size and times."
     try: s = os.stat(path)
@@ -556,6 +556,7 @@ def _parquet_people(f, path):
     try:
         attrs = _from_celeba(t[list(columns.values())].set_axis(list(columns), axis=1))
         return attrs, _whole(t[ident]) if ident else np.arange(len(t))
+    except (pa.ArrowException, UnicodeDecodeError): raise  # of the file, not of its rows
     except ValueError as e:
         raise ValueError(f'{path}: {str(e).rstrip(".")}; choose a Parquet file of CelebA as it '
                          'was published.') from e
@@ -563,7 +564,10 @@ def _parquet_people(f, path):
 # %% ../../nbs/faces/data.ipynb #23924676
 def _open_parquet(path):
     "A Parquet file. ValueError that names it where it is none."
-    try: return pq.ParquetFile(path)
+    try:
+        f = pq.ParquetFile(path)
+        f.schema_arrow.names  # read here, where what is wrong with it can be said
+        return f
     except (OSError, ValueError) as e:
         raise ValueError(f"{path}: not a readable Parquet file ({e}); delete it and fetch it "
                          "again.") from e
@@ -576,7 +580,8 @@ def read_parquet(path, n=None, size=32, seed=0, at_most=False) -> FaceSet:
         attrs, ids = _parquet_people(f, path)
         rows = _choose(np.arange(len(attrs)), n, seed, path, at_most)
         blobs = _blobs(f, _columns(f.schema_arrow, path)[0], rows, path)
-    except OSError as e:  # pages that cannot be decoded
+    # pages and names that cannot be decoded
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
         raise ValueError(f"{path}: damaged ({e}); delete it and fetch it again.") from e
     return _faces('celeba', blobs, size, attrs.iloc[rows], ids[rows],
                   where=[f'{path}, row {r}' for r in rows])

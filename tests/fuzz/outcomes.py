@@ -32,12 +32,12 @@ def is_clear(e: BaseException) -> bool:
 
 class Campaign:
     "Counts outcomes by part, and keeps what went wrong."
-    def __init__(self): self.counts, self.faults = {}, []
+    def __init__(self): self.counts, self.faults, self.known = {}, [], False
 
     def note(self, part, outcome, about=''):
-        "Count one case."
+        "Count one case; it is a fault where it went wrong and is not `known` to."
         self.counts.setdefault(part, Counter())[outcome] += 1
-        if outcome in (TRACEBACK, SILENT): self.faults.append((part, outcome, str(about)[:500]))
+        if outcome in (TRACEBACK, SILENT) and not self.known: self.faults.append((part, outcome, str(about)[:500]))
 
     def tried(self, part, run, judge, about='', seconds=20):
         "Run a case and judge what it returns (`judge`: result → an outcome); errors judge themselves."
