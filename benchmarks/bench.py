@@ -1,6 +1,6 @@
 """Times what this project does beside what others offer for it, on one machine in one process, the
-arms in turn. First the arms have to agree on the numbers. Writes results.csv and scaling.csv beside
-itself; README.md says what the columns are.
+arms in turn. First the arms have to agree on the numbers. Writes results.csv, profile.csv (of a
+training step) and scaling.csv beside itself; README.md says what the columns are.
 
     make bench                                  # everything, in an environment of its own
     python benchmarks/bench.py --toy --out /tmp/bench    # small sizes, in seconds
@@ -224,7 +224,7 @@ def work_sweep(toy):
     "All sites of our network, one at a time, set to zero."
     den = our_network(toy)
     cfg = den.net.cfg
-    exam, names = an_exam(4 if toy else 32, (300,), cfg.size, cfg.channels), list(sites(den.net))
+    exam, names = an_exam(4 if toy else 16, (300,), cfg.size, cfg.channels), list(sites(den.net))
     arms = with_peers(sweep_arms(den, exam, names), den, exam, names)
     yield Work('sweep over all sites', arms, OURS, len(exam)*len(names),
                partial(check_sweep, arms, den, exam, names))
@@ -372,6 +372,17 @@ def _grad(step):
         with torch.enable_grad(): step()
     return run
 
+def profiled(toy, steps=5):
+    "Milliseconds that each operator takes by itself in a step of ours (AdamW): op, self_ms, calls."
+    tr = our_trainer(toy, 4 if toy else 32, False)
+    with torch.enable_grad():
+        tr.step()
+        with profile(activities=[ProfilerActivity.CPU]) as p:
+            for _ in range(steps): tr.step()
+    rows = [dict(op=e.key, self_ms=e.self_cpu_time_total/1e3/steps, calls=e.count/steps)
+            for e in p.key_averages()]
+    return pd.DataFrame(rows).sort_values('self_ms', ascending=False).query('self_ms > 0')
+
 # ------------------------------------------------------------------ loading
 
 def work_loading(toy):
@@ -502,6 +513,8 @@ def main(argv=None):
     a.out.mkdir(parents=True, exist_ok=True)
     began, rows = time.perf_counter(), run(a.toy, a.only, busy, a.rounds)
     if rows: pd.DataFrame(rows).round(6).to_csv(a.out/'results.csv', index=False)
+    if not a.only or 'training' in a.only:
+        profiled(a.toy).round(3).to_csv(a.out/'profile.csv', index=False)
     if not a.only or 'scaling' in a.only:
         pd.DataFrame(growth(a.toy, busy)).round(6).to_csv(a.out/'scaling.csv', index=False)
     print(f'{time.perf_counter() - began:.0f} s')

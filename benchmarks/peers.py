@@ -6,10 +6,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 import torch
-from torch import nn
 from diffcirc.denoiser.diffusion import image_errors
 from diffcirc.denoiser.sites import find
-from diffcirc.denoiser.unet import Point, head_parts, skips
+from diffcirc.denoiser.unet import Point, head_parts
 
 def version_of(package):
     "The installed version, None where there is none."

@@ -168,7 +168,8 @@ def lengths():
             lines = [l for l in s.splitlines()
                      if l.strip() and not re.match(r'\s*#\s*\||!\[ -d /content \]', l)]
             if lines: cells.append((len(lines), f'{p.name}[{i}]'))
-            widths += [(len(l), f'{p.name}[{i}]') for l in lines]
+            # the line that installs the package on Colab is the same everywhere
+            widths += [(len(l), f'{p.name}[{i}]') for l in lines if not l.startswith('![')]
     return cells, widths
 
 def test_cells_and_lines_are_short(lengths, record_property, capsys):
@@ -180,7 +181,7 @@ def test_cells_and_lines_are_short(lengths, record_property, capsys):
         print(f'\n{len(n)} code cells: median {median:g} lines, 90 % within {ninety}, longest '
               f'{n[-1]}; {len(wide)} of {len(widths)} lines over 100 characters')
     assert median <= 6 and ninety <= 13, sorted(cells)[-10:]
-    assert len(wide) <= .005*len(widths), wide[:10]
+    assert len(wide) <= .0025*len(widths), wide[:10]
 
 def test_one_statement_a_line():
     bad = []

@@ -14,7 +14,7 @@ from ..denoiser.diffusion import Denoiser, Exam, untrained
 from ..denoiser.linear import Linear
 from ..denoiser.training import Run, Stage, keep_big_buffers
 from ..denoiser.unet import UNet, UNetConfig
-from .parallel import apart, bar, n_workers, side_by_side, tell
+from .parallel import bar, n_workers, sent_off, side_by_side, tell
 
 # %% ../../nbs/study/jobs.ipynb #f32206e6
 @contextmanager
@@ -118,7 +118,7 @@ def compute(todo: list, workers: int|None = None):
     workers = workers or n_workers()
     if not missing: return
     with bar(len(missing), 'measuring', 'tables') as b:
-        if apart(missing, workers):
+        if sent_off(missing, workers):
             return side_by_side(_compute_one, missing, workers, lambda: b.update())
         for j in missing:
             j.table()

@@ -20,7 +20,8 @@ from ..faces.data import natural_source
 from ..faces.matching import study_faces, study_halves
 from ..statistics.replication import over_models, paired_flip, per_model
 from ..statistics.tests import adjust
-from .parallel import apart, bar, n_workers, reporter, side_by_side, tell
+from .parallel import (
+    bar, n_workers, reporter, sent_off, side_by_side, tell)
 
 # %% ../../nbs/study/models.ipynb #4619f97c
 DATASETS = ('synthetic', 'natural')
@@ -74,7 +75,7 @@ def train_all(jobs: list,                # [(FaceSet, TrainConfig), …]
 def _train(todo, workers, desc):
     "Train these jobs side by side, or one after the other in this process."
     with bar(sum(cfg.steps*cfg.batch for _, cfg in todo), desc) as b:
-        if apart(todo, workers):
+        if sent_off(todo, workers):
             without_masks = [(replace(faces, masks=None), cfg) for faces, cfg in todo]
             side_by_side(_train_one, without_masks, workers, reporter(b))
         else:
