@@ -1,5 +1,5 @@
 "The reader inside a real build: a small book of one notebook, with the project's own _config.yml."
-import shutil, subprocess, sys
+import re, shutil, subprocess, sys
 from pathlib import Path
 import nbformat, pytest, yaml
 
@@ -31,6 +31,7 @@ GOOD = [
     '```{math}\n:label: eq-x\nx=1\n```',
     '#| default_exp page',
     '#| export\ndef exported(): return 1',
+    "assert exported() == 1",
     "#| hide\nHIDDEN = 'hidden-source'",
     "#| hide\nimport pandas as pd\ndef drawing_helper(): return pd.DataFrame({'a': [1.5]})\n"
     "'hidden-output'",
@@ -61,8 +62,11 @@ def test_directives(good):
 
 def test_code_of_figures_and_tables_can_be_opened(good):
     page = good[1]
+    buttons = re.findall('<details class="dc-fold"><summary>(.*?)</summary>', page)
     for what in ('this figure', 'this table', 'drawing_helper', 'exported'):
-        assert f'Code of {what}' in page, what
+        assert any(re.match(f'Code of .*{what}', b) for b in buttons), (what, buttons)
+    assert 'Checks (1 passed)' in ' '.join(buttons)
+    assert 'Toggle hidden content' not in page
     assert 'subplots' in page and 'paper-table-9' in page
     assert 'prose_source' not in page  # a sentence speaks for itself
 
@@ -75,16 +79,28 @@ def test_numbers_tables_and_figures(good):
     page = good[1]
     assert 'The answer is <strong>42</strong>' in page
     assert 'id="paper-table-9"' in page and 'id="fig-a"' in page
-    assert '>Table 1' in page and '>Fig. 1' in page and 'var(--dc-ink' in page
+    # a page without a number of its own: the first, 0
+    assert '>Table 0.1' in page and '>Fig. 0.1' in page and 'var(--dc-ink' in page
 
 def test_text_from_data_is_escaped(good):
     assert '<script>alert(1)' not in good[1] and '&lt;script&gt;' in good[1]
+
+def test_numbers_of_a_figure_lie_beside_the_book(good, tmp_path_factory):
+    page = good[1]
+    assert 'href="_data/fig-a.csv"' in page and 'class="dc-enlarge"' in page
+    assert '<script type="application/json" class="dc-csv">' not in page
+
+def test_head_says_what_the_page_is(good):
+    page = good[1]
+    assert '<meta name="description" content="' in page and 'og:image' in page
+    assert 'THEBE_JS_URL' not in page and '<th scope="col"' in page
 
 def test_theme_style_sheet_is_written(good): assert 'diffcirc-theme.css' in good[1]
 
 @pytest.mark.parametrize('cell',
                          ['md:See {numref}`no-such-figure`.', 'md:{cite:t}`nobody1900`',
-                          "raise ValueError('broken cell')"])
+                          "raise ValueError('broken cell')",
+                          "from diffcirc.book.style import Html\nHtml('<svg></svg>')"])
 def test_a_broken_page_fails_the_build(tmp_path, cell):
     r, _ = build(tmp_path, ['md:# Title', '1 + 1', cell])
     assert r.returncode != 0

@@ -20,7 +20,7 @@ from jupyter_cache.executors.utils import single_nb_execution
 from ..core import atomic_write, content_hash, home, preset
 from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
-from .pages import setup as pages_setup
+from .pages import register
 from .provenance import efforts, package_hash, prepared_record
 from .style import css
 
@@ -406,5 +406,5 @@ def setup(app):
     app.connect('doctree-resolved', explain_words)
     app.connect('build-finished', _write_css)
     app.connect('build-finished', _write_records)
-    pages_setup(app)
+    register(app)
     return dict(version='0.1', parallel_read_safe=True, parallel_write_safe=True)

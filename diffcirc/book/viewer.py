@@ -274,7 +274,8 @@ def _body(frames, keep, cmap):
 def entropies(frames) -> pd.DataFrame:
     "Rows faces × timestep × head: the entropy of each head in bits."
     return pd.DataFrame([dict(faces=label, timestep=t, head=h, entropy=e)
-                         for label, f in frames.items() for t, row in zip(f['timesteps'], f['entropy'])
+                         for label, f in frames.items()
+                         for t, row in zip(f['timesteps'], f['entropy'])
                          for h, e in zip(f['heads'], row)])
 
 def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, maps, heads, entropy)}
