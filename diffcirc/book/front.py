@@ -111,8 +111,8 @@ def verdict_bar(counts) -> Plain:
     of = max(1, sum(counts.values()))
     pieces = ''.join(_piece(w, n, of) for w, n in counts.items())
     numbers = ''.join(_count(w, n) for w, n in counts.items())
-    return Plain(f'<div class="dcv" aria-hidden="true">{pieces}</div>'
-                 f'<ul class="dcv-n">{numbers}</ul>')
+    return Plain(f'<div class="dcb" aria-hidden="true">{pieces}</div>'
+                 f'<ul class="dcb-n">{numbers}</ul>')
 
 # %% ../../nbs/book/front.ipynb #20671294
 def cannot_say(not_compared, measured, millions, paper_millions, source, seeds, least, places):
