@@ -276,7 +276,8 @@ def tile(x, ncols=8, zoom=3, gap=2) -> np.ndarray:
     Values outside, infinite ones too, are clipped."""
     pixels = to_uint8(x)
     if ncols < 1 or not len(pixels):
-        raise ValueError(f'{len(pixels)} images in rows of {ncols} are no picture; give one or more.')
+        raise ValueError(f'{len(pixels)} images in rows of {ncols} are no picture; give at '
+                         'least one.')
     n, h, w, _ = pixels.shape
     h, w = h*zoom, w*zoom
     out = np.zeros((math.ceil(n/ncols)*(h + gap) - gap, ncols*(w + gap) - gap, 4), np.uint8)

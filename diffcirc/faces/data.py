@@ -71,7 +71,7 @@ def _check_sizes(f):
     if f.masks is not None and (f.masks.shape != want or f.masks.dtype != np.uint8):
         _refuse(f, f"masks must be uint8 {want}, got {f.masks.dtype} {f.masks.shape}")
 
-# %% ../../nbs/faces/data.ipynb #c74dd3a0
+# %% ../../nbs/faces/data.ipynb #536396fc
 def _whole(values) -> np.ndarray:
     "Identities as int64. ValueError with the first that is no whole number."
     a = np.asarray(values)
@@ -419,7 +419,7 @@ def _need(folder, name):
         raise FileNotFoundError(f"{folder} has no {what}; {_REMEDY[name]}.")
     return path
 
-# %% ../../nbs/faces/data.ipynb #de9991da
+# %% ../../nbs/faces/data.ipynb #a98f8950
 def _in_partition(folder, names, partition):
     "The file names of one partition. ValueError for one that is not there, or rows that are not."
     known = ('train', 'val', 'test')
@@ -443,7 +443,7 @@ def _celeba_names(folder, path, table, partition):
                          "and correct the count in line 1.")
     return names if partition is None else _in_partition(folder, names, partition)
 
-# %% ../../nbs/faces/data.ipynb #f74b89fc
+# %% ../../nbs/faces/data.ipynb #2c185a56
 def _stamp(path) -> list:
     "What changes whenever a file is replaced, by whatever means: its size and times."
     try: s = os.stat(path)

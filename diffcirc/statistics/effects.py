@@ -23,7 +23,7 @@ def _values(x, name='The sample'):
                          'they arise, or drop them there and say so.')
     return a
 
-# %% ../../nbs/statistics/effects.ipynb #345bd421
+# %% ../../nbs/statistics/effects.ipynb #1036194b
 def _number(v, name, lo=-math.inf, hi=math.inf, strict=False) -> float:
     """`v` itself: a finite number from `lo` to `hi`, or, if `strict`, between them. ValueError with
     its name for anything else."""
@@ -32,7 +32,7 @@ def _number(v, name, lo=-math.inf, hi=math.inf, strict=False) -> float:
     where = f'between {lo:g} and {hi:g}' if strict else f'from {lo:g} to {hi:g}'
     raise ValueError(f'{name} is {v!r}; give a number {where}.')
 
-# %% ../../nbs/statistics/effects.ipynb #dcf5c9cf
+# %% ../../nbs/statistics/effects.ipynb #342c073e
 def _columns(frame, *names):
     "The table itself; ValueError with the names that it has where it lacks a column."
     if lacking := [n for n in names if n not in frame]:
@@ -170,8 +170,8 @@ def n_of(d, p) -> float:
 
 # %% ../../nbs/statistics/effects.ipynb #6fa8cb20
 def d_follows(printed, effects, tolerance=.05) -> np.ndarray:
-    """Whether each printed d, whose sign may be left out, is that of the recomputed `Effect`; NaN is
-    no number's."""
+    """Whether each printed d, whose sign may be left out, is that of the recomputed `Effect`; NaN
+    is not."""
     return np.array([abs(abs(d) - abs(e.d)) <= tolerance for d, e in zip(printed, effects)])
 
 # %% ../../nbs/statistics/effects.ipynb #0bf66a51

@@ -89,7 +89,8 @@ _READ = ('within', 'largest', 'between', 'share')
 # %% ../../nbs/statistics/halves.ipynb #0173957e
 def null_readings(found) -> pd.DataFrame:
     """One row per unit and what is apart: `n` pairs of halves within datasets, and for d and for the
-    difference (NaN where there is none) the absolute values `within` (median), `largest` (within), `between` (median) and
+    difference (NaN where there is none) the absolute values `within` (median), `largest` (within),
+    `between` (median) and
     `share` of the halves within that differ at least as much."""
     rows = []
     for (unit, apart), f in found.groupby(['unit', 'apart'], sort=False):

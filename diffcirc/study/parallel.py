@@ -134,9 +134,9 @@ def _results(futures, channel, hear) -> list:
     _drain(channel, hear, 0)
     return [x.result() for x in futures]
 
-# %% ../../nbs/study/parallel.ipynb #4c653dd0
+# %% ../../nbs/study/parallel.ipynb #99e0e842
 def worker_lost(workers) -> ChildProcessError:
     "The error of a worker, one of so many, that was killed."
-    return ChildProcessError(f'A worker process was killed, most often for lack of memory: {workers} '
-                             'ran side by side. Set DIFFCIRC_WORKERS to a smaller number; the same '
+    return ChildProcessError('A worker process was killed, most often for lack of memory: '
+                             f'{workers} ran side by side. Set DIFFCIRC_WORKERS to a smaller number; the same '
                              'command goes on from here.')

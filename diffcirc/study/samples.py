@@ -106,7 +106,7 @@ def memorization_over(found: list, what) -> Interval:
 
 def memorization_words(share, near, q=.05, few=.15) -> str:
     """What intervals over models of the two shares say; q is expected without copying, and what is
-    surely below `few` is called none; without an estimate or an interval (NaN) there is no verdict."""
+    surely below `few` is called none; without an estimate or interval (NaN) there is no verdict."""
     if np.isnan(share.estimate): return 'no reference: no verdict'
     if np.isnan(share.lo): return 'one model: no verdict'
     if share.hi < few: return 'no copying'
