@@ -16,7 +16,7 @@ from ..statistics.settled import ledger_q
 from ..statistics.verdicts import VERDICTS, rule_of
 from ..trust.audit import FINDINGS
 from ..core import content_hash, file_name, home, keep_json, kept_json, paper_claims
-from .style import Raw, Table, asset, escape, in_book, json_in_html
+from .style import Raw, Table, asset, escape, in_book, json_in_html, spaced
 
 # %% ../../nbs/book/claims.ipynb #9dfb301d
 def records_place(st) -> Path:
@@ -226,7 +226,8 @@ def ledger_table(L, pass_rates=None) -> Table:
     rates = {} if pass_rates is None else dict(pass_rates)
     def word(v): return f'<span class="dc-{v.replace(" ", "-")}">{v}</span>' if v else '–'
     def where(cell): return f'{{numref}}`{cell}`' if in_book() and cell else cell or '–'
-    def chance(rule): return f'{rule}: {rates[rule]:.1%}' if rule in rates else rule or '–'
+    def chance(rule):
+        return spaced(f'{rule}: {rates[rule]:.1%}') if rule in rates else rule or '–'
     rows = [(r.statement, r.place, r.paper, _ours(r), word(r.verdict), _why(r, chance(r.rule)),
              where(r.cell)) for r in L.itertuples()]
     columns = ['claim', 'place', 'paper', 'ours', 'verdict', 'why', 'where']
