@@ -56,7 +56,7 @@ def outcome_of(before, after, images, region, mask) -> pd.DataFrame:
                              distance=change.mean((1, 2)).sqrt().numpy())).astype(float)
 
 # %% ../../nbs/concepts/control.ipynb #7b4877cb
-REGIONS_ASKED, STRENGTHS = ('hair', 'mouth'), (2., 8.)
+REGIONS_ASKED, STRENGTHS = ('hair', 'mouth'), (4., 32.)
 
 def _named_units(denoiser, d, known: dict, site, asked) -> dict:
     "{region: (unit, its typical code)}: the best fit on `known` rendered faces at t = 600."
