@@ -10,7 +10,6 @@ import html
 import matplotlib as mpl, numpy as np, pandas as pd
 from .diagram import ink_on
 from .findings import places_said
-from .headlines import listed
 from .style import VERDICT_COLOR, Html
 from ..core import paper_numbers
 from ..faces.data import NAMES
