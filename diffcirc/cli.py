@@ -101,12 +101,13 @@ def train_one(dataset: _Faces = _Faces.synthetic, seed: int = 0):
     # slow to import, and `status` needs none of it
     from diffcirc.faces.matching import study_faces
     from diffcirc.study.parallel import bar, reporter
-    from diffcirc.denoiser.training import TrainConfig, train
+    from diffcirc.denoiser.training import train
+    from diffcirc.study.models import configs
     dataset = _Faces(dataset).value
     faces = study_faces()[1].get((dataset, seed))
     if faces is None: raise ValueError(f'There is no training set of seed {seed}; preset '
                                        f'{preset().name} has {preset().seeds} seeds.')
-    cfg = TrainConfig.from_preset(channels=faces.images.shape[1], seed=seed)
+    cfg = configs(preset(), faces.images.shape[1])[seed]
     with bar(cfg.steps*cfg.batch, f'{dataset} {seed}') as b:
         run = train(faces, cfg, report=reporter(b))
     if int(os.environ.get('RANK', 0)) == 0: print(run.folder)

@@ -7,12 +7,13 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS'
            'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'DRAWING', 'CHAPTERS',
            'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse',
            'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references',
-           'looking', 'of_attention', 'selecting', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing',
-           'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'among_others', 'of_interruption',
-           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
-           'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'of_estimators', 'of_trials',
-           'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others',
-           'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough', 'fit_faces',
+           'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation',
+           'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors',
+           'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets',
+           'of_estimators', 'of_trials', 'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable',
+           'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all',
+           'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -216,8 +217,12 @@ SELECT, UNTRAINED = 100, 2  # images; untrained networks of each dataset
 PROBE_TIMES = 100, 300, 500, 700, 900
 
 def selecting(st, dataset, seed=None) -> dict:
-    "Options of `selectivity`: reference maps of its images."
-    return references(st, dataset, n=SELECT)
+    "Options of `selectivity`: reference maps of its images, and who is on them."
+    return references(st, dataset, n=SELECT) | on_images(st, dataset, n=SELECT)
+
+def on_images(st, dataset, seed=None, n=None) -> dict:
+    "Who is on the first n held-out faces."
+    return dict(people=st.heldout[dataset].ids[:n])
 
 def of_features(st) -> dict:
     "Protocols of the chapter on features."
@@ -230,8 +235,9 @@ def of_features(st) -> dict:
             'selectivity': Protocol(selectivity, images=SELECT, options=selecting),
             'selectivity, untrained': Protocol(
                 selectivity, images=SELECT, trained=False, seeds=UNTRAINED, options=selecting),
-            'interaction': Protocol(interaction, (300,)),
-            'interaction, untrained': Protocol(interaction, (300,), trained=False, seeds=UNTRAINED)}
+            'interaction': Protocol(interaction, (300,), options=on_images),
+            'interaction, untrained': Protocol(
+                interaction, (300,), trained=False, seeds=UNTRAINED, options=on_images)}
 
 # %% ../../nbs/book/protocols.ipynb #eb5fa100
 def enough(y, share=.08, least=3) -> bool:

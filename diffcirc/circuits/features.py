@@ -16,6 +16,7 @@ from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import even_batch, stream
 from ..denoiser.unet import blocks
 from ..statistics.replication import over_models, paired_flip, per_model
+from ..statistics.tests import of_another
 
 # %% ../../nbs/circuits/features.ipynb #1b8b33e2
 def hoyer(x) -> Tensor:
@@ -251,12 +252,14 @@ def _correlations(F, R, other) -> Tensor:
     return torch.stack(kinds, 1)
 
 # %% ../../nbs/circuits/features.ipynb #e8d1cabe
-def selectivity(denoiser, exam: Exam, refs: dict, batch=50) -> pd.DataFrame:
+def selectivity(denoiser, exam: Exam, refs: dict, people=None, batch=50) -> pd.DataFrame:
     """Rows timestep × layer × channel × type: size of r with the strongest map of the type, p
-    against displacements, and size of r with another face's map (`other`). `refs` {name: (n, 8, 8)}
-    from `reference_maps`."""
+    against displacements, and size of r with the map of another person (`other`). `refs`
+    {name: (n, 8, 8)} from `reference_maps`, `people` who is on the images (default: all
+    different)."""
     R, types = torch.stack([torch.as_tensor(v) for v in refs.values()], 1), [_type(k) for k in refs]
-    other, places = R.roll(1, 0), {y: [i for i, v in enumerate(types) if v == y] for y in types}
+    other = R[of_another(range(len(R)) if people is None else people)]
+    places = {y: [i for i, v in enumerate(types) if v == y] for y in types}
     rows = []
     for t in exam.timesteps:
         total = {}
@@ -324,12 +327,13 @@ def _narrow(Z, k, seed=0) -> Tensor:
 
 # %% ../../nbs/circuits/features.ipynb #17c83ed3
 def _all_updates(denoiser, exam: Exam, t, width, batch):
-    "Yield (updates of all layers side by side (b, places, Σd), their widths d) batch by batch."
+    """Yield (which images, updates of all layers side by side (b, places, Σd), their widths d)
+    batch by batch."""
     last, held = list(blocks(denoiser.net))[-1], []
-    for _, _, layer, _, U in each_layer(denoiser, exam, (t,), batch):
+    for _, part, layer, _, U in each_layer(denoiser, exam, (t,), batch):
         held.append(_narrow(cells(U)[:, 0].flatten(2).mT, width).cpu())
         if layer == last:
-            yield torch.cat(held, -1), [h.shape[-1] for h in held]
+            yield part, torch.cat(held, -1), [h.shape[-1] for h in held]
             held = []
 
 # %% ../../nbs/circuits/features.ipynb #415df9f4
@@ -343,17 +347,19 @@ def _floor_cka(C, own: Moments, shifted: Moments, parts) -> np.ndarray:
                      for p, a in zip(parts, size)])
 
 # %% ../../nbs/circuits/features.ipynb #afdafcaf
-def interaction(denoiser, exam: Exam, width=128, batch=50) -> pd.DataFrame:
+def interaction(denoiser, exam: Exam, people=None, width=128, batch=50) -> pd.DataFrame:
     """Rows timestep × pair of layers: `cka` of their updates over images and places, and `floor`,
-    the same with the images of one layer shifted by one. ValueError for fewer than three images."""
+    the same with images of other people for one layer (`people`, who is on the images, default:
+    all different). ValueError for fewer than three images."""
     if len(exam) < 3:
         raise ValueError(f'Interaction is a covariance over images; {len(exam)} are too few.')
     rows, names, batch = [], list(blocks(denoiser.net)), even_batch(len(exam), batch)
+    people = np.arange(len(exam)) if people is None else np.asarray(people)
     for t in exam.timesteps:
         own, shifted = Moments(), Moments()
-        for Z, widths in _all_updates(denoiser, exam, t, width, batch):
+        for part, Z, widths in _all_updates(denoiser, exam, t, width, batch):
             own.add(Z)
-            shifted.add(Z, Z.roll(1, 0))
+            shifted.add(Z, Z[of_another(people[part])])
         parts = [slice(end - d, end) for d, end in zip(widths, np.cumsum(widths))]
         C = own.about(own.mean)
         cka, floor = covariance_cka(C, parts), _floor_cka(C, own, shifted, parts)

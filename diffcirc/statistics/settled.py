@@ -81,7 +81,8 @@ def instrument_reason(instrument, words) -> str:
     words = list(words)
     misleads, fails = words.count('misleads'), words.count('fails')
     if misleads:
-        return f'{instrument} misleads on {misleads} of {len(words)} kinds of planted circuits'
+        return (f'{instrument} points away from the parts on {misleads} of {len(words)} kinds of '
+                'planted circuits')
     if 2*fails > len(words):
         return (f'{instrument} cannot be told from chance on {fails} of {len(words)} kinds of '
                 'planted circuits')
