@@ -99,12 +99,13 @@ ANSWERED = ['study/models', *(f'circuits/{c}' for c in (
 @pytest.mark.parametrize('page', ANSWERED)
 def test_a_chapter_begins_with_its_answer_and_its_picture(page):
     text = read(f'nbs/{page}')
+    text = text[text.rindex('<h1>'):]  # what stands before is the frame of the page
     heads = [m.start() for m in re.finditer(r'<h2', text)]
     answer = text.index('dc-answer')
     assert answer < heads[0]
     labels = [m.start() for m in re.finditer(r'id="(?:fig|tbl|paper)-', text[answer:heads[0]])]
     assert labels, page
-    assert text.count('dc-answer') == 1 and '</p>\n</div>' in text[answer:heads[0]]
+    assert text.count('dc-answer') == 1
 
 def test_the_front_page_leads_to_every_answer_within_two_clicks():
     first = read(PAGES[0])

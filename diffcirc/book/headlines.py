@@ -149,7 +149,7 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
     found = [d for d in DATASETS if gain[d] > 0 and number[d] > 1]
     alone = ' alone' if len(found) == 1 else ''
     phases = listed(f'{number[d]} ({d})' for d in found)
-    line = ('No: nothing with breaks in it explains the course of denoising better than curves '
+    line = ('There is no sign of it: nothing with breaks explains the course of denoising better than curves '
             'without, on either kind of faces.' if not found else
             f'Segments explain its course better than a smooth curve {on_faces(found)}{alone}: '
             f'the phases are {phases} where the paper has {claimed}.')
