@@ -86,7 +86,7 @@ def preset(name: str|None = None) -> Preset:
                          f"{', '.join(PRESETS)}.")
     return PRESETS[name]
 
-# %% ../nbs/core.ipynb #b30677fe
+# %% ../nbs/core.ipynb #ebfa86f9
 def absolute(path) -> Path:
     "A path seen from the current folder, `~` filled in. ValueError for an unknown user's `~`."
     try: return Path(path).expanduser().absolute()
@@ -110,7 +110,7 @@ def home() -> Path:
                       'can be written.') from e
     return path
 
-# %% ../nbs/core.ipynb #479b66f3
+# %% ../nbs/core.ipynb #77dbb1ee
 def unwritable(path, e) -> OSError:
     "The error of a file that could not be written, because of `e`."
     return OSError(f"{path} could not be written ({getattr(e, 'strerror', None) or e}); make room "
@@ -123,7 +123,7 @@ def _sync_folder(folder):
         try: os.fsync(f)
         finally: os.close(f)
 
-# %% ../nbs/core.ipynb #3ee32458
+# %% ../nbs/core.ipynb #600489a7
 _HERE = re.sub(r'\W', '', platform.node()) or 'here'
 
 def _beside(path) -> Path:
@@ -152,7 +152,7 @@ def atomic_write(path,  # destination file
         with suppress(OSError): tmp.unlink()
     return path
 
-# %% ../nbs/core.ipynb #4820885e
+# %% ../nbs/core.ipynb #1ebaf788
 def _alive(pid) -> bool:
     "Whether a process of this machine runs."
     try: os.kill(pid, 0)
@@ -169,7 +169,7 @@ def remove_leftovers(folder) -> int:
         with suppress(OSError): f.unlink()
     return len(dead)
 
-# %% ../nbs/core.ipynb #b40484c9
+# %% ../nbs/core.ipynb #ffb5b67c
 @contextmanager
 def locked(path):
     "For the length of the block, the only process that holds the lock file `path`."
@@ -397,7 +397,7 @@ def paper_claims(path=None) -> dict:
     path = Path(path or _folder()/'paper_claims.json')
     return {c['id']: c for c in json.loads(path.read_text())}
 
-# %% ../nbs/core.ipynb #58ab4bad
+# %% ../nbs/core.ipynb #ff9f02ae
 SEAL = b'diffcirc-table-1:'  # the format of a table's file; its digest follows
 
 def _digest(data: bytes) -> bytes: return hashlib.blake2b(data, digest_size=16).hexdigest().encode()
@@ -411,7 +411,7 @@ def sealed(table: pd.DataFrame) -> bytes:
     head, _, tail = buffer.getvalue().rpartition(blank)
     return head + SEAL + _digest(head + blank + tail) + tail
 
-# %% ../nbs/core.ipynb #3b8b562f
+# %% ../nbs/core.ipynb #291dc2b4
 def unsealed(data: bytes) -> pd.DataFrame:
     """The table in a file of `sealed`, or of an earlier version, which had no seal. ValueError for
     what was not written so."""
@@ -424,7 +424,7 @@ def unsealed(data: bytes) -> pd.DataFrame:
     table.attrs['seal'] = has_seal
     return table
 
-# %% ../nbs/core.ipynb #8e790204
+# %% ../nbs/core.ipynb #6fe3c52c
 def keep_json(path, content):
     "Keep what JSON can hold, with a digest of itself."
     text = json.dumps(content, ensure_ascii=False)
@@ -440,11 +440,12 @@ def _content(text, kind):
         if _digest(again).decode() != kept.get('digest') or kept.get('format') != 1:
             raise ValueError('its checksum differs')
         kept = kept['content']
+    elif not kept: raise ValueError('it is empty')  # no version has ever kept that
     if not isinstance(kept, kind):
         raise ValueError(f'it holds a {type(kept).__name__}, not a {kind.__name__}')
     return kept
 
-# %% ../nbs/core.ipynb #e04bf385
+# %% ../nbs/core.ipynb #0b8789fc
 def kept_json(path, kind=dict):
     "What `keep_json` kept. FileNotFoundError; ValueError that names a damaged file."
     try: return _content(Path(path).read_bytes().decode(), kind)
@@ -490,7 +491,7 @@ def _read_table(path) -> pd.DataFrame|None:
     if _belongs(table, path): return table
     log.warning('The table %s is not what belongs there; it is measured again.', path)
 
-# %% ../nbs/core.ipynb #b7a4ea2b
+# %% ../nbs/core.ipynb #ba553de2
 def _cleared(path):
     "Make room for a file where a folder stands, which is given another name."
     if path.is_dir(): path.rename(path.with_name(f'{path.name}.damaged-{time.time_ns()}'))
@@ -507,7 +508,7 @@ def _make_table(path, name, make, about) -> pd.DataFrame:
     atomic_write(path, sealed(table))
     return table
 
-# %% ../nbs/core.ipynb #289eb762
+# %% ../nbs/core.ipynb #520871a7
 def _seal(path, table):
     "Give a table of an earlier version its seal; one in a home that cannot be written stays as is."
     since = time.strftime('%Y-%m-%d', time.gmtime())

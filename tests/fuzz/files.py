@@ -120,7 +120,7 @@ def checkpoints(campaign, folder, n):
     tr = Trainer(faces.images, cfg, Crew('cpu'))
     for _ in range(3): tr.step()
     _keep_state(tr, folder, 1.)
-    def state(t): return [t.k, t.record, content_hash(t.average),
+    def state(t): return [t.k, json.dumps(t.record), content_hash(t.average),
                           content_hash({n: p for n, p in t.net.named_parameters()})]
     kept, new = state(tr), Trainer(faces.images, cfg, Crew('cpu'))
     fresh = state(new)
