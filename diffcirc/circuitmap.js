@@ -19,6 +19,7 @@
 
     // ---- what is painted where: found once, in the drawing of the page's first timestep -----------------------------
     d.sets.forEach(function (set, k) {
+      boxes[k].setAttribute('role', 'group'); boxes[k].setAttribute('aria-label', set.label);  // a part is named by its own title
       boxes[k].querySelectorAll('g[data-site]').forEach(function (g) {
         const i = d.sites.indexOf(g.dataset.site);
         if (i < 0) return;
@@ -26,7 +27,7 @@
         const texts = Array.from(g.querySelectorAll('text')), shown = texts.filter(function (x) { return x.textContent.endsWith(was) && x.textContent !== d.sites[i]; });
         const value = d.kinds[i] === 'head' ? null : d.kinds[i] === 'skip' ? shown[0] : shown[shown.length - 1];
         (places[d.sites[i]] = places[d.sites[i]] || [])[k] = {
-          g: g, words: texts, shape: g.querySelector('[style*="fill:#"]'), inks: texts.filter(function (x) { return x.getAttribute('fill')[0] === '#'; }),
+          g: g, shape: g.querySelector('[style*="fill:#"]'), inks: texts.filter(function (x) { return x.getAttribute('fill')[0] === '#'; }),
           value: value, stem: value ? value.textContent.slice(0, value.textContent.length - was.length) : '',
           title: title, about: title.textContent.slice(0, title.textContent.lastIndexOf(': ') + 2) };
         g.setAttribute('data-live', ''); g.setAttribute('role', 'button'); g.setAttribute('tabindex', -1);
@@ -60,7 +61,7 @@
           p.shape.style.fill = set.fill[t][i]; p.inks.forEach(function (x) { x.setAttribute('fill', set.ink[t][i] ? '#111111' : '#ffffff'); });
           if (p.value) p.value.textContent = p.stem + text;
           p.title.textContent = p.about + text;
-          p.g.setAttribute('aria-pressed', String(site === state.site)); p.g.setAttribute('aria-label', p.words.map(function (x) { return x.textContent; }).join(' ') + ', ' + site + ', ' + d.sets[k].label + ', impact ' + text + ' at t = ' + d.timesteps[t]);
+          p.g.setAttribute('aria-pressed', String(site === state.site));
           p.g.classList.toggle('on', site === state.site);
         });
       });

@@ -348,7 +348,7 @@ def _page(body, height, title, max_width):
             f'fill="{_INK}">{html.escape(title)}</text>' if title else '')
     up = 26 if title else 0
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-up} {W} {height + up:g}" '
-            f'font-family="{_FONT}" style="--dc-least:490px;display:block;width:100%;'
+            f'font-family="{_FONT}" style="--dc-least:552px;display:block;width:100%;'
             f'max-width:{max_width}px;'
             f'height:auto;margin:0 auto">{head}{body}</svg>')
 
