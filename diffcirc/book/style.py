@@ -142,7 +142,9 @@ _AS_IT_IS = {INK, GRID, PAPER, '#ffffff', '#111111', '#000000'}
 def _text_color(m) -> str:
     "The fill of a text, legible on light and on dark pages."
     color = m[2].lower()
-    if color in _AS_IT_IS or color in THEME: return m[0]
+    r = mpl.colors.to_rgb(color)
+    grey = max(r) - min(r) < .05  # numbers on the cells of a heat map
+    if color in _AS_IT_IS or color in THEME or grey: return m[0]
     light, dark = legible(color, PAPER), legible(color, THEME[PAPER][1])
     return f'{m[1]}fill: {light}; fill: light-dark({light}, {dark})'
 
