@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+from ..core import keep_big_buffers
 from .unet import Network, Residual, State, Transformer, attention_map
 
 # %% ../../nbs/denoiser/copies.ipynb #77dfa919
@@ -205,6 +206,7 @@ def _walk(net, c: Copies, new: list, following: int|None):
 def passes(net: Network, x, t, changes: dict, room=None):
     """Yield (key, output (rows, c, h, w)) of the network for `changes` {key: tuple of Change} and
     of the clean one, whose key is (); at most `room` copies walk beside the clean one."""
+    keep_big_buffers()
     order = sorted(changes, key=lambda k: _start(changes[k]))
     room = room or len(order)
     groups = [order[i:i + room] for i in range(0, len(order), room)]

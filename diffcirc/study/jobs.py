@@ -9,10 +9,10 @@ __all__ = ['FRAME', 'full_precision', 'Kept', 'opened', 'by_weights', 'Job', 'jo
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import pandas as pd, torch
-from ..core import cached_table, code_key, table_path
+from ..core import cached_table, code_key, keep_big_buffers, table_path
 from ..denoiser.diffusion import Denoiser, Exam, untrained
 from ..denoiser.linear import Linear
-from ..denoiser.training import Run, Stage, keep_big_buffers
+from ..denoiser.training import Run, Stage
 from ..denoiser.unet import UNet, UNetConfig
 from .parallel import bar, n_workers, sent_off, side_by_side, tell
 

@@ -65,7 +65,7 @@ def d_span(difference, sd1, sd2) -> Span:
 def n_span(d, p) -> Span:
     "All numbers per group that can turn an effect within the span d into a p within the span p."
     d = d.size()
-    return Span(n_of(d.hi, p.hi), n_of(d.lo, p.lo))
+    return Span(n_of(d.hi, min(p.hi, 1)), n_of(d.lo, p.lo))
 
 # %% ../../nbs/trust/audit.ipynb #e91d7bf4
 def values(claim) -> list[Span]:

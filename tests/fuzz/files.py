@@ -72,7 +72,7 @@ def records(campaign, folder, n):
         cases = ((provenance.effort_file(), provenance.efforts, none_or(took)),
                  (provenance.prepared_file(), provenance.prepared_record, none_or(ready)),
                  (next(provenance.records().glob('*.json')), reproduce.page_costs, same(page)),
-                 (next(claims._place(study).glob('*.json')), lambda: claims.ledger(study),
+                 (next(claims.records_place(study).glob('*.json')), lambda: claims.ledger(study),
                   lambda found: found.equals(ledger) or found.verdict.isna().all()))
         for k, (path, read, right) in enumerate(cases):
             each_damage(campaign, 'records', n//4, path, read, right, k)
