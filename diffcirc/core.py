@@ -353,16 +353,30 @@ def reached(*things) -> dict:
     places, changed = [_place(t) for t in things], _changed()
     return {at: nodes for p in places for at, nodes in _closure(*p, changed).items()}
 
+# %% ../nbs/core.ipynb #57a1e002
+def _file_digest(file) -> str: return hashlib.sha256(file.read_bytes()).hexdigest()
+
+_AT_START = {f: _file_digest(f) for f in _folder().rglob('*.py')}
+
+def _check_unchanged(modules):
+    "RuntimeError when one of the files changed after this process had begun."
+    for f in map(_file, sorted(modules)):
+        if _AT_START.get(f, now := _file_digest(f)) != now:
+            raise RuntimeError(f'{f} has changed since this process began, which still runs the '
+                               'earlier code; start it again.')
+
 # %% ../nbs/core.ipynb #ef24a25e
 def code_key(*things) -> str:
     """Hash of what these functions, classes or dotted names do: of all that they reach.
-    ValueError for what is not defined in a module of this package."""
+    ValueError for what is not defined in a module of this package; RuntimeError when one of their
+    files has changed since this process began."""
     return _code_key(tuple(map(_place, things)), _changed())
 
 @lru_cache(None)
 def _code_key(places, changed):
-    nodes = {_bare(n) for p in places for nodes in _closure(*p, changed).values() for n in nodes}
-    return content_hash(sorted(nodes))
+    reached = {at: nodes for p in places for at, nodes in _closure(*p, changed).items()}
+    _check_unchanged({module for module, _ in reached})
+    return content_hash(sorted({_bare(n) for nodes in reached.values() for n in nodes}))
 
 # %% ../nbs/core.ipynb #c0b1fb02
 def keep_big_buffers():
