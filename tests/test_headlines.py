@@ -101,7 +101,33 @@ def audit():
         counts = dict(zip(WORDS_OF['arithmetic'], n))
         if sum(n): yield h.audit_headline(counts, {'Table 4': (min(n[1], 1), 17), 'Table 2': (0, 3)})
 
-MADE = [models, attention, ablation, temporal, comparison, features, information, transfer, alone,
+def dictionaries():
+    ends = (4, 0), (0, 0), (1, 3)
+    for some in itertools.product(ends, repeat=2):
+        yield h.dictionaries_headline(dict(zip(('random directions', 'channels'), some)), 4)
+
+LEADS = [dict(zip(('random', 'channels', 'components'), some))
+         for some in itertools.product((LOW, ODD), repeat=3)]
+
+def naming():
+    for a, b in itertools.product(LEADS, repeat=2): yield h.naming_headline(both(a, b))
+
+def composition():
+    for a in LEADS: yield h.composition_headline(a, LEADS[0])
+
+def pairs():
+    for onsets in (dict(hat=300., dark_skin=700., glasses=100.), dict(hat=300.), {}):
+        for ρ in (.5, float('nan')): yield h.pairs_headline(onsets, 6, ρ)
+
+def control():
+    places = list(itertools.product(('spatial', 'global'), ('early', 'middle', 'late')))
+    for some in itertools.product((LOW, ODD), repeat=6):
+        yield h.control_headline(dict(zip(places, some)), 32)
+
+def stability():
+    for a, b in itertools.product(PAIRS, repeat=2): yield h.stability_headline(a, b)
+
+MADE = [dictionaries, naming, composition, pairs, control, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
         outcomes, probes, gradients, optimality, trials, audit]
 
 def others():

@@ -6,7 +6,9 @@
 __all__ = ['Headline', 'say', 'headlines_of', 'linked', 'listed', 'on_faces', 'each', 'part', 'number_of', 'at_times',
            'models_headline', 'attention_headline', 'ablation_headline', 'temporal_headline', 'comparison_headline',
            'features_headline', 'information_headline', 'transfer_headline', 'alone_headline', 'outcomes_headline',
-           'probes_headline', 'gradients_headline', 'optimality_headline', 'trials_headline', 'audit_headline']
+           'probes_headline', 'gradients_headline', 'optimality_headline', 'trials_headline', 'audit_headline',
+           'dictionaries_headline', 'naming_headline', 'composition_headline', 'pairs_headline', 'control_headline',
+           'stability_headline']
 
 # %% ../../nbs/book/headlines.ipynb #ce92d52a
 import json
@@ -340,3 +342,90 @@ def audit_headline(counts, tables) -> Headline:
             'since a definition or a digit is missing.'
             + (f' Of those that do not, {where}.' if wrong else ''))
     return Headline('What in the paper does not follow from its own numbers?', line, more)
+
+# %% ../../nbs/book/headlines.ipynb #c0a0e002
+def dictionaries_headline(leads, places) -> Headline:
+    """At how many of how many places learned directions surely keep more, and less, of the output
+    than simpler ones {name: (more, less)}."""
+    ahead = [more for more, _ in leads.values()]
+    start = 'Yes' if min(ahead) == places else 'In part' if max(ahead) else 'Not measurably'
+    counts = listed(f'than {name} at {more} (less at {less})'
+                    for name, (more, less) in leads.items())
+    return Headline('Do a few learned directions keep more than simpler ones?',
+                    f'{start}: of {places} places they surely keep more of the output {counts}.',
+                    'A place is a dataset and a site. Components may have either sign, learned '
+                    'directions one, so that a component counts for two of these.')
+
+# %% ../../nbs/book/headlines.ipynb #c0a0e004
+def _leads(rows) -> str:
+    "Leads over simpler ways {name: row} in numbers."
+    return listed(f"{interval(r['mean'], r.lo, r.hi, sign=True)} over {k}" for k, r in rows.items())
+
+def _beats(rows) -> str:
+    "Which of them are surely surpassed."
+    sure = [k for k, r in rows.items() if r.lo > 0]
+    rest = [k for k in rows if k not in sure]
+    if not sure: return f'not surely better than {listed(rest)}'
+    return f'better than {listed(sure)}' + (f', not surely than {listed(rest)}' if rest else '')
+
+def naming_headline(leads) -> Headline:
+    "Leads of the best learned unit in IoU with the regions {dataset: {kind: row}}."
+    fits = '; '.join(f'on {d} faces {_beats(leads[d])}' for d in DATASETS)
+    numbers = '; '.join(f'{_leads(leads[d])} ({d})' for d in DATASETS)
+    return Headline('Do concepts stand for parts of a face?',
+                    f'By the fit of the best unit to a region, {fits}.',
+                    f'Its lead in intersection over union is {numbers}.')
+
+# %% ../../nbs/book/headlines.ipynb #c0a0e006
+def composition_headline(first, half) -> Headline:
+    """Leads of concepts over other readings of the final regions {name: row}, at the first step and
+    half-way."""
+    level = [k for k, r in first.items() if r.lo <= 0]
+    line = (f'No sooner from concepts than without them: before the first step is finished they do '
+            f'not surely lead {listed(level)}.' if level else
+            'Before the first step is finished, and better from concepts than from anything '
+            'simpler.')
+    return Headline('When can the composition be read?', line,
+                    f'Their lead in intersection over union is then {_leads(first)}; half-way it '
+                    f'is {_leads(half)}.')
+
+# %% ../../nbs/book/headlines.ipynb #c0a0e008
+def pairs_headline(onsets, models, ρ) -> Headline:
+    """Mean causal onset {attribute: t}, models, rank correlation of onsets with the size of the
+    change."""
+    order = sorted(onsets, key=onsets.get, reverse=True)
+    told = listed(f"{a.replace('_', ' ')} ({num(onsets[a], 0)})" for a in order)
+    size = '' if ρ != ρ else (
+        'The rank correlation of the onset with the share of the image that the attribute changes '
+        f"is {num(ρ)} over {len(onsets)} {'attribute' if len(onsets) == 1 else 'attributes'}.")
+    seen = ('No attribute begins to act in these networks.' if not onsets else
+            f'From noise to image: {told}; mean t over {number_of(models, "network")}.')
+    return Headline('In which order do attributes begin to act?', seen, size)
+
+# %% ../../nbs/book/headlines.ipynb #c0a0e010
+def control_headline(gains, β) -> Headline:
+    """Success of interventions by concept less that along a random direction {(kind, third): row},
+    at a strength β."""
+    sure = [f'{kind} and {stage}' for (kind, stage), r in gains.items() if r.lo > 0]
+    line = ('More often along a concept than along a random direction of the same size succeed '
+            f"interventions of {number_of(len(sure), 'kind')}: {'; '.join(sure)}." if sure else
+            'Nothing, measurably: no intervention succeeds more often along a concept than along a '
+            'random direction of the same size.')
+    numbers = listed(f"{interval(r['mean'], r.lo, r.hi, sign=True)} ({kind}, {stage})"
+                     for (kind, stage), r in gains.items())
+    return Headline('What can concepts control, and when?', line,
+                    f'At β = {num(β, 0)} the share that succeeds is larger by {numbers}.')
+
+# %% ../../nbs/book/headlines.ipynb #c0a0e012
+def stability_headline(learned, random) -> Headline:
+    """Mean correlation of paired units of two networks, of learned and of random directions
+    {dataset: row}."""
+    sure = [d for d in DATASETS if learned[d].lo > random[d].hi]
+    start = ('More than random directions do' if len(sure) == 2 else
+             f'More than random directions do {on_faces(sure)} alone' if sure else
+             'Not surely more than random directions do')
+    def value(r): return interval(r['mean'], r.lo, r.hi)
+    return Headline('Do concepts replicate?',
+                    f'{start}: paired units of two networks answer with a mean correlation of '
+                    f'{each(learned, value)}.',
+                    f'Paired random directions do so with {each(random, value)}.')
