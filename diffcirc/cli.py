@@ -82,11 +82,13 @@ def _keep_prepared(st):
 # %% ../nbs/cli.ipynb #91acdce2
 _SCHEDULER = typer.Option(help='address of a Dask scheduler, such as tcp://host:8786, whose workers '
                                'train and measure; default: the cores of this machine')
+_TRAIN_ONLY = typer.Option('--train-only', help='stop when the networks are trained')
 
 # %% ../nbs/cli.ipynb #32e43b26
 @command('prepare', 'faces, trained models and measurements of the preset; resumes when it was '
                     'stopped')
-def prepare(scheduler: Annotated[str|None, _SCHEDULER] = None):
+def prepare(scheduler: Annotated[str|None, _SCHEDULER] = None,
+            train_only: Annotated[bool, _TRAIN_ONLY] = False):
     "Train and measure all that the book shows at the preset in force."
     # slow to import, and other commands do not need them
     from diffcirc.book.protocols import measure_all
@@ -97,11 +99,12 @@ def prepare(scheduler: Annotated[str|None, _SCHEDULER] = None):
     with on_cluster(scheduler) if scheduler else nullcontext():
         st = study()
         trained = time.perf_counter()
-        measure_all(st)
-    _keep_prepared(st)
-    effort('prepare', training=trained - began, measuring=time.perf_counter() - trained)
+        if not train_only: measure_all(st)
+    if not train_only:
+        _keep_prepared(st)
+        effort('prepare', training=trained - began, measuring=time.perf_counter() - trained)
     print(f'preset {st.preset.name}: {len(st.runs)} trained models ({st.natural} as natural '
-          f'faces), measured; cache {home()}')
+          f"faces){'' if train_only else ', measured'}; cache {home()}")
 
 # %% ../nbs/cli.ipynb #37d7c45c
 @command('train', 'train one model; under `accelerate launch`, on several processes')
