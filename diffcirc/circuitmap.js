@@ -58,7 +58,7 @@
       d.sites.forEach(function (site, i) {
         (places[site] || []).forEach(function (p, k) {
           const set = d.sets[k], text = set.text[t][i];
-          p.shape.style.fill = set.fill[t][i]; p.inks.forEach(function (x) { x.setAttribute('fill', set.ink[t][i] ? '#111111' : '#ffffff'); });
+          p.shape.style.fill = set.fill[t][i]; p.inks.forEach(function (x) { x.setAttribute('fill', set.ink[t][i] ? '#000000' : '#ffffff'); });
           if (p.value) p.value.textContent = p.stem + text;
           p.title.textContent = p.about + text;
           p.g.setAttribute('aria-pressed', String(site === state.site));

@@ -98,7 +98,7 @@ def _map_set(label, o, ts, names, scale) -> dict:
                     for c in ('mean', 'lo', 'hi'))
     fill = _each(lambda v: scale(bend(v)), mean)
     return dict(label=label, color=label_color(label), text=_each(brief, mean), fill=fill,
-                ink=_each(lambda c: int(ink_on(c) == '#111111'), fill),
+                ink=_each(lambda c: int(ink_on(c) == '#000000'), fill),
                 percent=_each(_percent, mean), interval=_each(_said, lo, hi),
                 at=_places(mean, scale),
                 low=_places(np.where(np.isnan(lo), mean, lo), scale),

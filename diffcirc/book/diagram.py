@@ -162,7 +162,7 @@ def luminance(rgb) -> float:
 
 def ink_on(rgb) -> str:
     "Black or white, whichever has the higher contrast on `rgb`."
-    return '#111111' if luminance(rgb) > .179 else '#ffffff'
+    return '#000000' if luminance(rgb) > .179 else '#ffffff'
 
 # %% ../../nbs/book/diagram.ipynb #04b59994
 def limits(values, vlim=None) -> tuple[float, float]:

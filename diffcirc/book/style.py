@@ -137,7 +137,7 @@ def json_in_html(x) -> str:
     return json.dumps(x, separators=(',', ':')).replace('<', '\\u003c')
 
 # %% ../../nbs/book/style.ipynb #3b104fac
-_AS_IT_IS = {INK, GRID, PAPER, '#ffffff', '#111111', '#000000'}
+_AS_IT_IS = {INK, GRID, PAPER, '#ffffff', '#000000'}
 
 def _text_color(m) -> str:
     "The fill of a text, legible on light and on dark pages."
