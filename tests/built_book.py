@@ -94,7 +94,9 @@ def test_a_page_is_short_enough_to_be_read(page):
 
 ANSWERED = ['study/models', *(f'circuits/{c}' for c in (
     'attention', 'ablation', 'temporal', 'comparison', 'features', 'information', 'transfer',
-    'interruption', 'outcomes', 'probes', 'gradients', 'optimality')), 'trust/trials', 'trust/audit']
+    'interruption', 'outcomes', 'probes', 'gradients', 'optimality')), 'trust/trials', 'trust/audit',
+    *(f'concepts/{c}' for c in (
+        'dictionaries', 'naming', 'composition', 'pairs', 'control', 'stability'))]
 
 @pytest.mark.parametrize('page', ANSWERED)
 def test_a_chapter_begins_with_its_answer_and_its_picture(page):
