@@ -23,7 +23,8 @@ def _by_trees(z, f) -> np.ndarray:
 def _by_lasso(z, f) -> np.ndarray:
     "Importances (d,) of the units for one factor, by the sizes of sparse linear weights."
     u = (z - z.mean(0))/np.maximum(z.std(0), 1e-9)
-    return np.abs(LassoCV(alphas=12, cv=3).fit(u, f - f.mean()).coef_)
+    fit = LassoCV(eps=.02, alphas=8, cv=3, tol=1e-2, max_iter=3000)
+    return np.abs(fit.fit(u, (f - f.mean())/max(f.std(), 1e-9)).coef_)
 
 def importances(z, F, by='trees') -> np.ndarray:
     "Importances (d, k) of units z (n, d) for factors F (n, k), by 'trees' or 'lasso'."

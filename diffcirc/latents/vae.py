@@ -27,7 +27,7 @@ class VAEConfig:
     target: float       # share of the pictures' variance that is unexplained where it stops
     size: int = 32
     n: int = 4000       # training pictures
-    steps: int = 500    # at most
+    steps: int = 400    # at most
     batch: int = 64
     lr: float = 2e-3
     latents: int = 6
@@ -101,6 +101,12 @@ def unexplained(net, images) -> float:
     spread = (images - images.mean(0)).square().sum()
     return ((images - made).square().sum()/spread).item()
 
+def _seeded(seed, make):
+    "`make()` with random weights that depend on the seed alone."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
 class _Training:
     "An autoencoder on its way."
     def __init__(self, cfg: VAEConfig, images):
@@ -109,7 +115,7 @@ class _Training:
         self.β, self.γ = VARIANTS[cfg.variant]
         self.net = network_of(cfg, images.shape[1])
         with torch.no_grad(): self.net.decoder[-1].bias.fill_(images.mean())
-        self.critic = TotalCorrelation(cfg.latents) if self.γ else None
+        self.critic = _seeded(cfg.seed, lambda: TotalCorrelation(cfg.latents)) if self.γ else None
         self.opt = torch.optim.Adam(self.net.parameters(), cfg.lr)
         of = self.critic.parameters() if self.γ else []
         self.opt_critic = torch.optim.Adam(of, cfg.lr/4, (.5, .9)) if self.γ else None
@@ -141,9 +147,8 @@ class _Training:
 # %% ../../nbs/latents/vae.ipynb #1c61c57a
 def network_of(cfg: VAEConfig, channels) -> Autoencoder:
     "The network of a configuration before its first step."
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cfg.seed)
-        return Autoencoder(channels, cfg.size, cfg.latents, cfg.width, cfg.hidden)
+    return _seeded(cfg.seed, lambda: Autoencoder(channels, cfg.size, cfg.latents, cfg.width,
+                                                 cfg.hidden))
 
 def _copy(net) -> dict: return {k: v.clone() for k, v in net.state_dict().items()}
 
@@ -163,7 +168,8 @@ def fit_vae(cfg: VAEConfig, images, heldout) -> tuple:
             record.append((k, unexplained(tr.net, heldout)))
             if record[-1][1] <= cfg.target and not kept: kept['matched'] = _copy(tr.net)
     kept['end'] = _copy(tr.net)
-    return {'matched': kept['end']} | kept, pd.DataFrame(record, columns=['step', 'unexplained'])
+    kept.setdefault('matched', _copy(tr.net))
+    return kept, pd.DataFrame(record, columns=['step', 'unexplained'])
 
 # %% ../../nbs/latents/vae.ipynb #df283da4
 STAGES = 'untrained', 'matched', 'end'
