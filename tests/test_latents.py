@@ -8,13 +8,14 @@ from scipy.stats import entropy
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mutual_info_score
 from statsmodels.stats.anova import anova_lm
+from torch.distributions import Normal, kl_divergence
 from diffcirc.latents.decoders import FAMILIES, known_answers, machine_of_planted, planted_codes
 from diffcirc.latents.decoders import planted_decoder
 from diffcirc.latents.disentanglement import (
     binned, dci, factor_vae_score, information_table, mig, modularity, sap, shared_information)
 from diffcirc.latents.factors import WORLDS, manipulated, propagated, sample_of
 from diffcirc.latents.mediation import (
-    HOWS, changes, circuit_modularity, factor_effects, mediated, perturbed, specificities, strengths)
+    HOWS, Machine, changes, circuit_modularity, mediated, perturbed, specificities, strengths)
 from diffcirc.latents.rules import VAE_RULES, lead, surely, vae_claims, variant_share
 from diffcirc.latents.vae import VAEConfig, fit_vae, information, shuffled
 
@@ -107,7 +108,6 @@ def test_specificity_lies_between_its_ends():
 
 def test_strength_of_the_posterior_does_not_mind_how_large_codes_are():
     W, z = torch.tensor(normal(0, 3, 8)), torch.tensor(normal(1, 400, 3))
-    from diffcirc.latents.mediation import Machine
     def of(c): return strengths(changes(Machine(None, lambda z: z @ W*c, None, (), ()), z/c))
     torch.testing.assert_close(of(1.), of(4.))
 
@@ -143,7 +143,6 @@ def test_training_depends_on_its_seed_alone(variant):
 def test_information_is_the_divergence_of_torch(seed):
     g = torch.Generator().manual_seed(seed)
     m, v = torch.randn(2, 4, 3, generator=g)
-    from torch.distributions import Normal, kl_divergence
     torch.testing.assert_close(information(m, v), kl_divergence(Normal(m, (v/2).exp()), Normal(0, 1)),
                                atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(shuffled(m, g).sum(0), m.sum(0), atol=1e-5, rtol=1e-4)

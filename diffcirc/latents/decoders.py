@@ -6,7 +6,7 @@
 __all__ = ['FAMILIES', 'K', 'PIXELS', 'MEASURES', 'Planted', 'planted_decoder', 'machine_of_planted', 'planted_codes',
            'known_answers', 'intervention_measures', 'known_scores', 'planted_scores', 'planted_mediation']
 
-# %% ../../nbs/latents/decoders.ipynb #24fcdb5c
+# %% ../../nbs/latents/decoders.ipynb #077a8f76
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import Tensor
@@ -15,19 +15,20 @@ from .mediation import (
     EPSILON, HOWS, SHIFT, Machine, changes, circuit_modularity, factor_effects, monosemantic,
     specificities, strengths, unit_mediation, usual_distance)
 
-# %% ../../nbs/latents/decoders.ipynb #33577975
+# %% ../../nbs/latents/decoders.ipynb #d1e02124
 FAMILIES = ('aligned', 'turned', 'mixed', 'strong', 'shared places', 'narrow codes', 'silent',
             'random')
 K, PIXELS = 4, 64  # factors and pixels
 
 @dataclass(frozen=True)
 class Planted:
-    "A decoder: pictures are codes @ M @ P; codes are factors @ E, with noise in units without effect."
+    "A decoder: pictures are codes @ M @ P; codes are factors @ E, and noise in silent units."
     family: str
     M: Tensor  # (d, k): how unit i moves factor j
     P: Tensor  # (k, pixels)
     E: Tensor  # (k, d)
 
+# %% ../../nbs/latents/decoders.ipynb #07d5c0be
 def _turn(degrees) -> Tensor:
     "Pairs of four factors turned by an angle."
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -39,7 +40,7 @@ def _matrix(family, g) -> Tensor:
     if family == 'random': M = torch.randn(K, K, generator=g, dtype=torch.float64)
     return 4*M if family == 'narrow codes' else M
 
-# %% ../../nbs/latents/decoders.ipynb #7869478c
+# %% ../../nbs/latents/decoders.ipynb #a0e11337
 def _patterns(family, g) -> Tensor:
     "Patterns (k, pixels): orthogonal and as large as each other unless the family says otherwise."
     noise = torch.randn(PIXELS, K, generator=g, dtype=torch.float64)
@@ -48,6 +49,7 @@ def _patterns(family, g) -> Tensor:
     if family == 'strong': Q = Q*torch.tensor([3., 2, 1, .5])[:, None]
     return Q
 
+# %% ../../nbs/latents/decoders.ipynb #5a130720
 def planted_decoder(family, seed=0) -> Planted:
     "A decoder of a family, its units in random order with random signs. ValueError for no family."
     if family not in FAMILIES:
@@ -60,7 +62,7 @@ def planted_decoder(family, seed=0) -> Planted:
         M, E = torch.cat([M, 0*M[:2]]), torch.cat([E, 0*E[:, :2]], 1)
     return Planted(family, M, P, E)
 
-# %% ../../nbs/latents/decoders.ipynb #153857d6
+# %% ../../nbs/latents/decoders.ipynb #d94d5e76
 def machine_of_planted(p: Planted) -> Machine:
     "A planted decoder as what is intervened on; its reader inverts the patterns."
     back = torch.linalg.pinv(p.P)
@@ -74,12 +76,13 @@ def planted_codes(p: Planted, n, seed=0) -> tuple[Tensor, np.ndarray]:
     extra = torch.randn(n, p.M.shape[0], generator=g, dtype=torch.float64)
     return F @ p.E + extra*(p.E == 0).all(0), F.numpy()
 
-# %% ../../nbs/latents/decoders.ipynb #5238338d
+# %% ../../nbs/latents/decoders.ipynb #6b7c3d52
 def _mean_correlation(w) -> float:
     "Mean |correlation| over pairs of rows."
     r = np.abs(np.corrcoef(w))
     return float(r[~np.eye(len(r), dtype=bool)].mean())
 
+# %% ../../nbs/latents/decoders.ipynb #cf8cbf0a
 def known_answers(p: Planted) -> dict:
     "{measure: value} in closed form, means over units as the measures have them."
     on = (p.M != 0).any(1)
@@ -96,7 +99,7 @@ def known_answers(p: Planted) -> dict:
             for m, v in (('specificity', spec), ('circuit modularity', modular))}
     return out | {'DCI, lasso': dci((p.M.abs()*p.E.norm(dim=0)[:, None]).numpy())[0]}
 
-# %% ../../nbs/latents/decoders.ipynb #54fc74fd
+# %% ../../nbs/latents/decoders.ipynb #47a7d723
 MEASURES = tuple(f'{m}, {how}' for m in ('effect strength', 'specificity', 'circuit modularity')
                  for how in HOWS)
 
@@ -110,7 +113,7 @@ def intervention_measures(m: Machine, z, usual) -> tuple[dict, Tensor]:
         out |= {f'{name}, {how}': float(v) for name, v in zip(names, values)}
     return out | dict(monosemantic=monosemantic(e).double().mean().item()), e
 
-# %% ../../nbs/latents/decoders.ipynb #b8675ba1
+# %% ../../nbs/latents/decoders.ipynb #b70553f6
 def known_scores(p: Planted) -> dict:
     "{score: value} in closed form, for those that have one in this family."
     one_each = p.family in ('aligned', 'strong', 'shared places', 'narrow codes')
@@ -119,6 +122,7 @@ def known_scores(p: Planted) -> dict:
                                     'completeness': .5}
     return {'DCI, lasso': known_answers(p)['DCI, lasso']}
 
+# %% ../../nbs/latents/decoders.ipynb #d428aeb3
 def planted_scores(family, seed, n=1500) -> pd.DataFrame:
     "metric, value, truth (NaN: none in closed form) of one planted decoder."
     p = planted_decoder(family, seed)
@@ -130,7 +134,7 @@ def planted_scores(family, seed, n=1500) -> pd.DataFrame:
     rows = [dict(metric=k, value=v, truth=truth.get(k, np.nan)) for k, v in got.items()]
     return pd.DataFrame(rows).assign(family=family, seed=seed)
 
-# %% ../../nbs/latents/decoders.ipynb #0199e48b
+# %% ../../nbs/latents/decoders.ipynb #ccc68060
 def planted_mediation(c, seed=0, n=2000) -> pd.DataFrame:
     "effect, value, truth of a planted mediation with interaction c."
     g = torch.Generator().manual_seed(seed)

@@ -7,7 +7,7 @@ __all__ = ['BINS', 'SCORES', 'importances', 'dci', 'binned', 'shared_information
            'sap', 'factor_vae_score', 'disentanglement_scores']
 
 # %% ../../nbs/latents/disentanglement.ipynb #99044718
-import numpy as np, pandas as pd
+import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.linear_model import LassoCV
 
@@ -26,6 +26,7 @@ def _by_lasso(z, f) -> np.ndarray:
     fit = LassoCV(eps=.02, alphas=8, cv=3, tol=1e-2, max_iter=3000)
     return np.abs(fit.fit(u, (f - f.mean())/max(f.std(), 1e-9)).coef_)
 
+# %% ../../nbs/latents/disentanglement.ipynb #e4d27cdb
 def importances(z, F, by='trees') -> np.ndarray:
     "Importances (d, k) of units z (n, d) for factors F (n, k), by 'trees' or 'lasso'."
     one = dict(trees=_by_trees, lasso=_by_lasso)[by]
@@ -62,6 +63,7 @@ def shared_information(a, b) -> float:
     np.add.at(joint, (a, b), 1/len(a))
     return max(0., _entropy(joint.sum(0)) + _entropy(joint.sum(1)) - _entropy(joint))
 
+# %% ../../nbs/latents/disentanglement.ipynb #3465b19a
 def information_table(z, F) -> np.ndarray:
     "Mutual information (d, k), in nats, of the bins of units z (n, d) and factors F (n, k)."
     units, factors = ([binned(v) for v in np.asarray(m, float).T] for m in (z, F))
@@ -96,6 +98,7 @@ def _threshold_share(u, f) -> float:
     most = np.bincount(y).max()/len(y)
     return max(0., ((said == y).mean() - most)/(1 - most)) if most < 1 else 0.
 
+# %% ../../nbs/latents/disentanglement.ipynb #bb0df106
 def sap(z, F) -> float:
     "Separated attribute predictability (Kumar et al. 2018) of units z (n, d) for factors F (n, k)."
     rows = []
@@ -116,6 +119,7 @@ def _votes(z, factors, n, size, rng) -> np.ndarray:
         out.append((j, np.argmin(np.where(np.isinf(live), np.inf, least))))
     return np.array(out)
 
+# %% ../../nbs/latents/disentanglement.ipynb #ebc162b8
 def factor_vae_score(z, F, n=600, size=32, seed=0) -> float:
     """Share of right majority votes (Kim & Mnih 2018): units z (n, d), factors F (n, k), whose bins
     are what is held fixed; half of n votes are learned from, half are judged. Silent units have

@@ -65,6 +65,7 @@ def _square(x, y): return np.maximum(abs(x), abs(y))/.8
 
 def _ellipse(x, y): return np.hypot(x, y/.55)
 
+# %% ../../nbs/latents/factors.ipynb #0ec32c3f
 def _triangle(x, y):
     "Above 1 outside of an equilateral triangle."
     return 2*np.maximum.reduce([y, .866*x - .5*y, -.866*x - .5*y])
@@ -89,6 +90,7 @@ def _drawn_faces(f, size, ids) -> Tensor:
     images = draw_faces(attrs, size, 0, VAE_FACES + ids)[0]
     return torch.from_numpy(np.rint((images + 1)*127.5).astype('uint8'))
 
+# %% ../../nbs/latents/factors.ipynb #5b345c43
 def faces_of(f, size=32, ids=None) -> Tensor:
     """Drawn faces (n, 3, size, size) of factors f (n, 5), each 0 or 1; `ids`: who they are. Drawing
     takes some 10 ms a face, so that they are kept."""
@@ -101,6 +103,7 @@ def faces_of(f, size=32, ids=None) -> Tensor:
         if not path.exists(): save_tensors(path, dict(images=_drawn_faces(f, size, ids)))
         return load_tensors(path)[0]['images'].float()/127.5 - 1
 
+# %% ../../nbs/latents/factors.ipynb #6b9a50e5
 def pictures(w: World, f, size=32, ids=None) -> Tensor:
     "Pictures (n, c, size, size) of factors f (n, k) of a world; `ids`: whose, where it has people."
     return faces_of(f, size, ids) if w.name == 'faces' else sprites(f, size)
@@ -115,6 +118,7 @@ class Sample:
     factors: np.ndarray
     ids: np.ndarray
 
+# %% ../../nbs/latents/factors.ipynb #8371f2f9
 def sample_of(name, n, seed, size=32) -> Sample:
     "n pictures of the world `name`; other seeds have other people. ValueError for another world."
     if name not in WORLDS:
@@ -132,6 +136,7 @@ def other_values(w: World, f, factor, seed=0) -> np.ndarray:
         return np.rint(f[:, j]*(m - 1) + rng.integers(1, m, len(f))) % m/(m - 1)
     return (f[:, j] + rng.uniform(.25, .75, len(f))) % 1
 
+# %% ../../nbs/latents/factors.ipynb #718bd97b
 def manipulated(s: Sample, factor, held=True, seed=0, size=32) -> Sample:
     "The same pictures with one factor changed; what it causes is `held`, or follows."
     value = other_values(s.world, s.factors, factor, seed)
@@ -160,6 +165,7 @@ def _squashed(w: World, out) -> Tensor:
              for c, m in zip(columns_of(w), w.levels)]
     return torch.cat(parts, 1)
 
+# %% ../../nbs/latents/factors.ipynb #ca0cd1e5
 class Reader(nn.Module):
     "Pictures (n, c, h, w) → readings (n, columns) of the factors of a world."
     def __init__(self, world: World, channels, width=16):
@@ -206,6 +212,7 @@ def kept_net(folder, key, make, fit) -> nn.Module:
         net.load_state_dict(load_tensors(path)[0])
     return net.eval().requires_grad_(False)
 
+# %% ../../nbs/latents/factors.ipynb #fec566e6
 def _blank_reader(w, channels, size):
     net = Reader(w, channels)
     net(torch.zeros(2, channels, size, size))

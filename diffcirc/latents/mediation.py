@@ -18,13 +18,14 @@ from .vae import Autoencoder
 # %% ../../nbs/latents/mediation.ipynb #f11ac5a9
 @dataclass(frozen=True)
 class Machine:
-    "Pictures → codes (n, d) → pictures; pictures → readings (n, columns), of factor j `columns[j]`."
+    "Pictures → codes (n, d) → pictures; pictures → readings (n, …), of factor j `columns[j]`."
     encode: object
     decode: object
     read: object
     columns: tuple
     factors: tuple
 
+# %% ../../nbs/latents/mediation.ipynb #0811f5be
 def machine_of(net: Autoencoder, reader: Reader) -> Machine:
     "An autoencoder, which codes by its means, with a reader of factors."
     def means(x): return net.encode(x)[0]
@@ -35,13 +36,14 @@ def machine_of(net: Autoencoder, reader: Reader) -> Machine:
 SHIFT, HOWS = 2., ('raw', 'posterior')
 
 def perturbed(z, i, how='posterior', seed=0) -> Tensor:
-    "Codes z (n, d) with unit i moved by `SHIFT`, or shuffled over the codes. ValueError for neither."
+    "Codes z (n, d) with unit i moved by `SHIFT`, or shuffled. ValueError for another `how`."
     if how not in HOWS: raise ValueError(f"There is no perturbation {how!r}; choose of {HOWS}.")
     out = z.clone()
     order = torch.randperm(len(z), generator=torch.Generator().manual_seed(1000*seed + i))
     out[:, i] = z[:, i] + SHIFT if how == 'raw' else z[order, i]
     return out
 
+# %% ../../nbs/latents/mediation.ipynb #22ca0996
 def changes(m: Machine, z, how='posterior') -> Tensor:
     "What perturbing each unit of codes z (n, d) changes in the pictures: (d, n, pixels)."
     made = m.decode(z)
@@ -66,6 +68,7 @@ def usual_distance(m: Machine, images) -> Tensor:
     r = m.read(images)
     return _apart(m, r, r.roll(1, 0)).mean(0).clamp(min=1e-6)
 
+# %% ../../nbs/latents/mediation.ipynb #b60cb629
 def factor_effects(m: Machine, z, usual, how='posterior') -> Tensor:
     "Effects (d, k) of perturbing each unit of codes z on the reading of each factor."
     before = m.read(m.decode(z))
@@ -77,6 +80,7 @@ def live(e) -> Tensor:
     total = e.sum(1)
     return total > SILENT*total.max()
 
+# %% ../../nbs/latents/mediation.ipynb #4bf17c25
 def shares_of(e) -> Tensor:
     "Rows of effects (d, k) as shares; even ones where there are no effects."
     total = e.sum(1, keepdim=True)
@@ -116,7 +120,7 @@ def circuit_modularity(Δ) -> float:
 PLACES = ('enc1', 'enc2', 'enc3', 'latent', 'dec1', 'dec2', 'dec3')
 
 def _chain(net: Autoencoder) -> list:
-    "The stages from picture to picture, one after another; their outputs are `PLACES`, and the end."
+    "The stages from picture to picture in order; their outputs are `PLACES`, and the end."
     def mean(h): return net.encoder[3](h).chunk(2, 1)[0]
     return [*net.encoder[:3], mean, *net.decoder]
 
@@ -125,6 +129,7 @@ def _run(stages, h) -> list:
     for stage in stages: out.append(h := stage(h))
     return out
 
+# %% ../../nbs/latents/mediation.ipynb #0ff426a9
 def patched_shares(net: Autoencoder, x, other) -> pd.DataFrame:
     """place, unit, share: how much of the change of the output from pictures x to `other` (n, c, h,
     w) each unit carries when it alone is patched."""
@@ -155,6 +160,7 @@ def _moved(m: Machine, j, true, r) -> float:
     t, v = true[:, m.columns[j]], r[:, m.columns[j]]
     return ((t*v).sum()/t.square().sum().clamp(min=1e-9)).item()
 
+# %% ../../nbs/latents/mediation.ipynb #455aa0a0
 def unit_mediation(m: Machine, x, other, j) -> pd.DataFrame:
     """One row per unit: effects of changing factor j (pictures x → other) on its reading, mediated
     by that unit; columns of `mediated`."""

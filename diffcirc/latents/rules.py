@@ -60,6 +60,7 @@ def variant_share_interval(groups, n=600, seed=0) -> tuple:
     draws = [variant_share([rng.choice(g, len(g)) for g in groups]) for _ in range(n)]
     return tuple(np.nanquantile(draws, (.025, .975)))
 
+# %% ../../nbs/latents/rules.ipynb #a6a27948
 def within_correlation(a, b, level=.95) -> tuple:
     "(r, lo, hi) of groups a and b of networks after each group's means are taken off (Fisher's z)."
     u, v = (np.concatenate([np.asarray(g) - np.mean(g) for g in groups]) for groups in (a, b))
@@ -82,10 +83,11 @@ def graph_rule(true, reverse, unrelated):
                    'over unrelated factors': _interval(np.subtract(true, unrelated))})
 
 def units_rule(agreement, by_correlation):
-    "κ (networks,) of kinds of units on two halves of the pictures, by intervention and correlation."
+    "κ (networks,) of kinds of units on two halves of pictures, by intervention and correlation."
     return surely({'κ over .6': _interval(agreement, .6),
                    'over correlation': _interval(np.subtract(agreement, by_correlation))})
 
+# %% ../../nbs/latents/rules.ipynb #43377761
 def differences_rule(disentanglement, strength):
     "Values of networks by variant [(networks,), …]."
     return surely({name: tuple(np.array(variant_share_interval(g)) - .5) for name, g in
@@ -100,6 +102,7 @@ def metrics_rule(disentanglement, **measures):
     return surely({k: within_correlation(disentanglement, v, 1 - .05/3)[1:]
                    for k, v in measures.items()})
 
+# %% ../../nbs/latents/rules.ipynb #36c2cb2b
 def tradeoff_rule(disentanglement, strength):
     "Values of networks by variant [(networks,), …]."
     _, lo, hi = within_correlation(disentanglement, strength)
@@ -118,15 +121,17 @@ def _three(rng, n): return [rng.normal(size=n) for _ in range(3)]
 def _null_circuits(rng, n): return dict(share=rng.uniform(0, .5) + .1*_normal(rng, n))
 def _null_graph(rng, n): return dict(true=3 + _normal(rng, n), reverse=3 + _normal(rng, n),
                                      unrelated=_normal(rng, n))
-def _null_units(rng, n): return dict(agreement=.35*_normal(rng, n), by_correlation=.35*_normal(rng, n))
+def _null_units(rng, n): return {k: .35*_normal(rng, n) for k in ('agreement', 'by_correlation')}
 def _null_order(rng, n): return dict(zip(('factor_vae', 'vae', 'β_vae'), _three(rng, n)))
+
+# %% ../../nbs/latents/rules.ipynb #0d8684f2
 def _null_two(rng, n): return dict(disentanglement=_three(rng, n), strength=_three(rng, n))
 def _null_metrics(rng, n): return {k: _three(rng, n) for k in ('disentanglement', 'a', 'b', 'c')}
 
 # %% ../../nbs/latents/rules.ipynb #32d150df
 _SAME = 'the three variants are alike'
 VAE_RULES = {
-    'vae-circuits': VaeRule(circuits_rule, _null_circuits, 'one unit mediates any share up to half'),
+    'vae-circuits': VaeRule(circuits_rule, _null_circuits, 'one unit mediates up to half'),
     'vae-graph': VaeRule(graph_rule, _null_graph, 'causes and effects change each other alike'),
     'vae-units': VaeRule(units_rule, _null_units, 'kinds of units are drawn anew on each half'),
     'vae-differences': VaeRule(differences_rule, _null_two, _SAME),
@@ -141,7 +146,8 @@ def chance_of_vae_rules(n, networks=10, seed=0) -> pd.DataFrame:
     rows = []
     for k, rule in VAE_RULES.items():
         rng, slow = np.random.default_rng([seed, 18]), rule.decides is differences_rule
-        words = [rule.decides(**rule.null(rng, networks)) for _ in range(max(5, n//10 if slow else n))]
+        studies = max(5, n//10 if slow else n)
+        words = [rule.decides(**rule.null(rng, networks)) for _ in range(studies)]
         rows.append(dict(id=k, null=rule.says, pass_rate=np.mean([w == 'holds' for w in words]),
                          against=np.mean([w == 'contradicted' for w in words]), n=len(words)))
     return pd.DataFrame(rows)

@@ -87,6 +87,7 @@ class TotalCorrelation(nn.Module):
         for layer in self.layers: z = F.leaky_relu(layer(z), .2)
         return self.out(z)[:, 0]
 
+# %% ../../nbs/latents/vae.ipynb #76b1fc53
 def shuffled(z, g) -> Tensor:
     "Codes (n, d) with every unit permuted over the codes, by the generator g."
     return z.gather(0, torch.rand(z.shape, generator=g).argsort(0))
@@ -107,6 +108,7 @@ def _seeded(seed, make):
         torch.manual_seed(seed)
         return make()
 
+# %% ../../nbs/latents/vae.ipynb #d194eee3
 class _Training:
     "An autoencoder on its way."
     def __init__(self, cfg: VAEConfig, images):
@@ -152,6 +154,7 @@ def network_of(cfg: VAEConfig, channels) -> Autoencoder:
 
 def _copy(net) -> dict: return {k: v.clone() for k, v in net.state_dict().items()}
 
+# %% ../../nbs/latents/vae.ipynb #93ebab82
 @torch.enable_grad()  # a notebook may have switched gradients off
 def fit_vae(cfg: VAEConfig, images, heldout) -> tuple:
     """({'matched': weights, 'end': weights}, record): trained in one thread on `images`; the record
@@ -179,6 +182,7 @@ def vae_pictures(data, n, size):
     "Training pictures, and held-out ones at which a training looks."
     return sample_of(data, n, 0, size), sample_of(data, max(n//12, 50), 1, size)
 
+# %% ../../nbs/latents/vae.ipynb #4f996f58
 def train_vae(cfg: VAEConfig):
     "Path of the kept weights and record of a configuration: found in the cache, else trained."
     key = content_hash(cfg, code_key('latents.vae.fit_vae', 'latents.vae.vae_pictures'))
@@ -192,6 +196,7 @@ def train_vae(cfg: VAEConfig):
         save_tensors(path, tensors, record=record.to_dict('list'))
     return path
 
+# %% ../../nbs/latents/vae.ipynb #d423bbe1
 def opened_vae(cfg: VAEConfig, stage='matched') -> Autoencoder:
     "The network of a configuration at one of `STAGES`, in evaluation mode, gradients off."
     net = network_of(cfg, 3 if cfg.data == 'faces' else 1)

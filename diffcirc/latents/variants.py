@@ -6,23 +6,23 @@
 __all__ = ['VAE_COLUMNS', 'world_mediation', 'vae_answers', 'linear_answers', 'groups_of', 'sources_of', 'kinds_agreement',
            'mediated_share', 'edges_by_kind', 'vae_csv']
 
-# %% ../../nbs/latents/variants.ipynb #75dee9b2
+# %% ../../nbs/latents/variants.ipynb #4a9d1a96
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import cohen_kappa_score
-from .decoders import MEASURES, intervention_measures
-from .disentanglement import SCORES, disentanglement_scores
+from .decoders import intervention_measures
+from .disentanglement import disentanglement_scores
 from .factors import (
     WORLDS, columns_of, manipulated, pictures, reader_of, sample_of)
 from .mediation import (
     Machine, computed_edges, factor_correlations, factor_effects, machine_of, mediated,
     patched_shares, unit_mediation, usual_distance)
-from .rules import VAE_RULES, variant_share, within_correlation
+from .rules import variant_share
 from .vae import (
-    STAGES, VARIANTS, VAEConfig, information, opened_vae, unexplained, vae_pictures)
+    STAGES, VAEConfig, information, opened_vae, unexplained, vae_pictures)
 
-# %% ../../nbs/latents/variants.ipynb #9a29f270
+# %% ../../nbs/latents/variants.ipynb #69ef1ec6
 def _row(metric, value, **about): return dict(metric=metric, value=float(value)) | about
 
 def _scalars(m: Machine, images, F, usual) -> list:
@@ -38,7 +38,7 @@ def _of_network(net, m, s, usual) -> list:
     return [_row('unexplained', unexplained(net, s.images)), _row('information', told),
             *_scalars(m, s.images, s.factors, usual)]
 
-# %% ../../nbs/latents/variants.ipynb #0bb0f424
+# %% ../../nbs/latents/variants.ipynb #f697cbe2
 def _unit_rows(m, s, usual, n) -> list:
     "Effects and correlations of units with factors on two halves of n pictures."
     rows = []
@@ -50,6 +50,7 @@ def _unit_rows(m, s, usual, n) -> list:
                      for i in range(len(e)) for j, f in enumerate(m.factors)]
     return rows
 
+# %% ../../nbs/latents/variants.ipynb #bcd5baf5
 def _mediation_rows(m, x, changed) -> list:
     "Effects of each factor mediated by each unit, on two halves of the pairs of pictures."
     rows = []
@@ -60,7 +61,7 @@ def _mediation_rows(m, x, changed) -> list:
                      for _, r in got.iterrows() for k in got.columns.drop('unit')]
     return rows
 
-# %% ../../nbs/latents/variants.ipynb #b4d248af
+# %% ../../nbs/latents/variants.ipynb #abbabcce
 def _edge_rows(m, x, changed, usual) -> list:
     got = computed_edges(m, x, changed, usual)
     return [_row(k, r[k if k == 'picture' else 'effect'], factor=r.factor, reading=r.reading)
@@ -71,9 +72,10 @@ def _patch_rows(net, x, changed) -> list:
             for name, other in changed.items()
             for r in patched_shares(net, x, other).itertuples()]
 
+# %% ../../nbs/latents/variants.ipynb #521bdaa0
 def world_mediation(m: Machine, s, effect, cause, size=32) -> dict:
     """What changing a cause does to the reading of its effect in the reconstruction, directly and
-    by way of the effect itself, which can be held: `mediated`, in units of what the pictures show."""
+    by way of the effect itself, which can be held: `mediated`, in units of what pictures show."""
     w, i = s.world, s.world.factors.index(effect)
     after = manipulated(s, cause, held=False, size=size)
     def crossed(base, other):
@@ -87,13 +89,14 @@ def world_mediation(m: Machine, s, effect, cause, size=32) -> dict:
     y = [((r - read[0])*true).sum().item()/true.square().sum().item() for r in read]
     return mediated(*y)
 
-# %% ../../nbs/latents/variants.ipynb #57bb3582
+# %% ../../nbs/latents/variants.ipynb #b096f365
 @lru_cache(4)
 def _asked(data, n, pairs, size):
     "The sample on which networks of a world are asked, and pictures with one factor changed alone."
     s, few = sample_of(data, n, 2, size), sample_of(data, pairs, 4, size)
     return s, few, {f: manipulated(few, f, size=size).images for f in s.world.factors}
 
+# %% ../../nbs/latents/variants.ipynb #c5122edb
 def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pairs=48, size=32,
                 reader=None) -> pd.DataFrame:
     """Everything that is asked of one network, trained or found in the cache: stage, metric, value,
@@ -116,14 +119,15 @@ def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pair
                                               'reading', 'place'])
     return out.assign(data=data, variant=variant, seed=seed)
 
-# %% ../../nbs/latents/variants.ipynb #4563d733
+# %% ../../nbs/latents/variants.ipynb #775239d0
 def linear_answers(data, n=4000, asked=1000, latents=6, size=32, reader=None) -> pd.DataFrame:
     "Scores and measures of principal components, whitened; the columns of `vae_answers`."
     x = vae_pictures(data, n, size)[0].images
     s, _, _ = _asked(data, asked, 4, size)
     p, shape = PCA(latents, whiten=True, random_state=0).fit(x.flatten(1).numpy()), x.shape[1:]
     def encode(x): return torch.from_numpy(p.transform(x.flatten(1).numpy())).float()
-    def decode(z): return torch.from_numpy(p.inverse_transform(z.numpy())).float().unflatten(1, shape)
+    def decode(z):
+        return torch.from_numpy(p.inverse_transform(z.numpy())).float().unflatten(1, shape)
     read = reader_of(data, size=size, **(reader or {}))
     m = Machine(encode, decode, read, tuple(columns_of(s.world)), s.world.factors)
     left = (s.images - decode(encode(s.images))).square().sum()
@@ -131,14 +135,14 @@ def linear_answers(data, n=4000, asked=1000, latents=6, size=32, reader=None) ->
             *_scalars(m, s.images, s.factors, usual_distance(m, s.images))]
     return pd.DataFrame(rows).assign(stage='linear', data=data, variant='linear', seed=0)
 
-# %% ../../nbs/latents/variants.ipynb #ed47c26b
+# %% ../../nbs/latents/variants.ipynb #455dcc93
 def groups_of(answers, metric, data, stage='matched') -> list:
     "Values (networks,) of a metric by variant, in the order FactorVAE, VAE, β-VAE."
     own = answers[(answers.metric == metric) & (answers.data == data) & (answers.stage == stage)]
     return [own[own.variant == v].sort_values('seed').value.to_numpy()
             for v in ('FactorVAE', 'VAE', 'β-VAE')]
 
-# %% ../../nbs/latents/variants.ipynb #14a92e2b
+# %% ../../nbs/latents/variants.ipynb #77e943db
 def sources_of(answers, metric, data, stage) -> dict:
     """Shares of a metric's variance over networks: reconstruction (squared correlation with what is
     unexplained), variant (explained on top of it), seed (the rest); and ω² of the variant alone."""
@@ -155,7 +159,7 @@ def sources_of(answers, metric, data, stage) -> dict:
     return dict(reconstruction=1 - line/total, variant=(line - both)/total, seed=both/total,
                 **{'ω²': variant_share(groups)})
 
-# %% ../../nbs/latents/variants.ipynb #4bf5aa05
+# %% ../../nbs/latents/variants.ipynb #da140a8e
 def kinds_agreement(answers) -> pd.DataFrame:
     """Per network: κ between kinds of units (which factor has more than half of a unit's effect, or
     none) by intervention on two halves, and between those by correlation and by intervention on
@@ -175,6 +179,7 @@ def kinds_agreement(answers) -> pd.DataFrame:
                       by_correlation=[κ(r.c, r.b) for r in out.itertuples()]
                       ).drop(columns=['a', 'b', 'c'])
 
+# %% ../../nbs/latents/variants.ipynb #0e99462d
 def mediated_share(answers) -> pd.DataFrame:
     """Per network and factor: the share of the total effect that goes through one unit, chosen on
     one half of the pairs and judged on the other; data, variant, seed, factor, share, unit."""
@@ -188,7 +193,7 @@ def mediated_share(answers) -> pd.DataFrame:
         rows.append((*about, float(np.clip(share, -1, 2)), unit))
     return pd.DataFrame(rows, columns=['data', 'variant', 'seed', 'factor', 'share', 'unit'])
 
-# %% ../../nbs/latents/variants.ipynb #8e513dea
+# %% ../../nbs/latents/variants.ipynb #018682ed
 def edges_by_kind(answers) -> pd.DataFrame:
     """Per network of a world with causes: mean edge from causes to their effects (`true`), from
     effects to causes (`reverse`), and between other factors (`unrelated`)."""
@@ -200,10 +205,11 @@ def edges_by_kind(answers) -> pd.DataFrame:
         true = [causes.get(r) == f for f, r in zip(g.factor, g.reading)]
         back = [causes.get(f) == r for f, r in zip(g.factor, g.reading)]
         other = ~(np.array(true) | np.array(back))
-        rows.append((data, variant, seed, *(g.value[np.array(k)].mean() for k in (true, back, other))))
+        means = (g.value[np.array(k)].mean() for k in (true, back, other))
+        rows.append((data, variant, seed, *means))
     return pd.DataFrame(rows, columns=['data', 'variant', 'seed', 'true', 'reverse', 'unrelated'])
 
-# %% ../../nbs/latents/variants.ipynb #e5ff12ce
+# %% ../../nbs/latents/variants.ipynb #e42ca3ba
 VAE_COLUMNS = ['variant', 'seed', 'data', 'stage', 'metric', 'value', 'truth']
 
 def vae_csv(answers, linear, planted) -> str:
