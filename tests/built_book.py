@@ -164,6 +164,15 @@ def test_concepts_stand_beside_the_book():
     assert d.dead.between(0, 1).all() and d.iou.dropna().between(0, 1).all() and d.iou.notna().any()
     assert d.groupby('dataset').model_seed.nunique().min() >= 2
 
+def test_autoencoders_stand_beside_the_book():
+    import pandas as pd
+    from diffcirc.latents.variants import VAE_COLUMNS
+    d = pd.read_csv(HTML/'vae.csv')
+    assert list(d) == VAE_COLUMNS and {'FactorVAE', 'VAE', 'β-VAE', 'linear', 'aligned'} <= set(d.variant)
+    assert not d.duplicated(['variant', 'seed', 'data', 'stage', 'metric']).any()
+    assert d[d.data == 'sprites'].groupby('variant').seed.nunique()[['VAE', 'β-VAE']].min() >= 3
+    assert d[d.data == 'planted'].truth.notna().any() and d[d.data != 'planted'].truth.isna().all()
+
 def test_pass_rates_of_the_rules_stand_beside_the_book():
     import pandas as pd
     d = pd.read_csv(HTML/'rules.csv')

@@ -279,11 +279,12 @@ def _write_size(outdir, n):
 
 # %% ../../nbs/book/build.ipynb #ec0cea78
 def _write_tables(outdir):
-    "Skill, concepts, planted circuits, benchmark and pass rates of rules as CSV beside the book."
+    "Skill, concepts, autoencoders, planted circuits, benchmark, pass rates: CSV beside the book."
     # slow to import, and needed by the whole book only
     from diffcirc.book.findings import skill_csv
     from diffcirc.book.protocols import table
     from diffcirc.concepts.stability import concepts_csv
+    from diffcirc.latents.variants import vae_csv
     from diffcirc.study.models import study
     from diffcirc.trust.benchmark import benchmark_csv, directed, marks_by_network
     from diffcirc.trust.chance import rules_csv
@@ -294,6 +295,8 @@ def _write_tables(outdir):
     atomic_write(outdir/'skill.csv', skill_csv(study()))
     of_concepts = map(table, ('dictionaries', 'named concepts', 'steering'))
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
+    of_vaes = map(table, ('autoencoders', 'linear autoencoders', 'planted decoders'))
+    atomic_write(outdir/'vae.csv', vae_csv(*of_vaes))
     atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
 # %% ../../nbs/book/build.ipynb #8aa4e6ce

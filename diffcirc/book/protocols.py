@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
            'SCREENED', 'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES',
-           'COUNTS', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of',
-           'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs',
-           'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough',
-           'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
-           'of_ablation', 'of_screening', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting',
-           'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
-           'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all', 'of_dictionaries', 'naming',
-           'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'composing_judged',
-           'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'measured', 'claimed_size', 'of_worlds',
-           'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table',
-           'measure_all', 'design', 'spent', 'fewer']
+           'COUNTS', 'VAE_WORLDS', 'VAE_SMALL', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked',
+           'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors',
+           'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting',
+           'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
+           'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
+           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
+           'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all',
+           'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing',
+           'composing_judged', 'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'measured',
+           'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'vae_worlds', 'vae_plan',
+           'of_autoencoders', 'of_linear_autoencoders', 'of_planted_decoders', 'of_vae_rules', 'of_rules', 'protocols',
+           'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -49,6 +50,10 @@ from ..denoiser.training import Run, Stage, stages
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
 from ..faces.people import distinct
 from ..faces.synthetic import draw_faces, switched
+from ..latents.decoders import FAMILIES, planted_mediation, planted_scores
+from ..latents.rules import chance_of_vae_rules
+from ..latents.vae import VARIANTS, VAEConfig
+from ..latents.variants import linear_answers, vae_answers
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
@@ -661,6 +666,48 @@ def of_units(st) -> list:
     grid = [(s, IMAGES) for s in SHARES] + [(.1, i) for i in COUNTS if i != IMAGES]
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
 
+# %% ../../nbs/book/protocols.ipynb #b27e06ae
+VAE_WORLDS = {'sprites': (.26, 10, {}), 'caused sprites': (.26, 10, {}),
+              'faces': (.45, 5, dict(n=1500, asked=400, pairs=24))}
+VAE_SMALL = dict(n=120, steps=30, asked=80, pairs=8, reader=dict(n=150, steps=10))
+
+def vae_worlds(st) -> dict:
+    "{world: (target, networks of each variant, sizes)} of a build."
+    if st.preset.name != 'smoke': return VAE_WORLDS
+    return {d: (VAE_WORLDS[d][0], 3, VAE_SMALL) for d in ('sprites', 'caused sprites')}
+
+def vae_plan(data, variant, seed) -> tuple:
+    "The configuration of an autoencoder at the preset in force, and how many pictures it is asked."
+    target, _, sizes = vae_worlds(SimpleNamespace(preset=preset()))[data]
+    fixed = {k: v for k, v in sizes.items() if k in ('n', 'steps')}
+    return VAEConfig(data, variant, seed, target, **fixed), sizes.get('asked', 1000)
+
+# %% ../../nbs/book/protocols.ipynb #35483357
+def of_autoencoders(st) -> list:
+    "Everything that is asked of each autoencoder."
+    return [Computation(vae_answers, dict(data=d, variant=v, seed=s, target=target, **sizes),
+                        dict(dataset=d, seed=s, kind=v))
+            for d, (target, seeds, sizes) in vae_worlds(st).items()
+            for v in VARIANTS for s in range(seeds)]
+
+def of_linear_autoencoders(st) -> list:
+    "The same scores and measures of principal components."
+    return [Computation(linear_answers, dict(data=d) | {k: v for k, v in sizes.items()
+                                                        if k in ('n', 'asked', 'reader')},
+                        dict(dataset=d)) for d, (_, _, sizes) in vae_worlds(st).items()]
+
+def of_planted_decoders(st) -> list:
+    "Every measure on decoders whose answers are known."
+    seeds, n = (2, 400) if st.preset.name == 'smoke' else (5, 1500)
+    return [Computation(planted_scores, dict(family=f, seed=s, n=n), dict(kind=f, seed=s))
+            for f in FAMILIES for s in range(seeds)] + [
+        Computation(planted_mediation, dict(c=c, seed=s), dict(kind=f'mediation {c}', seed=s))
+        for c in (0., .5, -1.) for s in range(seeds)]
+
+def of_vae_rules(st) -> list:
+    "How often chance passes each rule on the companion's claims of autoencoders."
+    return [Computation(chance_of_vae_rules, dict(n=60 if st.preset.name == 'smoke' else 1000))]
+
 # %% ../../nbs/book/protocols.ipynb #3a3a43bb
 def of_rules(st) -> list:
     "How often chance passes each rule of the verdicts."
@@ -674,7 +721,10 @@ CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, o
             of_composition)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
-            'benchmark': of_benchmark}
+            'benchmark': of_benchmark, 'autoencoders': of_autoencoders,
+            'linear autoencoders': of_linear_autoencoders,
+            'planted decoders': of_planted_decoders,
+            'rules of the companion on autoencoders': of_vae_rules}
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
              'units': of_units, 'attainable': of_attainable}  # need tables or faces
 
