@@ -162,6 +162,16 @@ def test_concepts_stand_beside_the_book():
     assert d.dead.between(0, 1).all() and d.iou.dropna().between(0, 1).all() and d.iou.notna().any()
     assert d.groupby('dataset').model_seed.nunique().min() >= 2
 
+def test_detectors_of_slices_stand_beside_the_book():
+    import pandas as pd
+    from diffcirc.latents.anomalies import MRI_COLUMNS
+    from diffcirc.latents.rivals import NETWORKS, OTHERS
+    d = pd.read_csv(HTML/'mri.csv')
+    assert list(d) == MRI_COLUMNS and 'phantom' in set(d.source)
+    assert set(d.model) == {*NETWORKS, *OTHERS} and set(d.unit) == {'slice', 'pixel'}
+    assert not d.duplicated(['source', 'model', 'score', 'unit', 'metric']).any()
+    assert d.value.between(0, 1).all() and d.prevalence.between(0, 1).all()
+
 def test_pass_rates_of_the_rules_stand_beside_the_book():
     import pandas as pd
     d = pd.read_csv(HTML/'rules.csv')

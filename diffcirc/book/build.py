@@ -284,6 +284,7 @@ def _write_tables(outdir):
     from diffcirc.book.findings import skill_csv
     from diffcirc.book.protocols import table
     from diffcirc.concepts.stability import concepts_csv
+    from diffcirc.latents.anomalies import mri_csv
     from diffcirc.study.models import study
     from diffcirc.trust.benchmark import benchmark_csv, directed, marks_by_network
     from diffcirc.trust.chance import rules_csv
@@ -294,6 +295,7 @@ def _write_tables(outdir):
     atomic_write(outdir/'skill.csv', skill_csv(study()))
     of_concepts = map(table, ('dictionaries', 'named concepts', 'steering'))
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
+    atomic_write(outdir/'mri.csv', mri_csv(table('detectors of slices')))
     atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
 # %% ../../nbs/book/build.ipynb #8aa4e6ce

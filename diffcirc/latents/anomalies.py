@@ -6,19 +6,18 @@
 __all__ = ['LEAST_GAIN', 'AREAS', 'THRESHOLD', 'MRI_COLUMNS', 'REFUSALS', 'slice_claims', 'gained_verdict', 'area_verdict',
            'rule_passes', 'measures', 'main_kind', 'mri_table', 'mri_csv', 'refusals']
 
-# %% ../../nbs/latents/anomalies.ipynb #bb4e2831
+# %% ../../nbs/latents/anomalies.ipynb #027858ac
 from pathlib import Path
 import numpy as np, pandas as pd
 import diffcirc
 from ..core import paper_claims
-from .rivals import COMPANION, NETWORKS, OTHERS
+from .rivals import NETWORKS
 from diffcirc.latents.scores import (
-    LEVELS, best_dice, counted, coverage, dice_at, interval_of, patient_draws, pr_area, prevalence,
-    refusal_gain, roc_area)
-from ..statistics.tests import t_interval
+    best_dice, counted, dice_at, interval_of, patient_draws, pr_area, prevalence, refusal_gain,
+    roc_area)
 from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict
 
-# %% ../../nbs/latents/anomalies.ipynb #0c259dc6
+# %% ../../nbs/latents/anomalies.ipynb #d8481809
 def slice_claims() -> dict:
     "The claims of the companion's abstract {id: claim}, from `slice_claims.json`."
     return paper_claims(Path(diffcirc.__file__).parent/'slice_claims.json')
@@ -39,7 +38,7 @@ def area_verdict(source, lo, hi, printed) -> Verdict:
     if not np.isfinite([lo, hi]).all(): return Verdict('inconclusive', NO_INTERVAL)
     return printed_verdict(lo, hi, printed)
 
-# %% ../../nbs/latents/anomalies.ipynb #1621d0ec
+# %% ../../nbs/latents/anomalies.ipynb #ba073204
 def rule_passes(n=4000, seed=0) -> dict:
     """{rule: share of studies in which it says *holds*} where the claim is not so: 'area', true area
     anywhere between .5 and 1, standard error .02; 'gain', no gain, any standard error."""
@@ -50,7 +49,7 @@ def rule_passes(n=4000, seed=0) -> dict:
         area=np.mean([area_verdict('slices', a - .04, a + .04, .83) == 'holds' for a in area]),
         gain=np.mean([gained_verdict(g - 1.96*se, g + 1.96*se) == 'holds' for g in gain]))
 
-# %% ../../nbs/latents/anomalies.ipynb #488e4c13
+# %% ../../nbs/latents/anomalies.ipynb #a661787a
 AREAS = {'slice': {'ROC AUC': roc_area, 'PR AUC': pr_area},
          'pixel': {'ROC AUC': roc_area, 'PR AUC': pr_area, 'best Dice': best_dice}}
 THRESHOLD = 'Dice at the threshold'  # of slices without anomaly
@@ -75,7 +74,7 @@ def measures(found: pd.DataFrame, n=400) -> dict:
                 out[source, detector, kind, unit, metric] = np.mean([s[metric] for s in seeds], 0)
     return out
 
-# %% ../../nbs/latents/anomalies.ipynb #2b8f709e
+# %% ../../nbs/latents/anomalies.ipynb #3a9d5cc3
 def main_kind(detector) -> str:
     "The kind of score by which a detector is compared."
     joined = [*NETWORKS][:3] + ['untrained', 'deep ensemble']
@@ -97,7 +96,7 @@ def mri_csv(found) -> str:
     "`mri_table` of a table of `detector_scores`, as CSV text."
     return mri_table(measures(found)).to_csv(index=False)
 
-# %% ../../nbs/latents/anomalies.ipynb #741d86f7
+# %% ../../nbs/latents/anomalies.ipynb #832bcbe4
 REFUSALS = 'epistemic', 'aleatoric', 'nearness to the threshold'  # how slices are refused
 
 def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:

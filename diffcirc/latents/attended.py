@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASKED_SLICES', 'part_effects']
 
-# %% ../../nbs/latents/attended.ipynb #7d15c13e
+# %% ../../nbs/latents/attended.ipynb #8f30d5fc
 import numpy as np, pandas as pd, torch
 from ..circuits.attention import attended_distance, entropy
 from ..denoiser.sites import attention_maps, editing, mean, sites, uniform
@@ -14,7 +14,7 @@ from .rivals import joined, parts_of, units_of
 from .scores import counted, roc_area, slice_scores, smoothed
 from .slices import head_of, split_patients
 
-# %% ../../nbs/latents/attended.ipynb #fad46712
+# %% ../../nbs/latents/attended.ipynb #f55ae06e
 ASKED_SLICES = 120  # test slices, evenly spread
 
 def _outcome(net, asked, heads, units, passes, edits) -> tuple:
@@ -28,13 +28,13 @@ def _outcome(net, asked, heads, units, passes, edits) -> tuple:
     return parts['error'][well].mean().item(), float(roc_area(counted(rows))[0])
 
 def _looks(net, x) -> dict:
-    "{head: (entropy in nats, distance attended, both means over slices and positions)}."
+    "{head: (entropy in bits, distance attended, both means over slices and positions)}."
     with attention_maps(net) as maps, torch.no_grad(): net(x)
     return {f'{name}.h{i}': (entropy(A[:, i]).mean().item(),
                              attended_distance(A[:, i]).mean().item())
             for name, A in maps.items() for i in range(A.shape[1])}
 
-# %% ../../nbs/latents/attended.ipynb #f63635f1
+# %% ../../nbs/latents/attended.ipynb #7a678b5c
 def _edits(net) -> dict:
     "{(site, kind, edit): edits}: blocks and heads by their mean, patterns of layers made uniform."
     known = {n: s for n, s in sites(net).items() if s.kind != 'skip'}

@@ -7,7 +7,7 @@ __all__ = ['LOGVAR', 'SCALES', 'SliceNetConfig', 'Dropped', 'ConvBlock', 'diverg
            'slice_loss', 'fit_slices', 'slice_net', 'new_net', 'Reading', 'split_uncertainty', 'read_slices_with',
            'scale_of', 'slices_of', 'net_config', 'uncertainty_truth', 'sure', 'truth_verdict']
 
-# %% ../../nbs/latents/bayesian.ipynb #5ec6b505
+# %% ../../nbs/latents/bayesian.ipynb #aeca0433
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -23,7 +23,7 @@ from ..statistics.tests import t_interval
 from ..statistics.verdicts import NO_INTERVAL, Verdict
 from ..study.critic import _kept
 
-# %% ../../nbs/latents/bayesian.ipynb #856aa6dd
+# %% ../../nbs/latents/bayesian.ipynb #75270ed6
 @dataclass(frozen=True)
 class SliceNetConfig:
     "Everything that fixes an autoencoder and its training besides the slices."
@@ -38,7 +38,7 @@ class SliceNetConfig:
     lr: float = 3e-3
     seed: int = 0
 
-# %% ../../nbs/latents/bayesian.ipynb #3a978b5a
+# %% ../../nbs/latents/bayesian.ipynb #2af7a035
 class Dropped(nn.Module):
     "Drops channels at rate p, always: a Bayesian layer of Gal and Ghahramani (2016)."
     def __init__(self, p):
@@ -57,7 +57,7 @@ class ConvBlock(nn.Module):
         h = self.drop(self.conv1(F.silu(self.norm1(x))))
         return x + self.update(self.conv2(F.silu(self.norm2(h))))
 
-# %% ../../nbs/latents/bayesian.ipynb #608e8433
+# %% ../../nbs/latents/bayesian.ipynb #53521468
 def divergence_from_standard(m, logv) -> Tensor:
     "KL of N(m, exp(logv)) from N(0, 1), nats: (b, d) twice → (b,)."
     return .5*(m.square() + logv.exp() - logv - 1).sum(1)
@@ -75,7 +75,7 @@ class Code(nn.Module):
         self.kl = divergence_from_standard(m, logv) if self.variational else torch.zeros(len(m))
         return self.write(z).view_as(h)
 
-# %% ../../nbs/latents/bayesian.ipynb #41a4d767
+# %% ../../nbs/latents/bayesian.ipynb #e1df94ae
 class SliceNet(Stepwise):
     "Slices (b, 1, size, size) in [−1, 1] → mean and log variance of each pixel (b, 2, size, size)."
     def __init__(self, cfg: SliceNetConfig):
@@ -99,7 +99,7 @@ def _attending(net, name, ch):
     else: layer = ConvBlock(ch, cfg.drop)
     _step(net, 'block', f'{name}.attn' if cfg.heads else f'{name}.res1', layer)
 
-# %% ../../nbs/latents/bayesian.ipynb #734f415a
+# %% ../../nbs/latents/bayesian.ipynb #4b0cb4cc
 def _encoding(net, chs):
     "Three levels down, the second with attention."
     for l, ch in enumerate(chs, 1):
@@ -115,7 +115,7 @@ def _decoding(net, chs):
         _step(net, 'apply', f'dec{l}.narrow', nn.Conv2d(ch, after, 1))
         _up(net, f'dec{l}.up', after)
 
-# %% ../../nbs/latents/bayesian.ipynb #e023ea5a
+# %% ../../nbs/latents/bayesian.ipynb #b651a878
 LOGVAR = -8., 1.  # bounds of the log variance of a pixel
 
 def slice_loss(net: SliceNet, x, share=1.) -> Tensor:
@@ -126,7 +126,7 @@ def slice_loss(net: SliceNet, x, share=1.) -> Tensor:
     misfit = .5*(logv + (x - μ).square()/logv.exp()).sum((1, 2, 3))
     return (misfit + share*net.get_submodule('mid.code').kl)/x[0].numel()
 
-# %% ../../nbs/latents/bayesian.ipynb #8006daa8
+# %% ../../nbs/latents/bayesian.ipynb #bc296605
 @torch.enable_grad()  # a notebook may have switched gradients off
 def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
     "An autoencoder trained on images (n, 1, s, s) on the CPU, in one thread."
@@ -146,7 +146,7 @@ def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
             rate.step()
     return net.eval().requires_grad_(False)
 
-# %% ../../nbs/latents/bayesian.ipynb #7532d548
+# %% ../../nbs/latents/bayesian.ipynb #b9dbd733
 def slice_net(images, cfg: SliceNetConfig) -> SliceNet:
     "The trained autoencoder of these images: found in the cache, else trained; gradients off."
     key = content_hash(cfg, images, code_key('latents.bayesian.fit_slices'))
@@ -167,7 +167,7 @@ def new_net(cfg: SliceNetConfig) -> SliceNet:
         torch.manual_seed(cfg.seed)
         return SliceNet(cfg).eval().requires_grad_(False)
 
-# %% ../../nbs/latents/bayesian.ipynb #77b7df10
+# %% ../../nbs/latents/bayesian.ipynb #08d8291d
 class Reading(NamedTuple):
     "What passes say of slices, each (n, s, s): mean, and the two variances."
     mean: Tensor
@@ -178,7 +178,7 @@ def split_uncertainty(means, variances) -> Reading:
     "Means and variances (passes, n, s, s) → their mean, Var of the means, mean of the variances."
     return Reading(means.mean(0), means.var(0, correction=0), variances.mean(0))
 
-# %% ../../nbs/latents/bayesian.ipynb #a77a45da
+# %% ../../nbs/latents/bayesian.ipynb #c24d0a58
 def _passes(net, x, n):
     "Means and variances (n, b, s, s) of n passes."
     out = torch.stack([net(x) for _ in range(n)])
@@ -198,7 +198,7 @@ def read_slices_with(nets, images, passes=8, seed=0, batch=64) -> Reading:
             found.append(split_uncertainty(μ, v if nets[0].cfg.variational else torch.ones_like(v)))
     return Reading(*map(torch.cat, zip(*found)))
 
-# %% ../../nbs/latents/bayesian.ipynb #378e3345
+# %% ../../nbs/latents/bayesian.ipynb #4eec5e4f
 SCALES = {  # of the pages on slices, by preset
     'smoke': dict(patients=16, per_patient=6, size=16, steps=25, passes=3, seeds=2, base=8),
     'cpu': dict(patients=110, per_patient=12, size=32, steps=500, passes=6, seeds=3, base=16)}
@@ -217,7 +217,7 @@ def net_config(scale, seed, **change) -> SliceNetConfig:
     return replace(SliceNetConfig(scale['size'], scale['base'], steps=scale['steps'], seed=seed),
                    **change)
 
-# %% ../../nbs/latents/bayesian.ipynb #d9ba9f0c
+# %% ../../nbs/latents/bayesian.ipynb #b6f31c0d
 def _of_noise(r: Reading, noise, where) -> dict:
     "How both parts follow the known noise over pixels (bool, like the parts)."
     truth, epi, ale = (v[where].numpy() for v in (noise.square(), r.epistemic, r.aleatoric))
@@ -233,7 +233,7 @@ def _of_novelty(r: Reading, twin: Reading, masks) -> dict:
     return dict(novelty_epistemic=auc(r.epistemic, twin.epistemic),
                 novelty_aleatoric=auc(r.aleatoric, twin.aleatoric))
 
-# %% ../../nbs/latents/bayesian.ipynb #ab9f8b0d
+# %% ../../nbs/latents/bayesian.ipynb #d06c6c6a
 def uncertainty_truth(scale, seed, share=1.) -> pd.DataFrame:
     """One row: how the two parts of a network that has learned from a share of the drawn patients
     follow the known noise and novelty, and their means on heads without a lesion."""
@@ -250,7 +250,7 @@ def uncertainty_truth(scale, seed, share=1.) -> pd.DataFrame:
                          | _of_noise(twin, test.noise, inside)
                          | _of_novelty(r, twin, test.masks)])
 
-# %% ../../nbs/latents/bayesian.ipynb #140f55a1
+# %% ../../nbs/latents/bayesian.ipynb #24260f2f
 def sure(values, above) -> tuple:
     "(mean, lo, hi) over networks, and where it lies: 'above', 'below' or 'unsure'."
     mean, lo, hi, _ = t_interval(values)

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['TISSUES', 'BRIGHT', 'NOISE', 'TEXTURES', 'FEWEST', 'Lesion', 'shares_of', 'lesion_of', 'phantom']
 
-# %% ../../nbs/latents/phantom.ipynb #a25206fb
+# %% ../../nbs/latents/phantom.ipynb #2e5b30a8
 from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
 from .slices import SliceSet
 
-# %% ../../nbs/latents/phantom.ipynb #e0668fda
+# %% ../../nbs/latents/phantom.ipynb #3d98f1b3
 TISSUES = ('air', 'scalp', 'skull', 'fluid', 'grey', 'white', 'ventricle')
 BRIGHT = dict(zip(TISSUES, (0., .7, .1, .16, .52, .42, .14)))  # of full brightness, as on FLAIR
 NOISE = dict(zip(TISSUES, (.004, .02, .008, .045, .014, .014, .06)))  # SD; pulsation in the fluids
@@ -27,7 +27,7 @@ class Lesion:
     contrast: float  # of full brightness
     texture: str
 
-# %% ../../nbs/latents/phantom.ipynb #c241bdee
+# %% ../../nbs/latents/phantom.ipynb #2473eab6
 def _lesion(rng, radius=(.1, .28), contrast=(.12, .42)) -> Lesion:
     "A lesion somewhere in the brain."
     r, angle = .45*np.sqrt(rng.uniform()), rng.uniform(0, 2*np.pi)
@@ -41,7 +41,7 @@ def _patient(rng) -> dict:
                 bright=1 + .05*rng.normal(size=len(TISSUES)), bias=.12*rng.normal(size=3),
                 lesion=_lesion(rng))
 
-# %% ../../nbs/latents/phantom.ipynb #cc84411a
+# %% ../../nbs/latents/phantom.ipynb #b0ce250a
 def _grid(size, turn):
     "Head coordinates (x, y) of the pixels, turned."
     a = (np.arange(size) + .5)/size*2 - 1
@@ -56,7 +56,7 @@ def _folded(p, angle):
              for k, (a, b) in enumerate(p['folds'])]
     return .022*np.sum(waves, 0)
 
-# %% ../../nbs/latents/phantom.ipynb #2c6e4d2a
+# %% ../../nbs/latents/phantom.ipynb #a6b95e10
 def _ventricles(p, x, y, z):
     "Share of the two ventricles, largest in the middle slices."
     large = p['ventricle']*max(0., 1 - ((z - .5)/.3)**2)
@@ -75,7 +75,7 @@ def shares_of(p, z, size) -> np.ndarray:
     outer = np.stack([np.ones_like(d), *layers])
     return outer - np.concatenate([outer[1:], np.zeros((1, size, size))])
 
-# %% ../../nbs/latents/phantom.ipynb #1bb2d587
+# %% ../../nbs/latents/phantom.ipynb #c89c3b3d
 def _texture(kind, d, x, y):
     "Factor of a lesion's contrast at distance d (1 at its edge)."
     if kind == 'rim': return .35 + .65*np.clip(d, 0, 1)**3
@@ -90,7 +90,7 @@ def lesion_of(p, z, size) -> np.ndarray:
     d = np.hypot(x - l.x, y - l.y)/np.sqrt(r2)*(1 + .12*np.sin(3*angle + 40*l.x))
     return l.contrast*_inside(d, 1, .05)*_texture(l.texture, d, x, y)
 
-# %% ../../nbs/latents/phantom.ipynb #9391c0ae
+# %% ../../nbs/latents/phantom.ipynb #7e50ee31
 def _slice(p, z, size, rng) -> dict:
     "One slice: image and healthy twin (1, s, s) in [−1, 1], mask, SD of the noise on that scale."
     shares, (x, y) = shares_of(p, z, size), _grid(size, 0)
@@ -104,7 +104,7 @@ def _slice(p, z, size, rng) -> dict:
     return dict(image=picture(clear + extra), healthy=picture(clear), mask=torch.from_numpy(where),
                 noise=torch.from_numpy(2*sd).float())
 
-# %% ../../nbs/latents/phantom.ipynb #1298e912
+# %% ../../nbs/latents/phantom.ipynb #cc343b20
 FEWEST = 6  # pixels of a lesion
 
 @lru_cache(4)

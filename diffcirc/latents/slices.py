@@ -6,9 +6,9 @@
 __all__ = ['AIR', 'PARTS_OF', 'MEDIAN', 'EVERY', 'LEAST', 'SliceSet', 'head_of', 'split_patients', 'scaled_by_patient', 'smaller',
            'read_nifti', 'read_slices', 'slices_folder', 'own_slices']
 
-# %% ../../nbs/latents/slices.ipynb #0a36b5ae
+# %% ../../nbs/latents/slices.ipynb #3c417e13
 import gzip, os, struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from ..core import absolute, content_hash
 
-# %% ../../nbs/latents/slices.ipynb #f5aecf11
+# %% ../../nbs/latents/slices.ipynb #816cb9bf
 @dataclass
 class SliceSet:
     "Slices of many patients; rows of all parts belong together."
@@ -42,7 +42,7 @@ class SliceSet:
         "Hash of images, masks and who is on them."
         return content_hash(self.name, self.images, self.masks, self.about)
 
-# %% ../../nbs/latents/slices.ipynb #0373290e
+# %% ../../nbs/latents/slices.ipynb #41e0147f
 AIR = .06  # share of full brightness up to which a pixel counts as air
 
 def head_of(images) -> Tensor:
@@ -50,7 +50,7 @@ def head_of(images) -> Tensor:
     bright = ((images[:, 0] + 1)/2 > AIR).numpy()
     return torch.from_numpy(np.stack([binary_fill_holes(b) for b in bright]))
 
-# %% ../../nbs/latents/slices.ipynb #c1f8ddaa
+# %% ../../nbs/latents/slices.ipynb #dd87fd18
 PARTS_OF = dict(train=.5, validation=.15, test=.35)  # of the patients
 
 def split_patients(about: pd.DataFrame, seed=0) -> dict:
@@ -67,7 +67,7 @@ def split_patients(about: pd.DataFrame, seed=0) -> dict:
     rows = {k: about.patient.astype(str).isin(g).to_numpy() for k, g in groups.items()}
     return {k: np.flatnonzero(r if k == 'test' else r & well) for k, r in rows.items()}
 
-# %% ../../nbs/latents/slices.ipynb #d9bebe18
+# %% ../../nbs/latents/slices.ipynb #ee6cba6c
 MEDIAN = .4
 
 def scaled_by_patient(values, patients) -> Tensor:
@@ -80,7 +80,7 @@ def scaled_by_patient(values, patients) -> Tensor:
         out[rows] = own*(MEDIAN/inside.median() if len(inside) else 1.)
     return (out.clamp(0, 1)*2 - 1)[:, None]
 
-# %% ../../nbs/latents/slices.ipynb #ca118202
+# %% ../../nbs/latents/slices.ipynb #b4ef3275
 def _table(root) -> pd.DataFrame:
     "`slices.csv` of a folder. ValueError where a column is missing or it is empty."
     table = pd.read_csv(root/'slices.csv')
@@ -91,7 +91,7 @@ def _table(root) -> pd.DataFrame:
     if not len(table): raise ValueError(f'{root/"slices.csv"} lists no slice.')
     return table
 
-# %% ../../nbs/latents/slices.ipynb #2b994f0f
+# %% ../../nbs/latents/slices.ipynb #ed4d7c46
 def _grey_picture(path) -> np.ndarray:
     "The pixels of a grey picture. ValueError where there is none or it has colours."
     if not path.exists():
@@ -115,7 +115,7 @@ def _checked_pair(image, mask, path, size, first):
     if image.min() == image.max():
         raise ValueError(f'{path} is constant; leave slices without a brain out of slices.csv.')
 
-# %% ../../nbs/latents/slices.ipynb #a983b939
+# %% ../../nbs/latents/slices.ipynb #04b9a0bf
 def _read_pictures(root, size) -> tuple:
     "(brightness (n, size, size) 0 to 1, masks alike, anomalous (n,), table) of a folder of PNGs."
     table, values, masks, marked, first = _table(root), [], [], [], None
@@ -133,7 +133,7 @@ def smaller(x, size) -> Tensor:
     "Means of a picture (h, w) over `size` × `size` areas."
     return adaptive_avg_pool2d(x.float()[None], size)[0]
 
-# %% ../../nbs/latents/slices.ipynb #1ef20288
+# %% ../../nbs/latents/slices.ipynb #8a404661
 _TYPES = {2: 'u1', 4: 'i2', 8: 'i4', 16: 'f4', 64: 'f8', 256: 'i1', 512: 'u2', 768: 'u4'}
 
 def read_nifti(path) -> np.ndarray:
@@ -152,7 +152,7 @@ def read_nifti(path) -> np.ndarray:
     a = a.reshape(dims[1:4], order='F').astype('float32')
     return a*(slope or 1) + (inter if slope else 0)
 
-# %% ../../nbs/latents/slices.ipynb #30a87d89
+# %% ../../nbs/latents/slices.ipynb #4dc46520
 EVERY, LEAST = 6, .15  # of a volume's slices, every so manieth; least share of a slice in the head
 
 def _read_volumes(files, size) -> tuple:
@@ -175,7 +175,7 @@ def _read_volumes(files, size) -> tuple:
     if not rows: raise ValueError(f'No slice of {files[0].parent.parent} holds a brain.')
     return torch.stack(values), torch.stack(masks), np.array(marked), pd.DataFrame(rows)
 
-# %% ../../nbs/latents/slices.ipynb #4b20f684
+# %% ../../nbs/latents/slices.ipynb #aadf6263
 def _positions(table) -> np.ndarray:
     "Place of each row within its patient, from 0 to 1, by `slice` or by the order of the rows."
     at = table['slice'] if 'slice' in table else pd.Series(range(len(table)), table.index)
@@ -198,7 +198,7 @@ def read_slices(folder, size=64) -> SliceSet:
                               anomalous=marked))
     return SliceSet('slices', scaled_by_patient(values, about.patient), masks, about)
 
-# %% ../../nbs/latents/slices.ipynb #8382ca7e
+# %% ../../nbs/latents/slices.ipynb #be0af06c
 def slices_folder() -> Path|None:
     "The folder that `DIFFCIRC_MRI` names; None where it is not set."
     named = os.environ.get('DIFFCIRC_MRI')
