@@ -11,9 +11,9 @@ from diffcirc.latents.anomalies import (
 from diffcirc.latents.bayesian import (
     SliceNetConfig, fit_slices, new_net, read_slices_with, slice_loss, split_uncertainty)
 from diffcirc.latents.phantom import phantom
-from diffcirc.latents.rivals import NETWORKS, OTHERS, equalized, joined, units_of
+from diffcirc.latents.rivals import NETWORKS, OTHERS, equalized, joined_parts, units_of
 from diffcirc.latents.scores import (
-    best_dice, counted, dice_at, patient_draws, pixel_counts, pr_area, refusal_gain, roc_area)
+    best_dice, tallied, dice_at, patient_draws, pixel_counts, pr_area, refusal_gain, roc_area)
 from diffcirc.latents.slices import head_of, scaled_by_patient, split_patients
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ def rows_of(seed, n=80, patients=6):
 @given(SEEDS, st.floats(0, 2.2))
 def test_measures_are_those_of_scikit_learn(seed, threshold):
     r = rows_of(seed)
-    c = counted(r)
+    c = tallied(r)
     assert roc_area(c)[0] == pytest.approx(roc_auc_score(r.positives, r.score))
     assert pr_area(c)[0] == pytest.approx(average_precision_score(r.positives, r.score))
     assert dice_at(c, threshold)[0] == pytest.approx(f1_score(r.positives, r.score >= threshold))
@@ -42,9 +42,9 @@ def test_areas_do_not_mind_a_rising_scale_and_turn_with_the_sign(seed, a, b):
     r = rows_of(seed)
     moved = r.assign(score=np.exp(a*r.score) + b)
     for f in (roc_area, pr_area, best_dice):
-        assert f(counted(moved))[0] == pytest.approx(f(counted(r))[0])
-    turned = counted(r.assign(score=-r.score))
-    assert roc_area(turned)[0] == pytest.approx(1 - roc_area(counted(r))[0])
+        assert f(tallied(moved))[0] == pytest.approx(f(tallied(r))[0])
+    turned = tallied(r.assign(score=-r.score))
+    assert roc_area(turned)[0] == pytest.approx(1 - roc_area(tallied(r))[0])
 
 @settings(max_examples=30, deadline=None)
 @given(SEEDS)
@@ -55,7 +55,7 @@ def test_a_patient_drawn_twice_counts_like_two(seed):
                        for _ in range(int(k))])
     if again.positives.nunique() < 2: return
     for f in (roc_area, pr_area, best_dice):
-        assert f(counted(r, w))[0] == pytest.approx(f(counted(again))[0])
+        assert f(tallied(r, w))[0] == pytest.approx(f(tallied(again))[0])
 
 @settings(max_examples=20, deadline=None)
 @given(SEEDS)
@@ -63,7 +63,7 @@ def test_steps_of_the_score_lose_little(seed):
     g = torch.Generator().manual_seed(seed)
     sick = torch.rand(12, 10, 10, generator=g) < .08
     maps = torch.randn(12, 10, 10, generator=g) + 1.5*sick
-    c = counted(pixel_counts(maps, sick, torch.ones_like(sick), np.repeat(range(4), 3), 1.))
+    c = tallied(pixel_counts(maps, sick, torch.ones_like(sick), np.repeat(range(4), 3), 1.))
     y, s = sick.flatten().numpy(), maps.flatten().numpy()
     assert roc_area(c)[0] == pytest.approx(roc_auc_score(y, s), abs=.01)
     assert pr_area(c)[0] == pytest.approx(average_precision_score(y, s), abs=.03)
@@ -154,7 +154,7 @@ def test_equalization_and_scaling_do_not_mind_the_scanner(seed):
 
 def test_parts_add_up_to_the_joined_score():
     parts = {k: torch.rand(2, 4, 4) + .1 for k in ('error', 'epistemic', 'aleatoric')}
-    j = joined(parts, units_of(parts, torch.ones(2, 4, 4, dtype=bool)))
+    j = joined_parts(parts, units_of(parts, torch.ones(2, 4, 4, dtype=bool)))
     torch.testing.assert_close(j['all'], j['error'] + j['epistemic'] + j['aleatoric'])
     torch.testing.assert_close(j['without aleatoric'], j['error'] + j['epistemic'])
 

@@ -131,7 +131,8 @@ def prepared() -> dict:
 # %% ../../nbs/book/build.ipynb #01382f55
 def state_hash() -> str:
     "Hash of all that a page depends on besides its own text: code, preset, faces, trained weights."
-    chosen = {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')}
+    folders = 'DIFFCIRC_CELEBA', 'DIFFCIRC_MRI', 'DIFFCIRC_NATURAL'
+    chosen = {k: v for k, v in os.environ.items() if k in folders}
     return content_hash(package_hash(), preset(), prepared(), home_id(), chosen)
 
 # %% ../../nbs/book/build.ipynb #58da047a

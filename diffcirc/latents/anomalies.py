@@ -13,7 +13,7 @@ import diffcirc
 from ..core import paper_claims
 from .rivals import NETWORKS
 from diffcirc.latents.scores import (
-    best_dice, counted, dice_at, interval_of, patient_draws, pr_area, prevalence, refusal_gain,
+    best_dice, tallied, dice_at, interval_of, patient_draws, pr_area, prevalence, refusal_gain,
     roc_area)
 from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict
 
@@ -40,8 +40,8 @@ def area_verdict(source, lo, hi, printed) -> Verdict:
 
 # %% ../../nbs/latents/anomalies.ipynb #ba073204
 def rule_passes(n=4000, seed=0) -> dict:
-    """{rule: share of studies in which it says *holds*} where the claim is not so: 'area', true area
-    anywhere between .5 and 1, standard error .02; 'gain', no gain, any standard error."""
+    """{rule: share of studies in which it says *holds*} where the claim is not so: 'area', a true
+    area anywhere between .5 and 1, standard error .02; 'gain', no gain, any standard error."""
     rng = np.random.default_rng(seed)
     area = rng.uniform(.5, 1, n) + .02*rng.normal(size=n)
     gain, se = rng.normal(size=n), 1.
@@ -56,7 +56,7 @@ THRESHOLD = 'Dice at the threshold'  # of slices without anomaly
 
 def _measured(rows, draws) -> dict:
     "{metric: (draws,)} of one detector, seed, kind of score and unit."
-    c = counted(rows, draws)
+    c = tallied(rows, draws)
     out = {name: f(c) for name, f in AREAS[rows.unit.iloc[0]].items()}
     return out | {THRESHOLD: dice_at(c, rows.threshold.iloc[0]), 'prevalence': prevalence(c)}
 

@@ -10,9 +10,9 @@ import numpy as np, pandas as pd, torch
 from ..circuits.attention import attended_distance, entropy
 from ..denoiser.sites import attention_maps, editing, mean, sites, uniform
 from .bayesian import net_config, new_net, read_slices_with, slice_net, slices_of
-from .rivals import joined, parts_of, units_of
-from .scores import counted, roc_area, slice_scores, smoothed
-from .slices import head_of, split_patients
+from .rivals import joined_parts, parts_of, units_of
+from .scores import tallied, roc_area, slice_scores, smoothed
+from .slices import brain_of, split_patients
 
 # %% ../../nbs/latents/attended.ipynb #f55ae06e
 ASKED_SLICES = 120  # test slices, evenly spread
@@ -23,9 +23,9 @@ def _outcome(net, asked, heads, units, passes, edits) -> tuple:
         r = read_slices_with([net], asked.images, passes, batch=len(asked))
     parts, sick = parts_of(r, asked.images), asked.about.anomalous.to_numpy(bool)
     well = heads & torch.from_numpy(~sick)[:, None, None]
-    scores = slice_scores(smoothed(joined(parts, units)['all']), heads)
+    scores = slice_scores(smoothed(joined_parts(parts, units)['all']), heads)
     rows = pd.DataFrame(dict(patient=0, score=scores, positives=1*sick, negatives=1 - sick))
-    return parts['error'][well].mean().item(), float(roc_area(counted(rows))[0])
+    return parts['error'][well].mean().item(), float(roc_area(tallied(rows))[0])
 
 def _looks(net, x) -> dict:
     "{head: (entropy in bits, distance attended, both means over slices and positions)}."
@@ -50,7 +50,7 @@ def part_effects(source, data, scale, seed) -> pd.DataFrame:
     net = slice_net(s.images[parts['train']], net_config(scale, seed))
     checked, test = s[parts['validation']], s[parts['test']]
     asked = test[np.linspace(0, len(test) - 1, min(len(test), ASKED_SLICES)).astype(int)]
-    heads, before = head_of(asked.images), head_of(checked.images)
+    heads, before = brain_of(asked.images), brain_of(checked.images)
     passes = scale['passes']
     units = units_of(parts_of(read_slices_with([net], checked.images, passes), checked.images),
                      before)

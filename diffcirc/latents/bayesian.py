@@ -18,7 +18,7 @@ from ..core import code_key, content_hash, home, locked, unwritable
 from ..denoiser.training import _threads, save_tensors
 from ..denoiser.unet import GroupNorm, Point, State, Stepwise, Transformer, _conv, _step, _up
 from .phantom import phantom
-from .slices import SliceSet, head_of, own_slices, split_patients
+from .slices import SliceSet, brain_of, own_slices, split_patients
 from ..statistics.tests import t_interval
 from ..statistics.verdicts import NO_INTERVAL, Verdict
 from ..study.critic import _kept
@@ -236,13 +236,13 @@ def _of_novelty(r: Reading, twin: Reading, masks) -> dict:
 # %% ../../nbs/latents/bayesian.ipynb #d06c6c6a
 def uncertainty_truth(scale, seed, share=1.) -> pd.DataFrame:
     """One row: how the two parts of a network that has learned from a share of the drawn patients
-    follow the known noise and novelty, and their means on heads without a lesion."""
+    follow the known noise and novelty, and their means on brains without a lesion."""
     s = slices_of('phantom', scale)
     rows = split_patients(s.about)
     few = rows['train'][:max(8, int(share*len(rows['train'])))]
     net, test = slice_net(s.images[few], net_config(scale, seed)), s[rows['test']]
     r, twin = (read_slices_with([net], v, scale['passes']) for v in (test.images, test.healthy))
-    inside = head_of(test.healthy)
+    inside = brain_of(test.healthy)
     means = dict(epistemic=twin.epistemic[inside].mean().item(),
                  aleatoric=twin.aleatoric[inside].mean().item(),
                  error=(twin.mean - test.healthy[:, 0])[inside].square().mean().item())
