@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST_GAIN', 'AREAS', 'THRESHOLD', 'MRI_COLUMNS', 'REFUSALS', 'slice_claims', 'gained_verdict', 'area_verdict',
-           'rule_passes', 'measures', 'main_kind', 'mri_table', 'mri_csv', 'refusals']
+           'rule_passes', 'measures', 'main_kind', 'mri_table', 'mri_csv', 'decisions', 'refusals', 'error_curves']
 
 # %% ../../nbs/latents/anomalies.ipynb #027858ac
 from pathlib import Path
@@ -12,9 +12,9 @@ import numpy as np, pandas as pd
 import diffcirc
 from ..core import paper_claims
 from .rivals import NETWORKS
-from diffcirc.latents.scores import (
-    best_dice, tallied, dice_at, interval_of, patient_draws, pr_area, prevalence, refusal_gain,
-    roc_area)
+from .scores import (
+    best_dice, dice_at, interval_of, kept_errors, patient_draws, pr_area, prevalence,
+    refusal_gain, roc_area, tallied)
 from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict
 
 # %% ../../nbs/latents/anomalies.ipynb #d8481809
@@ -99,19 +99,39 @@ def mri_csv(found) -> str:
 # %% ../../nbs/latents/anomalies.ipynb #832bcbe4
 REFUSALS = 'epistemic', 'aleatoric', 'nearness to the threshold'  # how slices are refused
 
+def decisions(g: pd.DataFrame) -> tuple:
+    """Of one detector's slices and seed: (wrong (n,), {how to refuse: uncertainty (n,)}, patients
+    (n,)), decided at the threshold from slices without anomaly."""
+    s, main = g.pivot(index='row', columns='kind', values='score'), g[g.kind == 'all']
+    main = main.set_index('row').loc[s.index]
+    wrong = ((main.score >= main.threshold) != (main.positives == 1)).to_numpy(float)
+    near = -np.abs(np.log(np.maximum(main.score/main.threshold, 1e-9)))
+    by = (s.epistemic, s.aleatoric, near)
+    return wrong, {k: v.to_numpy() for k, v in zip(REFUSALS, by)}, main.patient.to_numpy()
+
+def _of_slices(found, source, detector) -> list:
+    "The slices of one detector, by seed."
+    own = found[(found.source == source) & (found.detector == detector) & (found.unit == 'slice')]
+    return [g for _, g in own.groupby('seed')]
+
+# %% ../../nbs/latents/anomalies.ipynb #3a63bc27
 def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:
     "{how: (1 + n,) what refusing saves, 'errors': share of wrong decisions}, means over seeds."
-    of = found[(found.source == source) & (found.detector == detector) & (found.unit == 'slice')]
-    who = np.unique(of.patient)
-    draws, out = patient_draws(who, n), {}
-    for _, g in of.groupby('seed'):
-        s = g.pivot(index='row', columns='kind', values='score')
-        main = g[g.kind == 'all'].set_index('row')
-        wrong = ((main.score >= main.threshold) != (main.positives == 1)).to_numpy(float)
-        near = -np.abs(np.log(np.maximum(main.score/main.threshold, 1e-9)))
-        by = dict(zip(REFUSALS, (s.epistemic, s.aleatoric, near)))
-        W = draws[:, np.searchsorted(who, main.patient)]
+    out = {}
+    for g in _of_slices(found, source, detector):
+        wrong, by, patients = decisions(g)
+        W = patient_draws(patients, n)[:, np.searchsorted(np.unique(patients), patients)]
         for how, u in by.items():
-            out.setdefault(how, []).append([refusal_gain(wrong, u.to_numpy(), w) for w in W])
+            out.setdefault(how, []).append([refusal_gain(wrong, u, w) for w in W])
         out.setdefault('errors', []).append(W @ wrong/W.sum(1))
     return {k: np.mean(v, 0) for k, v in out.items()}
+
+def error_curves(found: pd.DataFrame, source, detector, points=25) -> pd.DataFrame:
+    "Share of wrong decisions over the share of slices that are kept, by how they are refused."
+    at, rows = np.linspace(.04, 1, points), []
+    for g in _of_slices(found, source, detector):
+        wrong, by, _ = decisions(g)
+        for how, u in by.items():
+            kept = kept_errors(wrong, u)[np.ceil(at*len(wrong)).astype(int) - 1]
+            rows.append(pd.DataFrame(dict(how=how, coverage=at, error=kept)))
+    return pd.concat(rows).groupby(['how', 'coverage'], as_index=False, sort=False).error.mean()
