@@ -173,6 +173,16 @@ def test_autoencoders_stand_beside_the_book():
     assert d[d.data == 'sprites'].groupby('variant').seed.nunique()[['VAE', 'β-VAE']].min() >= 3
     assert d[d.data == 'planted'].truth.notna().any() and d[d.data != 'planted'].truth.isna().all()
 
+def test_detectors_of_slices_stand_beside_the_book():
+    import pandas as pd
+    from diffcirc.latents.anomalies import MRI_COLUMNS
+    from diffcirc.latents.rivals import NETWORKS, OTHERS
+    d = pd.read_csv(HTML/'mri.csv')
+    assert list(d) == MRI_COLUMNS and 'phantom' in set(d.source)
+    assert set(d.model) == {*NETWORKS, *OTHERS} and set(d.unit) == {'slice', 'pixel'}
+    assert not d.duplicated(['source', 'model', 'score', 'unit', 'metric']).any()
+    assert d.value.between(0, 1).all() and d.prevalence.between(0, 1).all()
+
 def test_pass_rates_of_the_rules_stand_beside_the_book():
     import pandas as pd
     d = pd.read_csv(HTML/'rules.csv')

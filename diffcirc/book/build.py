@@ -131,7 +131,8 @@ def prepared() -> dict:
 # %% ../../nbs/book/build.ipynb #01382f55
 def state_hash() -> str:
     "Hash of all that a page depends on besides its own text: code, preset, faces, trained weights."
-    chosen = {k: v for k, v in os.environ.items() if k in ('DIFFCIRC_CELEBA', 'DIFFCIRC_NATURAL')}
+    folders = 'DIFFCIRC_CELEBA', 'DIFFCIRC_MRI', 'DIFFCIRC_NATURAL'
+    chosen = {k: v for k, v in os.environ.items() if k in folders}
     return content_hash(package_hash(), preset(), prepared(), home_id(), chosen)
 
 # %% ../../nbs/book/build.ipynb #58da047a
@@ -285,6 +286,7 @@ def _write_tables(outdir):
     from diffcirc.book.protocols import table
     from diffcirc.concepts.stability import concepts_csv
     from diffcirc.latents.variants import vae_csv
+    from diffcirc.latents.anomalies import mri_csv
     from diffcirc.study.models import study
     from diffcirc.trust.benchmark import benchmark_csv, directed, marks_by_network
     from diffcirc.trust.chance import rules_csv
@@ -297,6 +299,7 @@ def _write_tables(outdir):
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
     of_vaes = map(table, ('autoencoders', 'linear autoencoders', 'planted decoders'))
     atomic_write(outdir/'vae.csv', vae_csv(*of_vaes))
+    atomic_write(outdir/'mri.csv', mri_csv(table('detectors of slices')))
     atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
 # %% ../../nbs/book/build.ipynb #8aa4e6ce

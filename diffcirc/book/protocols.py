@@ -13,10 +13,11 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS'
            'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
            'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all',
            'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing',
-           'composing_judged', 'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'measured',
-           'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'vae_worlds', 'vae_plan',
-           'of_autoencoders', 'of_linear_autoencoders', 'of_planted_decoders', 'of_vae_rules', 'of_rules', 'protocols',
-           'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'composing_judged', 'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'of_known',
+           'slice_sources', 'of_slices', 'of_attending', 'measured', 'claimed_size', 'of_worlds', 'of_attainable',
+           'of_people', 'of_others', 'of_units', 'vae_worlds', 'vae_plan', 'of_autoencoders', 'of_linear_autoencoders',
+           'of_planted_decoders', 'of_vae_rules', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all',
+           'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -54,6 +55,10 @@ from ..latents.decoders import FAMILIES, planted_mediation, planted_scores
 from ..latents.rules import chance_of_vae_rules
 from ..latents.vae import VARIANTS, VAEConfig
 from ..latents.variants import linear_answers, vae_answers
+from ..latents.attended import part_effects
+from ..latents.bayesian import scale_of, uncertainty_truth
+from ..latents.rivals import asked_of, detector_scores
+from ..latents.slices import own_slices
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
 from ..study.models import DATASETS, Study, study
@@ -609,6 +614,32 @@ def of_benchmark(st) -> list:
     return [Computation(specimen_scores, dict(family=f, seed=s, steps=steps, n=n),
                         dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
 
+# %% ../../nbs/book/protocols.ipynb #589891c0
+def of_known(st) -> list:
+    "What is known of drawn slices: networks of several seeds, on all or few of the patients."
+    scale = scale_of(st.preset.name)
+    return [Computation(uncertainty_truth, dict(scale=scale, seed=s, share=f), dict(seed=s))
+            for s in range(scale['seeds']) for f in (1., .125)]
+
+def slice_sources(st) -> list:
+    "[(source, fingerprint)]: drawn slices, and those of the user's folder where there is one."
+    own = own_slices(scale_of(st.preset.name)['size'])
+    return [('phantom', None)] + ([] if own is None else [('slices', own.fingerprint)])
+
+def of_slices(st) -> list:
+    "Every detector on the test slices of every source."
+    scale = scale_of(st.preset.name)
+    return [Computation(detector_scores, dict(source=source, data=data, scale=scale, detector=d,
+                                              seed=s), dict(seed=s))
+            for source, data in slice_sources(st) for d, s in asked_of(scale)]
+
+def of_attending(st) -> list:
+    "What the parts of the companion's network do, by edits."
+    scale = scale_of(st.preset.name)
+    return [Computation(part_effects, dict(source=source, data=data, scale=scale, seed=s),
+                        dict(seed=s))
+            for source, data in slice_sources(st) for s in range(scale['seeds'])]
+
 # %% ../../nbs/book/protocols.ipynb #194d657f
 def measured(st) -> dict:
     "{quantity: variance components} of a study: accuracy, impact of a head, attention entropy."
@@ -724,7 +755,9 @@ COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark, 'autoencoders': of_autoencoders,
             'linear autoencoders': of_linear_autoencoders,
             'planted decoders': of_planted_decoders,
-            'rules of the companion on autoencoders': of_vae_rules}
+            'rules of the companion on autoencoders': of_vae_rules,
+            'known uncertainty': of_known, 'detectors of slices': of_slices,
+            'parts of the slice network': of_attending}
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
              'units': of_units, 'attainable': of_attainable}  # need tables or faces
 
