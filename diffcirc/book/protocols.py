@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
-           'SCREENED', 'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES',
-           'COUNTS', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of',
+           'SCREENED', 'KEPT', 'OUTCOMES', 'EDGED', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES',
+           'SHARES', 'COUNTS', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of',
            'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs',
            'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough',
            'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
            'of_ablation', 'of_screening', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting',
-           'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
-           'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all', 'of_dictionaries', 'naming',
-           'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'composing_judged',
-           'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'measured', 'claimed_size', 'of_worlds',
-           'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table',
-           'measure_all', 'design', 'spent', 'fewer']
+           'of_outcomes', 'by_all_methods', 'corrupting', 'switching', 'of_edges', 'of_time', 'donors', 'known_to_all',
+           'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'learning',
+           'learning_all', 'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming', 'drawn_pairs',
+           'of_pairs', 'composing', 'composing_judged', 'of_composition', 'of_estimators', 'of_trials', 'of_benchmark',
+           'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules',
+           'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -26,8 +26,10 @@ from ..circuits.ablation import DOSES, ablate, edited_samples, route_impacts
 from ..circuits.attention import (
     attention_stats, head_functions, head_importance, reference_maps)
 from ..circuits.attribution import screened
+from ..circuits.edges import exactness, frozen_error
 from ..circuits.estimators import METHOD, estimator_calibration
 from ..circuits.features import feature_stats, interaction, selectivity
+from ..circuits.finding import AGAIN, DEEP, by_corruption, edge_circuits
 from ..circuits.gradients import gradient_flow
 from ..circuits.information import information_flow
 from ..circuits.interruption import edge_impacts, kept_alone
@@ -400,6 +402,49 @@ def of_outcomes(st) -> dict:
                 losses, at[1:2], OUTCOMES, trained=False, seeds=UNTRAINED, options=losing),
             'drifts': Protocol(drifts, at[:1], 2, options=drifting)}
 
+# %% ../../nbs/book/protocols.ipynb #7c6fde77
+EDGED = 16  # images
+
+def _edged(st) -> int: return 8 if st.preset.name == 'smoke' else EDGED
+
+def by_all_methods(st, dataset=None, seed=None) -> dict:
+    "Options of `edge_circuits` with every method, and exact patching once more on other images."
+    methods = DEEP if st.preset.name != 'smoke' else tuple(m for m in DEEP if m != 'greedy')
+    return dict(methods=(*methods, 'exact' + AGAIN), curved=tuple(methods))
+
+def corrupting(st, dataset, seed) -> dict:
+    "Options of `by_corruption`: training images of the model to take means of."
+    n = 4 if st.preset.name == 'smoke' else 16
+    return dict(corruptions=('image', 'noise', 'mean', 'constant'),
+                reference=fit_faces(st, dataset, seed, n).images)
+
+# %% ../../nbs/book/protocols.ipynb #07fed143
+def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
+    "Options of `by_corruption`: held-out drawn faces with one attribute changed, beside the mean."
+    f = st.heldout['synthetic'][:_edged(st)]
+    attrs = f.attrs.copy()
+    attrs[attribute] = 1 - attrs[attribute]
+    images, _ = draw_faces(attrs, st.preset.size, 0, f.ids)
+    faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
+    means = corrupting(st, 'synthetic', seed)['reference']
+    return dict(corruptions=('mean', 'attribute'), reference=means,
+                switched=(faces.grey() if st.channels == 1 else faces).images)
+
+def of_edges(st) -> dict:
+    "Protocols of the chapters on edges and on finding them."
+    n, at, ends = _edged(st), (300,), (st.preset.timesteps[0], st.preset.timesteps[-1])
+    deep = dict(images=n//2, seeds=1, options=by_all_methods)
+    return {'exact contributions': Protocol(exactness, at, 4, seeds=2),
+            'frozen scale': Protocol(frozen_error, at, 4, seeds=2),
+            'edges': Protocol(edge_circuits, images=n),
+            'edges, all methods': Protocol(edge_circuits, at, **deep),
+            'edges, untrained': Protocol(
+                edge_circuits, at, n, trained=False, seeds=UNTRAINED),
+            'edges by corruption': Protocol(
+                by_corruption, ends, n, seeds=1, options=corrupting),
+            'edges by attribute': Protocol(
+                by_corruption, ends, n, seeds=1, datasets=('synthetic',), options=switching)}
+
 # %% ../../nbs/book/protocols.ipynb #3c2f13c4
 def of_time(st) -> dict:
     "Protocols of the chapter on temporal dynamics."
@@ -669,7 +714,7 @@ def of_rules(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
-            of_information, of_ablation, of_screening, of_interruption, of_outcomes, of_time,
+            of_information, of_ablation, of_screening, of_interruption, of_edges, of_outcomes, of_time,
             of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
             of_composition)
 # what needs no model of the study
