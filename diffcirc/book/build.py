@@ -283,6 +283,7 @@ def _write_tables(outdir):
     # slow to import, and needed by the whole book only
     from diffcirc.book.findings import skill_csv
     from diffcirc.book.protocols import table
+    from diffcirc.circuits.faithful import circuits_csv
     from diffcirc.concepts.stability import concepts_csv
     from diffcirc.study.models import study
     from diffcirc.trust.benchmark import benchmark_csv, directed, marks_by_network
@@ -294,6 +295,8 @@ def _write_tables(outdir):
     atomic_write(outdir/'skill.csv', skill_csv(study()))
     of_concepts = map(table, ('dictionaries', 'named concepts', 'steering'))
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
+    of_circuits = map(table, ('edges', 'circuit tests'))
+    atomic_write(outdir/'circuits.csv', circuits_csv(*of_circuits))
     atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
 # %% ../../nbs/book/build.ipynb #8aa4e6ce

@@ -10,12 +10,12 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS'
            'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough',
            'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
            'of_ablation', 'of_screening', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting',
-           'of_outcomes', 'by_all_methods', 'corrupting', 'switching', 'of_edges', 'of_time', 'donors', 'known_to_all',
-           'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'learning',
-           'learning_all', 'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming', 'drawn_pairs',
-           'of_pairs', 'composing', 'composing_judged', 'of_composition', 'of_estimators', 'of_trials', 'of_benchmark',
-           'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others', 'of_units', 'of_rules',
-           'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'of_outcomes', 'by_all_methods', 'corrupting', 'switching', 'testing', 'of_edges', 'of_time', 'donors',
+           'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets',
+           'learning', 'learning_all', 'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming',
+           'drawn_pairs', 'of_pairs', 'composing', 'composing_judged', 'of_composition', 'of_estimators', 'of_trials',
+           'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others',
+           'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -29,6 +29,7 @@ from ..circuits.attribution import screened
 from ..circuits.edges import exactness, frozen_error
 from ..circuits.estimators import METHOD, estimator_calibration
 from ..circuits.features import feature_stats, interaction, selectivity
+from ..circuits.faithful import circuit_tests
 from ..circuits.finding import AGAIN, DEEP, by_corruption, edge_circuits
 from ..circuits.gradients import gradient_flow
 from ..circuits.information import information_flow
@@ -402,7 +403,7 @@ def of_outcomes(st) -> dict:
                 losses, at[1:2], OUTCOMES, trained=False, seeds=UNTRAINED, options=losing),
             'drifts': Protocol(drifts, at[:1], 2, options=drifting)}
 
-# %% ../../nbs/book/protocols.ipynb #7c6fde77
+# %% ../../nbs/book/protocols.ipynb #6d95714a
 EDGED = 16  # images
 
 def _edged(st) -> int: return 8 if st.preset.name == 'smoke' else EDGED
@@ -414,24 +415,29 @@ def by_all_methods(st, dataset=None, seed=None) -> dict:
 
 def corrupting(st, dataset, seed) -> dict:
     "Options of `by_corruption`: training images of the model to take means of."
-    n = 4 if st.preset.name == 'smoke' else 16
+    n = 4 if st.preset.name == 'smoke' else 12
     return dict(corruptions=('image', 'noise', 'mean', 'constant'),
                 reference=fit_faces(st, dataset, seed, n).images)
 
-# %% ../../nbs/book/protocols.ipynb #07fed143
+# %% ../../nbs/book/protocols.ipynb #18d2f274
 def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
-    "Options of `by_corruption`: held-out drawn faces with one attribute changed, beside the mean."
-    f = st.heldout['synthetic'][:_edged(st)]
+    "Options of `by_corruption`: held-out drawn faces with one attribute changed."
+    f = st.heldout['synthetic'][:_edged(st)//2]
     attrs = f.attrs.copy()
     attrs[attribute] = 1 - attrs[attribute]
     images, _ = draw_faces(attrs, st.preset.size, 0, f.ids)
     faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
-    means = corrupting(st, 'synthetic', seed)['reference']
-    return dict(corruptions=('mean', 'attribute'), reference=means,
+    return dict(corruptions=('attribute',),
                 switched=(faces.grey() if st.channels == 1 else faces).images)
 
+def testing(st, dataset, seed) -> dict:
+    "Options of `circuit_tests`: the network of the next seed, and how many random circuits."
+    later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
+    few = dict(random=24, asked=2) if st.preset.name == 'smoke' else {}
+    return few | ({} if later == seed else dict(other=st.runs[dataset, later]))
+
 def of_edges(st) -> dict:
-    "Protocols of the chapters on edges and on finding them."
+    "Protocols of the chapters on edges, on finding and on testing them."
     n, at, ends = _edged(st), (300,), (st.preset.timesteps[0], st.preset.timesteps[-1])
     deep = dict(images=n//2, seeds=1, options=by_all_methods)
     return {'exact contributions': Protocol(exactness, at, 4, seeds=2),
@@ -441,9 +447,10 @@ def of_edges(st) -> dict:
             'edges, untrained': Protocol(
                 edge_circuits, at, n, trained=False, seeds=UNTRAINED),
             'edges by corruption': Protocol(
-                by_corruption, ends, n, seeds=1, options=corrupting),
+                by_corruption, ends, n//2, seeds=1, options=corrupting),
             'edges by attribute': Protocol(
-                by_corruption, ends, n, seeds=1, datasets=('synthetic',), options=switching)}
+                by_corruption, ends, n//2, seeds=1, datasets=('synthetic',), options=switching),
+            'circuit tests': Protocol(circuit_tests, at, n, options=testing)}
 
 # %% ../../nbs/book/protocols.ipynb #3c2f13c4
 def of_time(st) -> dict:

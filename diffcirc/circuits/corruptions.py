@@ -6,44 +6,49 @@
 __all__ = ['CORRUPTIONS', 'on_other_image', 'in_other_noise', 'at_mean', 'with_attribute', 'at_optimum', 'stand_ins',
            'corruption_agreement', 'sizes_of_effects', 'corruption_lines']
 
-# %% ../../nbs/circuits/corruptions.ipynb #b58d60a5
-import numpy as np, pandas as pd, torch
+# %% ../../nbs/circuits/corruptions.ipynb #0d43da65
+import pandas as pd, torch
 from scipy import stats
 from torch import Tensor
-from .edges import Graph, Patching, graph_of, graph_run
+from .edges import Graph, Patching, graph_run
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam, numbered_noise
+from ..statistics.report import num
 
-# %% ../../nbs/circuits/corruptions.ipynb #f72ee505
+# %% ../../nbs/circuits/corruptions.ipynb #20698a37
 def _values(denoiser, g: Graph, exam: Exam, t) -> dict:
     "{node: value} of a clean pass on all images of an exam."
     x, tt = (v.to(device_of(denoiser)) for v in exam.at(t))
     return graph_run(g, x, tt)[1]
 
+# %% ../../nbs/circuits/corruptions.ipynb #456df308
 def on_other_image(denoiser, g: Graph, exam: Exam, t) -> dict:
     "Values on the image half an exam further on, in the same noise."
     return _values(denoiser, g, Exam(exam.x0.roll(len(exam)//2, 0), exam.ε, exam.timesteps), t)
 
+# %% ../../nbs/circuits/corruptions.ipynb #6aa46549
 def in_other_noise(denoiser, g: Graph, exam: Exam, t) -> dict:
     "Values on the same images in other noise."
     ε = numbered_noise(len(exam), exam.ε.shape[1:], 'corruption')
     return _values(denoiser, g, Exam(exam.x0, ε, exam.timesteps), t)
 
-# %% ../../nbs/circuits/corruptions.ipynb #55b399f5
+# %% ../../nbs/circuits/corruptions.ipynb #8b563ab7
 def at_mean(denoiser, g: Graph, reference, t) -> dict:
     "Mean values (1, …) over reference images (n, c, h, w) in noise of their own."
     seen = _values(denoiser, g, make_exam(reference, (t,), seed=2), t)
     return {n: v.mean(0, keepdim=True) for n, v in seen.items()}
 
+# %% ../../nbs/circuits/corruptions.ipynb #ba5a1b11
 def with_attribute(denoiser, g: Graph, exam: Exam, t, switched) -> dict:
     "Values on the same faces with one attribute changed (n, c, h, w), in the same noise."
     return _values(denoiser, g, Exam(switched, exam.ε, exam.timesteps), t)
 
-# %% ../../nbs/circuits/corruptions.ipynb #4712b32d
+# %% ../../nbs/circuits/corruptions.ipynb #e186105d
 def _drawn_keep(n_edges, rows, step) -> Tensor:
     "Edges kept (n_edges, rows), each row a circuit of a size of its own."
     rng = torch.Generator().manual_seed(step)
     return (torch.rand(n_edges, rows, generator=rng) < torch.rand(1, rows, generator=rng)).float()
 
+# %% ../../nbs/circuits/corruptions.ipynb #9a003634
 @torch.enable_grad()
 def at_optimum(denoiser, g: Graph, reference, t, steps=30, lr=.05) -> dict:
     """Constants (1, …) that make the error of random circuits on reference images small, learned
@@ -62,12 +67,13 @@ def at_optimum(denoiser, g: Graph, reference, t, steps=30, lr=.05) -> dict:
         opt.step()
     return {n: (start[n] + size[n]*m).detach() for n, m in move.items()}
 
-# %% ../../nbs/circuits/corruptions.ipynb #0a1f2683
+# %% ../../nbs/circuits/corruptions.ipynb #98a6210f
 CORRUPTIONS = ('image', 'noise', 'mean', 'constant', 'attribute')
 
+# %% ../../nbs/circuits/corruptions.ipynb #8185dfd8
 def stand_ins(name, denoiser, g: Graph, exam: Exam, t, reference=None, switched=None) -> dict:
     """{node: value that stands in} by the name of a corruption: mean and constant over `reference`
-    images, attribute with `switched` faces. ValueError for another name, or without what it needs."""
+    images, attribute with `switched` faces. ValueError for another name, or without these."""
     if name == 'image': return on_other_image(denoiser, g, exam, t)
     if name == 'noise': return in_other_noise(denoiser, g, exam, t)
     if name in ('mean', 'constant') and reference is not None:
@@ -77,7 +83,7 @@ def stand_ins(name, denoiser, g: Graph, exam: Exam, t, reference=None, switched=
     raise ValueError(f'There is no corruption {name!r} here; choose from {", ".join(CORRUPTIONS)}, '
                      'mean and constant with reference images, attribute with switched faces.')
 
-# %% ../../nbs/circuits/corruptions.ipynb #2baec37a
+# %% ../../nbs/circuits/corruptions.ipynb #3ec13e7f
 def corruption_agreement(frame, measure='distance') -> pd.DataFrame:
     """Rows model × timestep × pair of corruptions: `rank`, the correlation of exact scores over
     edges, and `shared`, the share of the top quarter that both have."""
@@ -90,16 +96,16 @@ def corruption_agreement(frame, measure='distance') -> pd.DataFrame:
                  for i, b in enumerate(names) for a in names[:i]]
     return pd.DataFrame(rows, columns=[*key, 'first', 'second', 'rank', 'shared'])
 
-# %% ../../nbs/circuits/corruptions.ipynb #ed267e86
+# %% ../../nbs/circuits/corruptions.ipynb #7c3b2b46
 def sizes_of_effects(frame) -> pd.DataFrame:
-    """One row per model × timestep × corruption: what patching all edges does (`empty`, distance from
-    the whole network), and what patching them one by one adds up to, relative to that (`single`)."""
+    """One row per model × timestep × corruption: what patching all edges does (`together`, distance
+    from the whole network), and what single edges add up to, relative to that (`single`)."""
     exact = frame[frame.method == 'exact']
     g = exact.groupby(['dataset', 'seed', 'timestep', 'corruption'], sort=False)
-    out = pd.DataFrame(dict(empty=g.empty_distance.first(), single=g.distance.sum()))
-    return out.assign(single=out.single/out.empty).reset_index()
+    out = pd.DataFrame(dict(together=g.empty_distance.first(), single=g.distance.sum()))
+    return out.assign(single=out.single/out.together).reset_index()
 
-# %% ../../nbs/circuits/corruptions.ipynb #7de168eb
+# %% ../../nbs/circuits/corruptions.ipynb #abf8a887
 def corruption_lines(alike) -> str:
     "How far exact scores agree between corruptions, from `corruption_agreement`."
     m = alike.groupby(['first', 'second'])['rank'].mean()

@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['Wiring', 'ResidualWiring', 'ForeignWiring', 'HeadsWiring', 'ForeignHeads', 'ForeignHeadsWiring', 'TransformerHeads',
            'TransformerWiring', 'wiring_of', 'Graph', 'graph_of', 'Patching', 'Passage', 'begun', 'ended', 'graph_run',
-           'pushed', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'graph_text']
+           'pushed_terms', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'graph_text']
 
-# %% ../../nbs/circuits/edges.ipynb #41422531
-import math
+# %% ../../nbs/circuits/edges.ipynb #92ac8131
 from dataclasses import dataclass, field, replace
-import numpy as np, pandas as pd, torch, torch.nn.functional as F
+import pandas as pd, torch, torch.nn.functional as F
 from torch import Tensor
 from ..denoiser.copies import bytes_per_image
 from ..denoiser.diffusers import ForeignAttention, ForeignResidual
@@ -18,7 +17,7 @@ from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.unet import (
     AttentionBlock, Network, Residual, State, _adapters, fused_attention)
 
-# %% ../../nbs/circuits/edges.ipynb #60ca6650
+# %% ../../nbs/circuits/edges.ipynb #36576693
 def _seen(point, block, *args) -> tuple:
     "(what block(*args) gives, what passes through its point meanwhile)."
     kept = []
@@ -26,7 +25,7 @@ def _seen(point, block, *args) -> tuple:
     try: return block(*args), kept[0]
     finally: handle.remove()
 
-# %% ../../nbs/circuits/edges.ipynb #109963bb
+# %% ../../nbs/circuits/edges.ipynb #eabde5f9
 class Wiring:
     """A block with one node, its update. `reads` are its readers on the stream, `inner` its edges
     within the block."""
@@ -48,12 +47,17 @@ class Wiring:
     def constant(self) -> Tensor|float:
         "What the block adds whatever it reads."
         return 0.
+    @property
+    def norm(self):
+        "The group norm through which heads read the stream; None where there is none."
+        return None
 
-# %% ../../nbs/circuits/edges.ipynb #2a20f54b
+# %% ../../nbs/circuits/edges.ipynb #36bce0ca
 class ResidualWiring(Wiring):
     "A residual block of ours: the stream may change its channels."
     def carry(self, h): return self.block.carry(h)
 
+# %% ../../nbs/circuits/edges.ipynb #e06f421c
 class ForeignWiring(Wiring):
     "A residual block of diffusers: the stream may change its channels and its scale."
     def carry(self, h):
@@ -61,7 +65,7 @@ class ForeignWiring(Wiring):
         return (h if r.conv_shortcut is None else r.conv_shortcut(h))/r.output_scale_factor
     def written(self, node, value): return value/self.block.resnet.output_scale_factor
 
-# %% ../../nbs/circuits/edges.ipynb #17e33adf
+# %% ../../nbs/circuits/edges.ipynb #16532a27
 class HeadsWiring(Wiring):
     "Any attention layer: a node and a reader per head; what heads write must be linear."
     def __init__(self, name, block):
@@ -84,13 +88,14 @@ class HeadsWiring(Wiring):
         try: return _seen(self.block.update, self.block, still, None)[1]
         finally: handle.remove()
 
-# %% ../../nbs/circuits/edges.ipynb #4e3c07f4
+# %% ../../nbs/circuits/edges.ipynb #2583f51d
 def _slot(layer, i, heads):
     "Weight and bias by which head i reads from a linear layer, or writes through it (columns)."
     d = layer.out_features//heads
     part = slice(i*d, (i + 1)*d)
     return layer.weight[part], None if layer.bias is None else layer.bias[part]
 
+# %% ../../nbs/circuits/edges.ipynb #10f34ff2
 def _by_heads(attn, reads, tokens, project) -> Tensor:
     """What the heads read (rows, heads, n, d); `tokens(reader)` gives normalized tokens, and
     `project` [q, k, v] of (head, tokens) → (rows, n, d)."""
@@ -99,6 +104,7 @@ def _by_heads(attn, reads, tokens, project) -> Tensor:
     z = attn.attend(q, k, v, fused_attention)
     return z.unflatten(2, (len(reads), -1)).transpose(1, 2)
 
+# %% ../../nbs/circuits/edges.ipynb #a6aebfdb
 def _once(f):
     "`f` of a tensor, computed once while it is the same one."
     last = [None, None]
@@ -107,13 +113,15 @@ def _once(f):
         return last[1]
     return g
 
-# %% ../../nbs/circuits/edges.ipynb #3ba2f876
+# %% ../../nbs/circuits/edges.ipynb #489aabe8
 class ForeignHeads(Wiring):
     "An attention layer of diffusers: its heads read the stream, each for q, k and v."
     def __init__(self, name, block):
         super().__init__(name, block)
         self.nodes = [f'{name}.h{i}' for i in range(block.attn.heads)]
         self.reads = [f'{n}.{p}' for n in self.nodes for p in 'qkv']
+    @property
+    def norm(self): return self.block.layer.group_norm
     def _tokens(self, x):
         h, a = x.flatten(2), self.block.layer
         return (h if a.group_norm is None else a.group_norm(h)).transpose(1, 2)
@@ -125,7 +133,7 @@ class ForeignHeads(Wiring):
                       [by(a.to_q), by(a.to_k), by(a.to_v)])
         return dict(zip(self.nodes, z.unbind(1)))
 
-# %% ../../nbs/circuits/edges.ipynb #0079142b
+# %% ../../nbs/circuits/edges.ipynb #69ad98a1
 class ForeignHeadsWiring(ForeignHeads):
     "The same with the way back into the stream."
     def carry(self, h):
@@ -140,7 +148,7 @@ class ForeignHeadsWiring(ForeignHeads):
         a = self.block.layer
         return a.to_out[0].bias.view(1, -1, 1, 1)/a.rescale_output_factor
 
-# %% ../../nbs/circuits/edges.ipynb #460d356c
+# %% ../../nbs/circuits/edges.ipynb #c63dfbc2
 class TransformerHeads(Wiring):
     "A transformer layer of ours: the entry reads the stream, heads and perceptron the tokens."
     def __init__(self, name, block):
@@ -149,6 +157,8 @@ class TransformerHeads(Wiring):
         self.nodes, self.reads = [f'{name}.in', *heads, f'{name}.mlp'], [f'{name}.in']
         self.inner = [(f'{name}.in', f'{h}.{p}') for h in heads for p in 'qkv']
         self.inner += [(n, f'{name}.mlp') for n in self.nodes[:-1]]
+    @property
+    def norm(self): return self.block.norm
     def _entry(self, x):
         b = self.block
         return b.proj_in(b.norm(x).flatten(2).transpose(1, 2)) + b.place
@@ -156,13 +166,13 @@ class TransformerHeads(Wiring):
         b, a, heads = self.block, self.block.attn, self.nodes[1:-1]
         def by(p):
             def project(i, x):
-                w, bias = (v.unflatten(0, (3, a.heads, -1))[p, i] for v in (a.qkv.weight, a.qkv.bias))
-                return F.linear(x, w, bias)
+                own = (v.unflatten(0, (3, a.heads, -1))[p, i] for v in (a.qkv.weight, a.qkv.bias))
+                return F.linear(x, *own)
             return project
         tokens = _once(lambda h: adapt(b.norm1(h)))
         return _by_heads(a, heads, lambda r: tokens(cross(r, entry)), [by(p) for p in range(3)])
 
-# %% ../../nbs/circuits/edges.ipynb #a94c8fe9
+# %% ../../nbs/circuits/edges.ipynb #46158826
 class TransformerWiring(TransformerHeads):
     "The same with its values, and the way out of the tokens into the stream."
     def values(self, read, cross, emb):
@@ -185,7 +195,7 @@ class TransformerWiring(TransformerHeads):
         p = self.block.proj_out
         return F.linear(self.block.attn.out.bias, p.weight, p.bias).view(1, -1, 1, 1)
 
-# %% ../../nbs/circuits/edges.ipynb #99b5466c
+# %% ../../nbs/circuits/edges.ipynb #d5c323e4
 def wiring_of(name, block) -> Wiring:
     "How a block takes part in the graph."
     if hasattr(block, 'proj_in'): return TransformerWiring(name, block)
@@ -195,7 +205,7 @@ def wiring_of(name, block) -> Wiring:
     if isinstance(block, Residual): return ResidualWiring(name, block)
     return (ForeignWiring if isinstance(block, ForeignResidual) else Wiring)(name, block)
 
-# %% ../../nbs/circuits/edges.ipynb #41a1fa60
+# %% ../../nbs/circuits/edges.ipynb #5edeaba7
 @dataclass
 class Graph:
     "Nodes and edges of a network, in the order in which it runs."
@@ -214,16 +224,18 @@ class Graph:
         "The edges whose reader reads at a step."
         return [e for e in self.edges if self.at[e[1]] == step]
 
-# %% ../../nbs/circuits/edges.ipynb #a4a3f961
+# %% ../../nbs/circuits/edges.ipynb #e06f6631
 def _trailing(plan) -> int:
     "The first of the steps with which a plan ends that are neither blocks nor skip edges."
     return 1 + max(i for i, (op, _) in enumerate(plan) if op != 'apply')
 
+# %% ../../nbs/circuits/edges.ipynb #1c914fc2
 def _connect(g, reader, senders, step):
     "Add the edges into a reader."
     g.edges += [(s, reader) for s in senders]
     g.at[reader] = step
 
+# %% ../../nbs/circuits/edges.ipynb #1262f439
 def _add_block(g, senders, step, w):
     "Add the readers and nodes of a block; its nodes join the senders."
     for r in w.reads: _connect(g, r, senders, step)
@@ -231,7 +243,7 @@ def _add_block(g, senders, step, w):
     g.nodes += w.nodes
     senders += w.nodes
 
-# %% ../../nbs/circuits/edges.ipynb #011f0a61
+# %% ../../nbs/circuits/edges.ipynb #134d550b
 def graph_of(net: Network) -> Graph:
     "The graph of a network, read off its plan and its blocks."
     plan, end = net.plan, _trailing(net.plan)
@@ -248,7 +260,7 @@ def graph_of(net: Network) -> Graph:
     _connect(g, 'output', senders, end)
     return g
 
-# %% ../../nbs/circuits/edges.ipynb #7a355aa8
+# %% ../../nbs/circuits/edges.ipynb #5838f8c2
 @dataclass
 class Patching:
     """What stands in for the edges that are not kept: `values` {node: value}, or with `fixed` what
@@ -258,10 +270,10 @@ class Patching:
     values: dict
     fixed: bool = False
 
-# %% ../../nbs/circuits/edges.ipynb #7ad2b7b1
+# %% ../../nbs/circuits/edges.ipynb #52073d55
 @dataclass
 class Passage:
-    "A pass through a graph between two steps. `h` (streams, rows, c, h, w), one per reader of `left`."
+    "A pass between two steps. `h` (streams, rows, c, h, w), one for each reader of `left`."
     graph: Graph
     h: Tensor
     emb: Tensor
@@ -285,10 +297,11 @@ class Passage:
         instead = p.values[node] if p.fixed else p.values[node] - value
         return own[None] + self._off(node, readers, own)*to(node, instead)[None]
 
-# %% ../../nbs/circuits/edges.ipynb #dffb47a6
+# %% ../../nbs/circuits/edges.ipynb #4c04a973
 def _added(p: Passage, reader, x) -> Tensor:
     return x + p.more[reader] if reader in p.more else x
 
+# %% ../../nbs/circuits/edges.ipynb #2cc2216c
 def _reading(p: Passage):
     "read(reader): its stream, which is then no longer kept."
     whole = p.h[0]
@@ -297,6 +310,7 @@ def _reading(p: Passage):
         return _added(p, reader, p.h[p.left.index(reader)])
     return read
 
+# %% ../../nbs/circuits/edges.ipynb #e2077a14
 def _crossing(p: Passage, w: Wiring):
     "cross(reader, {node: term}): the sum of what the nodes of a block bring to a reader within."
     def one(node, value): return value
@@ -306,6 +320,7 @@ def _crossing(p: Passage, w: Wiring):
         return _added(p, reader, sum(_inner(p, w, n, v, reader) for n, v in terms.items()))
     return cross
 
+# %% ../../nbs/circuits/edges.ipynb #556a0aba
 def _inner(p, w, node, term, reader):
     "A node's term in the inner sum of a reader, patched where its edge is."
     if p.patching is None: return term
@@ -314,17 +329,19 @@ def _inner(p, w, node, term, reader):
     other = w.within(node, instead)
     return term + off*(other if p.patching.fixed else other - term)
 
-# %% ../../nbs/circuits/edges.ipynb #833436b4
+# %% ../../nbs/circuits/edges.ipynb #cfa401bd
 def _left_after(p: Passage, reads) -> Passage:
     "Without the streams of readers that have read."
     keep = [i for i, r in enumerate(p.left) if r not in reads]
     h = p.h if p.patching is None else p.h[keep]
     return replace(p, h=h, left=[p.left[i] for i in keep])
 
+# %% ../../nbs/circuits/edges.ipynb #17bad428
 def _each(p: Passage, f) -> Tensor:
     "f of all streams."
     return f(p.h.flatten(0, 1)).unflatten(0, p.h.shape[:2])
 
+# %% ../../nbs/circuits/edges.ipynb #7898d19c
 def _through_block(p: Passage, w: Wiring) -> Passage:
     made = w.values(_reading(p), _crossing(p, w), p.emb)
     p = _left_after(p, {*w.reads, *(r for _, r in w.inner)})
@@ -332,7 +349,7 @@ def _through_block(p: Passage, w: Wiring) -> Passage:
     for n, v in made.items(): h = h + p.spread(n, w.written, p.left, v)
     return replace(p, h=h, values=p.values | made)
 
-# %% ../../nbs/circuits/edges.ipynb #8b1e50a1
+# %% ../../nbs/circuits/edges.ipynb #9ec63d01
 def _through_skip(p: Passage, name, op) -> Passage:
     "Behind the step that saves a skip edge, or joins it."
     if op == 'save':
@@ -343,7 +360,7 @@ def _through_skip(p: Passage, name, op) -> Passage:
     brought = brought.expand(len(p.h), *brought.shape[1:])
     return replace(p, h=torch.cat([p.h, brought], 2), values=p.values | {name: value})
 
-# %% ../../nbs/circuits/edges.ipynb #1ebe1521
+# %% ../../nbs/circuits/edges.ipynb #1337cf7f
 def _step_on(p: Passage) -> Passage:
     "Behind the next step."
     net, (op, name) = p.graph.net, p.graph.net.plan[p.at]
@@ -354,7 +371,7 @@ def _step_on(p: Passage) -> Passage:
     else: p = _through_skip(p, name, op)
     return replace(p, at=p.at + 1)
 
-# %% ../../nbs/circuits/edges.ipynb #01589304
+# %% ../../nbs/circuits/edges.ipynb #1a5c50f8
 def begun(g: Graph, x, t, patching=None, stem=None) -> Passage:
     "The pass before the first reader; `stem` (rows, c, h, w) in place of the network's own."
     s = g.net.advance(g.net.begin(x, t), g.start)
@@ -363,6 +380,7 @@ def begun(g: Graph, x, t, patching=None, stem=None) -> Passage:
     p = Passage(g, stem[None], s.emb, g.start, left, patching, values=dict(stem=stem))
     return replace(p, h=p.spread('stem', lambda n, v: v, left, stem))
 
+# %% ../../nbs/circuits/edges.ipynb #02a27b54
 def ended(p: Passage, x, t, watch=None) -> tuple:
     "(the network's output, {node: value}) at the end of a pass; `watch(passage)` before each step."
     while p.at < p.graph.end:
@@ -372,11 +390,12 @@ def ended(p: Passage, x, t, watch=None) -> tuple:
     h = _reading(p)('output')
     return p.graph.net.advance(State(h, p.emb, {}, p.at)).h, p.values
 
+# %% ../../nbs/circuits/edges.ipynb #e8b2e87b
 def graph_run(g: Graph, x, t, patching=None, stem=None) -> tuple:
     "(output, {node: value}) of a pass with these edges patched."
     return ended(begun(g, x, t, patching, stem), x, t)
 
-# %% ../../nbs/circuits/edges.ipynb #40d79851
+# %% ../../nbs/circuits/edges.ipynb #7c2c7721
 def _linear(f, terms: dict) -> dict:
     "The linear part of f for each of the terms {sender: (b, c, h, w)}."
     if not terms: return terms
@@ -384,6 +403,7 @@ def _linear(f, terms: dict) -> dict:
     out = f(torch.cat(list(terms.values()))) - zero
     return dict(zip(terms, out.split([len(v) for v in terms.values()])))
 
+# %% ../../nbs/circuits/edges.ipynb #7f7a078b
 def _joined(terms, name, value) -> dict:
     "Terms behind a join: a skip edge's fills the new channels, which are 0 in all others."
     some = next(iter(terms.values()))
@@ -392,13 +412,14 @@ def _joined(terms, name, value) -> dict:
     own = value.new_zeros(len(value), *some.shape[1:])
     return wide | {name: torch.cat([own, value], 1)}
 
-# %% ../../nbs/circuits/edges.ipynb #29e19b11
+# %% ../../nbs/circuits/edges.ipynb #6798c289
 def _linear_step(g: Graph, step):
     "What a step does to the stream where it adds nothing."
     if step in g.wirings: return g.wirings[step].carry
     return lambda h: g.net.advance(State(h, None, {}, step), step + 1).h
 
-def pushed(g: Graph, values: dict):
+# %% ../../nbs/circuits/edges.ipynb #85963c80
+def pushed_terms(g: Graph, values: dict):
     """Yield (step, {reader: {sender: its term in what is read}}) for {node: value}, or for changes
     of the values."""
     terms = dict(stem=values['stem'])
@@ -412,13 +433,14 @@ def pushed(g: Graph, values: dict):
         if w: terms |= {n: w.written(n, values[n]) for n in w.nodes}
     yield g.end, dict(output=terms)
 
+# %% ../../nbs/circuits/edges.ipynb #433344e2
 def _inner_terms(w, values) -> dict:
     "{reader: {sender: term}} within a block."
     out = {}
     for s, r in w.inner: out.setdefault(r, {})[s] = w.within(s, values[s])
     return out
 
-# %% ../../nbs/circuits/edges.ipynb #12ad0088
+# %% ../../nbs/circuits/edges.ipynb #565da394
 def _constants(g: Graph, like) -> dict:
     "{reader on the stream: what it would read if all values were 0}, from the biases of the steps."
     h, out = torch.zeros_like(like[:1]), {}
@@ -431,9 +453,9 @@ def _constants(g: Graph, like) -> dict:
         elif op != 'save': h = _linear_step(g, step)(h)
         if step in g.wirings: h = h + g.wirings[step].constant()
 
-# %% ../../nbs/circuits/edges.ipynb #f1bd2d06
+# %% ../../nbs/circuits/edges.ipynb #ded3f444
 def reads(g: Graph, x, t) -> dict:
-    "{reader on the stream: what it reads (b, c, h, w)} in the network itself, by hooks on its parts."
+    "{reader on the stream: what it reads (b, c, h, w)} in the network, by hooks on its parts."
     out, handles = {}, []
     def keep(names):
         def hook(module, inputs): out.update(dict.fromkeys(names, inputs[0]))
@@ -447,7 +469,7 @@ def reads(g: Graph, x, t) -> dict:
         for h in handles: h.remove()
     return out | dict(output=s.h)
 
-# %% ../../nbs/circuits/edges.ipynb #2792ef39
+# %% ../../nbs/circuits/edges.ipynb #4ffd852c
 @torch.no_grad()
 def exactness(denoiser, exam: Exam) -> pd.DataFrame:
     """Rows timestep × reader on the stream: `edges` into it and `error`, the norm of what it reads
@@ -457,7 +479,7 @@ def exactness(denoiser, exam: Exam) -> pd.DataFrame:
         x, tt = (v.to(device_of(denoiser)) for v in exam.at(t))
         want, (_, values) = reads(g, x, tt), graph_run(g, x, tt)
         bias = _constants(g, values['stem'])
-        for _, terms in pushed(g, values):
+        for _, terms in pushed_terms(g, values):
             for r, own in terms.items():
                 if r not in want: continue
                 off = want[r] - sum(own.values()) - bias[r]
@@ -465,13 +487,14 @@ def exactness(denoiser, exam: Exam) -> pd.DataFrame:
                                  error=float(off.norm()/want[r].norm())))
     return pd.DataFrame(rows)
 
-# %% ../../nbs/circuits/edges.ipynb #76daaa90
+# %% ../../nbs/circuits/edges.ipynb #2460c22d
 def _copies_of(p: Passage, n) -> Passage:
     "A pass without patches, its rows n times."
     def rows(v): return v.repeat(n, *[1]*(v.ndim - 1))
     return replace(p, h=rows(p.h[0])[None], emb=rows(p.emb),
                    saved={k: rows(v) for k, v in p.saved.items()}, values={})
 
+# %% ../../nbs/circuits/edges.ipynb #9be94a9b
 def _with_more(p: Passage, edges, terms, b) -> dict:
     "{reader: (rows, …)}: in the rows of each edge, its term."
     more = {}
@@ -481,7 +504,7 @@ def _with_more(p: Passage, edges, terms, b) -> dict:
         more[r][i*b:(i + 1)*b] = term.expand(b, *term.shape[1:])
     return more
 
-# %% ../../nbs/circuits/edges.ipynb #8fbca6f0
+# %% ../../nbs/circuits/edges.ipynb #424d5f34
 def each_patched(denoiser, g: Graph, x, t, values: dict, edges=None, most=2**28):
     """Yield (edge, ε̂ (b, c, h, w)) with this edge alone patched by {node: value}, for all `edges`;
     first ((), ε̂ of the whole network). `most`: bytes that the copies of a pass may take."""
@@ -490,7 +513,7 @@ def each_patched(denoiser, g: Graph, x, t, values: dict, edges=None, most=2**28)
     yield (), denoiser.read(whole, x, t)
     n = max(1, most//(len(x)*bytes_per_image(g.net, x, t)))
     change = {k: values[k] - v for k, v in clean.items()}
-    for step, terms in pushed(g, change):
+    for step, terms in pushed_terms(g, change):
         own = [e for e in g.into(step) if e in asked]
         for some in (own[i:i + n] for i in range(0, len(own), n)):
             p = _copies_of(states[step], len(some))
@@ -498,7 +521,7 @@ def each_patched(denoiser, g: Graph, x, t, values: dict, edges=None, most=2**28)
             out, _ = ended(p, x, t)
             for e, o in zip(some, out.split(len(x))): yield e, denoiser.read(o, x, t)
 
-# %% ../../nbs/circuits/edges.ipynb #cd8a884d
+# %% ../../nbs/circuits/edges.ipynb #5736ae1a
 def circuits_run(denoiser, g: Graph, x, t, values: dict, kept, most=2**28):
     """Yield ε̂ (b, c, h, w) for each circuit of `kept` (n, edges): 1 where an edge is kept; all
     others patched by {node: value}."""
@@ -513,7 +536,7 @@ def circuits_run(denoiser, g: Graph, x, t, values: dict, kept, most=2**28):
         out = denoiser.read(graph_run(g, xx, tt, patching)[0], xx, tt)
         yield from out.split(len(x))
 
-# %% ../../nbs/circuits/edges.ipynb #826b604f
+# %% ../../nbs/circuits/edges.ipynb #536bf570
 def _frozen(norm, clean, changed) -> Tensor:
     "Group norm of `changed` (b, c, h, w) with the statistics that it has on `clean`."
     groups = clean.unflatten(1, (norm.num_groups, -1)).flatten(2)
@@ -521,19 +544,20 @@ def _frozen(norm, clean, changed) -> Tensor:
     out = (changed.unflatten(1, (norm.num_groups, -1)).flatten(2) - mean)/(var + norm.eps).sqrt()
     return out.view_as(changed)*norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
 
+# %% ../../nbs/circuits/edges.ipynb #01188e28
 @torch.no_grad()
 def frozen_error(denoiser, exam: Exam) -> pd.DataFrame:
-    """Rows timestep × edge into the entry of a transformer layer: `error`, how far the change of
-    what the normalization gives (the term patched by the next image's) is from that with frozen
-    statistics, relative to it. ValueError for a network without such an entry."""
+    """Rows timestep × edge into the first reader of an attention layer: `error`, how far the change
+    of what its normalization gives (the term patched by the next image's) is from that with frozen
+    statistics, relative to it."""
     g, rows = graph_of(denoiser.net), []
-    entries = {w.reads[0]: w for w in g.wirings.values() if isinstance(w, TransformerWiring)}
+    norms = {w.reads[0]: w.norm for w in g.wirings.values() if w.norm is not None}
     for t in exam.timesteps:
         x, tt = (v.to(device_of(denoiser)) for v in exam.at(t))
         clean, (_, values) = reads(g, x, tt), graph_run(g, x, tt)
-        for _, terms in pushed(g, {k: v.roll(1, 0) - v for k, v in values.items()}):
-            for r in terms.keys() & entries.keys():
-                norm = entries[r].block.norm
+        for _, terms in pushed_terms(g, {k: v.roll(1, 0) - v for k, v in values.items()}):
+            for r in terms.keys() & norms.keys():
+                norm = norms[r]
                 for s, d in terms[r].items():
                     exact = norm(clean[r] + d) - norm(clean[r])
                     off = _frozen(norm, clean[r], clean[r] + d) - norm(clean[r]) - exact
@@ -541,7 +565,7 @@ def frozen_error(denoiser, exam: Exam) -> pd.DataFrame:
                                      error=float(off.norm()/exact.norm().clamp(min=1e-12))))
     return pd.DataFrame(rows, columns=['timestep', 'sender', 'reader', 'error'])
 
-# %% ../../nbs/circuits/edges.ipynb #7115f8cc
+# %% ../../nbs/circuits/edges.ipynb #61ff7e7f
 def graph_text(g: Graph) -> str:
     "Size of a graph in a sentence."
     heads = {r.rpartition('.')[0] for r in g.at if r.endswith(('.q', '.k', '.v'))}

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['THRESHOLDS', 'METHODS', 'CHEAP', 'DEEP', 'AGAIN', 'CURVED', 'OF_MODEL', 'MEASURES', 'Case', 'case_of', 'exact_scores',
            'curvature_scores', 'gradient_scores', 'inputs_scores', 'activations_scores', 'pruned', 'greedy_scores',
-           'learned_scores', 'size_scores', 'found_by', 'sizes_of', 'nested', 'edge_circuits', 'by_corruption',
-           'agreement', 'between_models', 'over_all', 'recommended', 'finding_lines']
+           'learned_scores', 'size_scores', 'found_by', 'sizes_of', 'first_edges', 'edge_circuits', 'by_corruption',
+           'edge_agreement', 'between_models', 'over_all', 'recommended', 'finding_lines']
 
-# %% ../../nbs/circuits/finding.ipynb #0c3c7a1f
+# %% ../../nbs/circuits/finding.ipynb #b452c399
 import math
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
@@ -18,10 +18,12 @@ from torch import Tensor
 from .attribution import signs
 from .corruptions import stand_ins
 from .edges import (
-    Graph, Patching, circuits_run, each_patched, graph_of, graph_run, pushed, reads)
+    Graph, Patching, circuits_run, each_patched, graph_of, graph_run, pushed_terms)
 from ..denoiser.diffusion import Exam, device_of, image_errors
+from ..statistics.report import num
+from ..statistics.tests import t_interval
 
-# %% ../../nbs/circuits/finding.ipynb #70903bf9
+# %% ../../nbs/circuits/finding.ipynb #f719e27f
 @dataclass
 class Case:
     "Images at one timestep, what stands in for each node there, and what the whole network does."
@@ -46,7 +48,7 @@ class Case:
         for ε̂ in circuits_run(self.denoiser, self.graph, self.x, self.t, self.values, kept):
             yield self.measured(ε̂)
 
-# %% ../../nbs/circuits/finding.ipynb #6a75421b
+# %% ../../nbs/circuits/finding.ipynb #c9ec0a88
 @torch.no_grad()
 def case_of(denoiser, exam: Exam, t, corruption, **given) -> Case:
     "The case of an exam at timestep t with a corruption by name; `given` as `stand_ins` wants it."
@@ -56,7 +58,7 @@ def case_of(denoiser, exam: Exam, t, corruption, **given) -> Case:
     values = stand_ins(corruption, denoiser, g, exam, t, **given)
     return Case(denoiser, g, x, tt, ε, values, own, denoiser.read(out, x, tt))
 
-# %% ../../nbs/circuits/finding.ipynb #203be5b2
+# %% ../../nbs/circuits/finding.ipynb #ad322b07
 @torch.no_grad()
 def exact_scores(c: Case) -> dict:
     "{measure: gain (edges, b)} of patching each edge alone."
@@ -65,7 +67,7 @@ def exact_scores(c: Case) -> dict:
         if edge: gains.append({k: v - clean[k] for k, v in c.measured(ε̂).items()})
     return {k: torch.stack([g[k] for g in gains]) for k in clean}
 
-# %% ../../nbs/circuits/finding.ipynb #145d1be0
+# %% ../../nbs/circuits/finding.ipynb #37917a27
 def _kept(c: Case, value=1.) -> Tensor:
     "Edges kept by this much (edges, b), wanting a gradient."
     return torch.full((len(c.graph.edges), len(c.x)), value, device=c.x.device, requires_grad=True)
@@ -74,6 +76,7 @@ def _along(of, keep) -> Tensor:
     "Derivative of a sum over images as edges are patched: (edges, b)."
     return -torch.autograd.grad(of, keep, retain_graph=True)[0]
 
+# %% ../../nbs/circuits/finding.ipynb #5d5ff436
 @torch.enable_grad()
 def curvature_scores(c: Case, probes=8) -> dict:
     "{measure: forecast (edges, b)} by gradient and curvature; `probes` 0: by the gradient alone."
@@ -85,9 +88,10 @@ def curvature_scores(c: Case, probes=8) -> dict:
                  for k in range(probes))/(max(probes, 1)*m)
     return dict(error=first + square, distance=none + square)
 
+# %% ../../nbs/circuits/finding.ipynb #94a6add6
 def gradient_scores(c: Case) -> dict: return curvature_scores(c, 0)
 
-# %% ../../nbs/circuits/finding.ipynb #b484e7d1
+# %% ../../nbs/circuits/finding.ipynb #9b1b3317
 @torch.enable_grad()
 def inputs_scores(c: Case, points=4) -> dict:
     "{measure: forecast (edges, b)} by gradients averaged over `points` inputs on the way (EAP-IG)."
@@ -100,14 +104,15 @@ def inputs_scores(c: Case, points=4) -> dict:
         out = {k: out[k] + _along(v.sum(), keep)/points for k, v in found.items()}
     return out
 
-# %% ../../nbs/circuits/finding.ipynb #47c4b3d7
+# %% ../../nbs/circuits/finding.ipynb #a2d255ce
 def _of_sender(c: Case, sender) -> Tensor:
     "Which edges leave a sender (edges,)."
     return torch.tensor([s == sender for s, _ in c.graph.edges], device=c.x.device)
 
+# %% ../../nbs/circuits/finding.ipynb #2c6b405e
 @torch.enable_grad()
 def activations_scores(c: Case, points=2) -> dict:
-    "{measure: forecast (edges, b)}: gradients averaged while each sender's edges go the way together."
+    "{measure: forecast (edges, b)}: gradients averaged while a sender's edges go the way."
     out = {k: torch.zeros(len(c.graph.edges), len(c.x), device=c.x.device)
            for k in ('error', 'distance')}
     for sender in c.graph.nodes:
@@ -118,12 +123,13 @@ def activations_scores(c: Case, points=2) -> dict:
             for k, v in found.items(): out[k][own] += _along(v.sum(), keep)[own]/points
     return out
 
-# %% ../../nbs/circuits/finding.ipynb #6982908d
+# %% ../../nbs/circuits/finding.ipynb #57c3ef9d
 THRESHOLDS = (1e-4, 1e-3, 1e-2)  # of the distance of the empty circuit
 
 def _mean_distance(c: Case, kept) -> float:
     return float(next(c.of_circuits(kept[None]))['distance'].mean())
 
+# %% ../../nbs/circuits/finding.ipynb #d0ff2b08
 @torch.no_grad()
 def pruned(c: Case, threshold) -> Tensor:
     "Edges kept (edges,) by greedy pruning: patched where this adds less than `threshold`."
@@ -136,6 +142,7 @@ def pruned(c: Case, threshold) -> Tensor:
         else: kept[i] = 1
     return kept
 
+# %% ../../nbs/circuits/finding.ipynb #9b8e2a46
 def greedy_scores(c: Case, thresholds=THRESHOLDS) -> dict:
     "{measure: score (edges, 1)}: the largest threshold at which an edge survives, 0 where none."
     empty = _mean_distance(c, torch.zeros(len(c.graph.edges)))
@@ -143,7 +150,7 @@ def greedy_scores(c: Case, thresholds=THRESHOLDS) -> dict:
     for τ in thresholds: best = torch.where(pruned(c, τ*empty) > 0, τ, best)
     return dict(error=best[:, None], distance=best[:, None])
 
-# %% ../../nbs/circuits/finding.ipynb #509231a2
+# %% ../../nbs/circuits/finding.ipynb #d44a27a2
 def _noisy(logits, b, step) -> Tensor:
     "Hard-concrete draws (edges, b) of logits (edges,) (Louizos et al., 2018)."
     u = torch.rand(len(logits), b, generator=torch.Generator().manual_seed(step))
@@ -151,9 +158,10 @@ def _noisy(logits, b, step) -> Tensor:
     s = torch.sigmoid((logits[:, None] + u.log() - (1 - u).log())/.67)
     return (1.2*s - .1).clamp(0, 1)
 
+# %% ../../nbs/circuits/finding.ipynb #654bd263
 @torch.enable_grad()
 def learned_scores(c: Case, steps=60, lr=.3, price=.5) -> dict:
-    "{measure: logit (edges, 1)} of masks trained on distance/(that of the empty circuit) + price·size."
+    "{measure: logit (edges, 1)} of masks trained on relative distance + price·size."
     empty = _mean_distance(c, torch.zeros(len(c.graph.edges)))
     logits = torch.full((len(c.graph.edges),), 2., device=c.x.device, requires_grad=True)
     opt = torch.optim.Adam([logits], lr)
@@ -165,26 +173,27 @@ def learned_scores(c: Case, steps=60, lr=.3, price=.5) -> dict:
     found = logits.detach()[:, None]
     return dict(error=found, distance=found)
 
-# %% ../../nbs/circuits/finding.ipynb #59b4d58e
+# %% ../../nbs/circuits/finding.ipynb #bcae7519
 @torch.no_grad()
 def size_scores(c: Case) -> dict:
     "{measure: size (edges, b)}: norm of the term's change, relative to the whole term's reader."
     way = {n: (c.values[n] - v).expand_as(v) for n, v in c.own.items()}
     out, index = torch.zeros(len(c.graph.edges), len(c.x)), c.graph.index
-    for (_, own), (_, change) in zip(pushed(c.graph, c.own), pushed(c.graph, way)):
+    for (_, own), (_, change) in zip(pushed_terms(c.graph, c.own), pushed_terms(c.graph, way)):
         for r, terms in change.items():
             whole = sum(own[r].values()).flatten(1).norm(dim=1)
             for s, v in terms.items():
                 out[index[s, r]] = (v.flatten(1).norm(dim=1)/whole.clamp(min=1e-12)).cpu()
     return dict(error=out, distance=out)
 
-# %% ../../nbs/circuits/finding.ipynb #c2084061
+# %% ../../nbs/circuits/finding.ipynb #a57927a5
 METHODS = {'exact': exact_scores, 'size': size_scores, 'gradient': gradient_scores,
            'curvature': curvature_scores, 'IG, inputs': inputs_scores,
            'IG, activations': activations_scores, 'greedy': greedy_scores,
            'learned': learned_scores}
 CHEAP, DEEP = tuple(METHODS)[:5], tuple(METHODS)  # asked of all models, of a few
 
+# %% ../../nbs/circuits/finding.ipynb #c5239d5e
 def found_by(method, denoiser, exam: Exam, corruption, **given) -> pd.DataFrame:
     "Scored edges: rows timestep × sender × reader with `error` and `distance`, means over images."
     rows = []
@@ -195,39 +204,43 @@ def found_by(method, denoiser, exam: Exam, corruption, **given) -> pd.DataFrame:
         rows.append(own.assign(timestep=t, **scores))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../../nbs/circuits/finding.ipynb #ee599360
+# %% ../../nbs/circuits/finding.ipynb #3bb54fb6
 def sizes_of(n) -> list:
     "1, 2, 4, …, a quarter of n, n."
     return sorted({*(2**i for i in range(int(math.log2(n)) + 1)), max(1, n//4), n})
 
+# %% ../../nbs/circuits/finding.ipynb #0a6fc8a4
 def _largest_first(score) -> np.ndarray:
     "Numbers of the edges, the largest score first; ties in a random order that is fixed."
     mixed = np.random.default_rng(0).permutation(len(score))
     return mixed[np.argsort(-np.asarray(score)[mixed], kind='stable')]
 
-def nested(order, sizes) -> Tensor:
+# %% ../../nbs/circuits/finding.ipynb #d4de9ba0
+def first_edges(order, sizes) -> Tensor:
     "Circuits (sizes, edges) of the first so many edges of an order."
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order))
     return torch.tensor(rank[None] < np.asarray(sizes)[:, None]).float()
 
-# %% ../../nbs/circuits/finding.ipynb #4a3f2779
+# %% ../../nbs/circuits/finding.ipynb #5757234f
 def _curve(c: Case, order) -> pd.DataFrame:
     "{rank: measures} of the circuits of growing size on the images of a case, means over images."
     sizes = sizes_of(len(order))
     rows = [{f'kept_{k}': float(v.mean()) for k, v in m.items()}
-            for m in c.of_circuits(nested(order, sizes))]
+            for m in c.of_circuits(first_edges(order, sizes))]
     return pd.DataFrame(rows, index=np.array(sizes) - 1)
 
+# %% ../../nbs/circuits/finding.ipynb #9d18b661
 def _of_half(exam, first) -> Exam: return Exam(exam.x0[first::2], exam.ε[first::2], exam.timesteps)
 
 def _halved(given, first) -> dict:
     "Options for every second image: switched faces belong to images, reference images do not."
     return {k: v[first::2] if k == 'switched' and v is not None else v for k, v in given.items()}
 
-# %% ../../nbs/circuits/finding.ipynb #f70cba2a
+# %% ../../nbs/circuits/finding.ipynb #9483b88c
 AGAIN = ', other images'  # behind a method's name: its scores on the odd images
 
+# %% ../../nbs/circuits/finding.ipynb #ad7e2301
 def _scored_rows(c: Case, other: Case, method, by, curved) -> pd.DataFrame:
     """Rows of one method: scores on case `c`, `rank` by measure `by`, and, where `curved`, at the
     sizes of `sizes_of` what the circuit down to this rank does on the case `other`."""
@@ -241,9 +254,10 @@ def _scored_rows(c: Case, other: Case, method, by, curved) -> pd.DataFrame:
     curve = _curve(other, order) if curved and f[by].nunique() > 1 else none
     return f.join(curve, on='rank').assign(method=method, by=by)
 
-# %% ../../nbs/circuits/finding.ipynb #87a0d92f
+# %% ../../nbs/circuits/finding.ipynb #78143ce0
 CURVED = 'exact', 'size', 'curvature'
 
+# %% ../../nbs/circuits/finding.ipynb #9daf622a
 @torch.no_grad()
 def edge_circuits(denoiser, exam: Exam, corruption='image', methods=CHEAP, by='distance',
                   curved=CURVED, **given) -> pd.DataFrame:
@@ -263,15 +277,17 @@ def edge_circuits(denoiser, exam: Exam, corruption='image', methods=CHEAP, by='d
         rows += [_scored_rows(c, other, m, by, m in curved).assign(**about) for m in methods]
     return pd.concat(rows, ignore_index=True)
 
+# %% ../../nbs/circuits/finding.ipynb #2b80cabe
 def by_corruption(denoiser, exam: Exam, corruptions, **given) -> pd.DataFrame:
     "`edge_circuits` by exact patching for each of several corruptions."
     return pd.concat([edge_circuits(denoiser, exam, c, ('exact', 'curvature'), curved=('exact',),
                                     **given) for c in corruptions], ignore_index=True)
 
-# %% ../../nbs/circuits/finding.ipynb #91d241c6
+# %% ../../nbs/circuits/finding.ipynb #73233a99
 OF_MODEL = ('dataset', 'seed', 'timestep', 'corruption')
 MEASURES = ('distance', 'error')
 
+# %% ../../nbs/circuits/finding.ipynb #41ec41ed
 def _ranked_alike(score, exact) -> tuple:
     "(rank correlation, AUC of the top decile by size) of scores with the exact ones."
     if score.nunique() < 2: return 0., .5
@@ -279,7 +295,8 @@ def _ranked_alike(score, exact) -> tuple:
     top = size >= size.quantile(.9)
     return stats.spearmanr(score, exact)[0], roc_auc_score(top, score.abs())
 
-def agreement(frame) -> pd.DataFrame:
+# %% ../../nbs/circuits/finding.ipynb #4c814648
+def edge_agreement(frame) -> pd.DataFrame:
     "Rows model × timestep × corruption × method × measure: `rank` and `decile` against exact."
     rows = []
     for key, g in frame.groupby(list(OF_MODEL), sort=False):
@@ -290,7 +307,7 @@ def agreement(frame) -> pd.DataFrame:
                      for k in MEASURES]
     return pd.DataFrame(rows, columns=[*OF_MODEL, 'method', 'measure', 'rank', 'decile'])
 
-# %% ../../nbs/circuits/finding.ipynb #2eda53c7
+# %% ../../nbs/circuits/finding.ipynb #03086b31
 def between_models(frame, measure='distance') -> pd.DataFrame:
     """Rows dataset × timestep × pair of models: `rank`, the correlation of their exact scores over
     edges; `across` where they are of different datasets."""
@@ -304,27 +321,29 @@ def between_models(frame, measure='distance') -> pd.DataFrame:
                  for j, b in enumerate(names[:i])]
     return pd.DataFrame(rows, columns=['timestep', 'first', 'second', 'across', 'rank'])
 
-# %% ../../nbs/circuits/finding.ipynb #9ae9ad8c
+# %% ../../nbs/circuits/finding.ipynb #662a5870
 def over_all(frame, value, by) -> pd.DataFrame:
     "Mean of a value over models of both datasets with its interval, by the columns `by`."
     m = frame.groupby(['dataset', 'seed', *by], sort=False)[value].mean().reset_index()
-    rows = [(*np.atleast_1d(k), *t_interval(g[value])[:3]) for k, g in m.groupby(list(by), sort=False)]
+    rows = [(*k, *t_interval(g[value])[:3]) for k, g in m.groupby(list(by), sort=False)]
     return pd.DataFrame(rows, columns=[*by, 'mean', 'lo', 'hi']).set_index(list(by))
 
-# %% ../../nbs/circuits/finding.ipynb #ad2d7793
+# %% ../../nbs/circuits/finding.ipynb #d5257630
 def recommended(agreed, least=.9) -> str|None:
-    """The method whose rank correlation with exact patching is highest where it is lowest of the two
-    measures; None where that is below `least`."""
+    """The method whose rank correlation with exact patching, the lower one of the two measures, is
+    highest; None where that is below `least`."""
     m = agreed.groupby(['method', 'measure'])['rank'].mean().unstack().min(axis=1)
     return m.idxmax() if m.max() >= least else None
 
+# %% ../../nbs/circuits/finding.ipynb #9840506d
 def finding_lines(agreed) -> tuple:
-    "(answer, more) of a table of `agreement`."
+    "(answer, more) of a table of `edge_agreement`."
     m = agreed.groupby(['method', 'measure'])['rank'].mean().unstack()
     best, name = recommended(agreed), m.min(axis=1).idxmax()
     both = ' and '.join(f'{num(m.loc[name, k])} ({k})' for k in MEASURES)
-    line = (f'{name.capitalize()} orders the edges as exact patching does: rank correlation {both}.'
-            if best else f'No cheap method reaches .9 in both measures; the best, {name}, has {both}.')
+    said = ('{} orders the edges as exact patching does: rank correlation {}.' if best else
+            'No cheap method reaches .9 in both measures; the best, {}, has {}.')
+    line = said.format(name.capitalize() if best else name, both)
     plain = ', '.join(f'{k} {num(m.loc["gradient", k])}' for k in MEASURES)
     return line, (f'The gradient alone has {plain}; integrated over inputs, distance '
                   f'{num(m.loc["IG, inputs", "distance"])}. The size of a term, which needs no '
