@@ -14,6 +14,7 @@ from diffcirc.circuits.finding import by_corruption, edge_circuits
 from diffcirc.circuits.gradients import gradient_flow
 from diffcirc.circuits.information import information_flow
 from diffcirc.circuits.interruption import edge_impacts, kept_alone
+from diffcirc.circuits.moments import across_time
 from diffcirc.circuits.outcomes import drifts, losses
 from diffcirc.circuits.optimality import jacobian_basis, jacobian_stats
 from diffcirc.circuits.probes import control_labels, probes
@@ -82,6 +83,7 @@ ASKED = {  # instrument → options, from the kind of network
     by_corruption: lambda make: dict(corruptions=('mean', 'attribute'), reference=faces(4, 2),
                                      switched=faces(8, 5)),
     circuit_tests: lambda make: dict(other=make(1), random=8, asked=2),
+    across_time: lambda make: {},
     kept_alone: lambda make: dict(others=faces(4, 2), draws=2),
     route_impacts: lambda make: {}, edited_samples: lambda make: dict(n=2, steps=2),
     losses: lambda make: dict(regions=HALVES),

@@ -14,8 +14,9 @@ __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS'
            'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets',
            'learning', 'learning_all', 'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming',
            'drawn_pairs', 'of_pairs', 'composing', 'composing_judged', 'of_composition', 'of_estimators', 'of_trials',
-           'of_benchmark', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people', 'of_others',
-           'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent', 'fewer']
+           'of_benchmark', 'of_planted_edges', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people',
+           'of_others', 'of_units', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all', 'design', 'spent',
+           'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -34,6 +35,7 @@ from ..circuits.finding import AGAIN, DEEP, by_corruption, edge_circuits
 from ..circuits.gradients import gradient_flow
 from ..circuits.information import information_flow
 from ..circuits.interruption import edge_impacts, kept_alone
+from ..circuits.moments import across_time
 from ..circuits.optimality import jacobian_basis, jacobian_stats
 from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
@@ -63,6 +65,7 @@ from ..trust.calibration import (
     extremes, quantities, worlds)
 from ..trust.calibration_others import calibration_of_others
 from ..trust.chance import chance_of_rules
+from ..trust.planted_edges import edge_marks
 from ..trust.simulated import IMAGES
 from ..trust.trials import KINDS, trial
 
@@ -403,7 +406,7 @@ def of_outcomes(st) -> dict:
                 losses, at[1:2], OUTCOMES, trained=False, seeds=UNTRAINED, options=losing),
             'drifts': Protocol(drifts, at[:1], 2, options=drifting)}
 
-# %% ../../nbs/book/protocols.ipynb #6d95714a
+# %% ../../nbs/book/protocols.ipynb #d3e4e1b2
 EDGED = 16  # images
 
 def _edged(st) -> int: return 8 if st.preset.name == 'smoke' else EDGED
@@ -419,7 +422,7 @@ def corrupting(st, dataset, seed) -> dict:
     return dict(corruptions=('image', 'noise', 'mean', 'constant'),
                 reference=fit_faces(st, dataset, seed, n).images)
 
-# %% ../../nbs/book/protocols.ipynb #18d2f274
+# %% ../../nbs/book/protocols.ipynb #5ccd0067
 def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
     "Options of `by_corruption`: held-out drawn faces with one attribute changed."
     f = st.heldout['synthetic'][:_edged(st)//2]
@@ -450,7 +453,8 @@ def of_edges(st) -> dict:
                 by_corruption, ends, n//2, seeds=1, options=corrupting),
             'edges by attribute': Protocol(
                 by_corruption, ends, n//2, seeds=1, datasets=('synthetic',), options=switching),
-            'circuit tests': Protocol(circuit_tests, at, n, options=testing)}
+            'circuit tests': Protocol(circuit_tests, at, n, options=testing),
+            'circuits across time': Protocol(across_time, images=n//2)}
 
 # %% ../../nbs/book/protocols.ipynb #3c2f13c4
 def of_time(st) -> dict:
@@ -656,6 +660,15 @@ def of_benchmark(st) -> list:
     return [Computation(specimen_scores, dict(family=f, seed=s, steps=steps, n=n),
                         dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
 
+# %% ../../nbs/book/protocols.ipynb #17a477b7
+def of_planted_edges(st) -> list:
+    "Methods that find edges on planted networks: half as many as the benchmark has."
+    small = st.preset.name == 'smoke'
+    seeds = {'matched': 1, 'backup': 1} if small else dict.fromkeys(SEEDS, 4)
+    steps, n = (20, 6) if small else (300, 8)
+    return [Computation(edge_marks, dict(family=f, seed=s, steps=steps, n=n),
+                        dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
+
 # %% ../../nbs/book/protocols.ipynb #194d657f
 def measured(st) -> dict:
     "{quantity: variance components} of a study: accuracy, impact of a head, attention entropy."
@@ -726,7 +739,7 @@ CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, o
             of_composition)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
-            'benchmark': of_benchmark}
+            'benchmark': of_benchmark, 'planted edges': of_planted_edges}
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
              'units': of_units, 'attainable': of_attainable}  # need tables or faces
 
