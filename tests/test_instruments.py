@@ -8,9 +8,13 @@ from diffcirc.circuits.attention import (
     attention_stats, head_functions, head_importance, reference_maps)
 from diffcirc.circuits.features import feature_stats, interaction, selectivity
 from diffcirc.circuits.attribution import screened
+from diffcirc.circuits.edges import exactness, frozen_error
+from diffcirc.circuits.faithful import circuit_tests
+from diffcirc.circuits.finding import by_corruption, edge_circuits
 from diffcirc.circuits.gradients import gradient_flow
 from diffcirc.circuits.information import information_flow
 from diffcirc.circuits.interruption import edge_impacts, kept_alone
+from diffcirc.circuits.moments import across_time
 from diffcirc.circuits.outcomes import drifts, losses
 from diffcirc.circuits.optimality import jacobian_basis, jacobian_stats
 from diffcirc.circuits.probes import control_labels, probes
@@ -74,6 +78,12 @@ ASKED = {  # instrument → options, from the kind of network
     ablate: lambda make: dict(kinds=KINDS, how=('zero', 'mean', 'resample', 'noise', '×0.5')),
     gradient_flow: lambda make: {}, screened: lambda make: dict(points=1),
     edge_impacts: lambda make: {},
+    exactness: lambda make: {}, frozen_error: lambda make: {},
+    edge_circuits: lambda make: dict(methods=('exact', 'size', 'gradient', 'curvature')),
+    by_corruption: lambda make: dict(corruptions=('mean', 'attribute'), reference=faces(4, 2),
+                                     switched=faces(8, 5)),
+    circuit_tests: lambda make: dict(other=make(1), random=8, asked=2),
+    across_time: lambda make: {},
     kept_alone: lambda make: dict(others=faces(4, 2), draws=2),
     route_impacts: lambda make: {}, edited_samples: lambda make: dict(n=2, steps=2),
     losses: lambda make: dict(regions=HALVES),
@@ -99,6 +109,7 @@ def test_every_instrument_on_every_denoiser(instrument, make):
     # drawings have no error and are no held-out image
     free = ['score', 'cv', 'other', 'iou', 'share', 'spill', 'loss_recovered']
     free += ['mse', 'accuracy', 'image']*(instrument is shown)
+    free += ['kept_error', 'kept_distance']  # known of some circuits
     always = numbers.drop(columns=free, errors='ignore')
     assert np.isfinite(always).all(axis=None)
     if 'site' in got:

@@ -129,8 +129,8 @@ def test_every_notebook_is_a_page():
 # reads wants what was found, why to believe it, and how it was made, in this order; a page links
 # to what it uses. That modules import downwards only is a matter of wings (above), not of pages.
 ORDER = ('How a claim is judged', 'The paper, answered', 'Can the instruments be trusted?',
-         'Audit and ledger', 'Beyond the paper', 'Concepts', 'Companion systems', 'Methods',
-         'Apparatus', 'Words and sources')
+         'Audit and ledger', 'Beyond the paper', 'Circuits', 'Concepts', 'Companion systems',
+         'Methods', 'Apparatus', 'Words and sources')
 
 def test_results_come_first_and_apparatus_last():
     assert tuple(dict.fromkeys(c.partition(':')[0] for c in parts())) == ORDER

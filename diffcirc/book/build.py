@@ -284,6 +284,7 @@ def _write_tables(outdir):
     # slow to import, and needed by the whole book only
     from diffcirc.book.findings import skill_csv
     from diffcirc.book.protocols import table
+    from diffcirc.circuits.faithful import circuits_csv
     from diffcirc.concepts.stability import concepts_csv
     from diffcirc.latents.variants import vae_csv
     from diffcirc.latents.anomalies import mri_csv
@@ -300,6 +301,8 @@ def _write_tables(outdir):
     of_vaes = map(table, ('autoencoders', 'linear autoencoders', 'planted decoders'))
     atomic_write(outdir/'vae.csv', vae_csv(*of_vaes))
     atomic_write(outdir/'mri.csv', mri_csv(table('detectors of slices')))
+    of_circuits = map(table, ('edges', 'circuit tests'))
+    atomic_write(outdir/'circuits.csv', circuits_csv(*of_circuits))
     atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
 # %% ../../nbs/book/build.ipynb #8aa4e6ce

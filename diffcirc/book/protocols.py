@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
-           'SCREENED', 'KEPT', 'OUTCOMES', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES',
-           'COUNTS', 'VAE_WORLDS', 'VAE_SMALL', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol', 'Asked',
-           'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors',
+           'SCREENED', 'KEPT', 'OUTCOMES', 'EDGED', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES',
+           'SHARES', 'COUNTS', 'VAE_WORLDS', 'VAE_SMALL', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol',
+           'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors',
            'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting',
            'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
            'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
-           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'of_time', 'donors', 'known_to_all', 'transferring',
-           'of_transfer', 'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all',
-           'of_dictionaries', 'naming', 'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing',
-           'composing_judged', 'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'of_known',
-           'slice_sources', 'of_slices', 'of_attending', 'measured', 'claimed_size', 'of_worlds', 'of_attainable',
-           'of_people', 'of_others', 'of_units', 'vae_worlds', 'vae_plan', 'of_autoencoders', 'of_linear_autoencoders',
+           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'by_all_methods', 'corrupting', 'switching', 'testing',
+           'of_edges', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
+           'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all', 'of_dictionaries', 'naming',
+           'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'composing_judged',
+           'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'of_known', 'slice_sources', 'of_slices',
+           'of_attending', 'of_planted_edges', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people',
+           'of_others', 'of_units', 'vae_worlds', 'vae_plan', 'of_autoencoders', 'of_linear_autoencoders',
            'of_planted_decoders', 'of_vae_rules', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all',
            'design', 'spent', 'fewer']
 
@@ -28,11 +29,15 @@ from ..circuits.ablation import DOSES, ablate, edited_samples, route_impacts
 from ..circuits.attention import (
     attention_stats, head_functions, head_importance, reference_maps)
 from ..circuits.attribution import screened
+from ..circuits.edges import exactness, frozen_error
 from ..circuits.estimators import METHOD, estimator_calibration
 from ..circuits.features import feature_stats, interaction, selectivity
+from ..circuits.faithful import circuit_tests
+from ..circuits.finding import AGAIN, DEEP, by_corruption, edge_circuits
 from ..circuits.gradients import gradient_flow
 from ..circuits.information import information_flow
 from ..circuits.interruption import edge_impacts, kept_alone
+from ..circuits.moments import across_time
 from ..circuits.optimality import jacobian_basis, jacobian_stats
 from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
@@ -70,6 +75,7 @@ from ..trust.calibration import (
     extremes, quantities, worlds)
 from ..trust.calibration_others import calibration_of_others
 from ..trust.chance import chance_of_rules
+from ..trust.planted_edges import edge_marks
 from ..trust.simulated import IMAGES
 from ..trust.trials import KINDS, trial
 
@@ -410,6 +416,56 @@ def of_outcomes(st) -> dict:
                 losses, at[1:2], OUTCOMES, trained=False, seeds=UNTRAINED, options=losing),
             'drifts': Protocol(drifts, at[:1], 2, options=drifting)}
 
+# %% ../../nbs/book/protocols.ipynb #d3e4e1b2
+EDGED = 16  # images
+
+def _edged(st) -> int: return 8 if st.preset.name == 'smoke' else EDGED
+
+def by_all_methods(st, dataset=None, seed=None) -> dict:
+    "Options of `edge_circuits` with every method, and exact patching once more on other images."
+    methods = DEEP if st.preset.name != 'smoke' else tuple(m for m in DEEP if m != 'greedy')
+    return dict(methods=(*methods, 'exact' + AGAIN), curved=tuple(methods))
+
+def corrupting(st, dataset, seed) -> dict:
+    "Options of `by_corruption`: training images of the model to take means of."
+    n = 4 if st.preset.name == 'smoke' else 12
+    return dict(corruptions=('image', 'noise', 'mean', 'constant'),
+                reference=fit_faces(st, dataset, seed, n).images)
+
+# %% ../../nbs/book/protocols.ipynb #5ccd0067
+def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
+    "Options of `by_corruption`: held-out drawn faces with one attribute changed."
+    f = st.heldout['synthetic'][:_edged(st)//2]
+    attrs = f.attrs.copy()
+    attrs[attribute] = 1 - attrs[attribute]
+    images, _ = draw_faces(attrs, st.preset.size, 0, f.ids)
+    faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
+    return dict(corruptions=('attribute',),
+                switched=(faces.grey() if st.channels == 1 else faces).images)
+
+def testing(st, dataset, seed) -> dict:
+    "Options of `circuit_tests`: the network of the next seed, and how many random circuits."
+    later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
+    few = dict(random=24, asked=2) if st.preset.name == 'smoke' else {}
+    return few | ({} if later == seed else dict(other=st.runs[dataset, later]))
+
+def of_edges(st) -> dict:
+    "Protocols of the chapters on edges, on finding and on testing them."
+    n, at, ends = _edged(st), (300,), (st.preset.timesteps[0], st.preset.timesteps[-1])
+    deep = dict(images=n//2, seeds=1, options=by_all_methods)
+    return {'exact contributions': Protocol(exactness, at, 4, seeds=2),
+            'frozen scale': Protocol(frozen_error, at, 4, seeds=2),
+            'edges': Protocol(edge_circuits, images=n),
+            'edges, all methods': Protocol(edge_circuits, at, **deep),
+            'edges, untrained': Protocol(
+                edge_circuits, at, n, trained=False, seeds=UNTRAINED),
+            'edges by corruption': Protocol(
+                by_corruption, ends, n//2, seeds=1, options=corrupting),
+            'edges by attribute': Protocol(
+                by_corruption, ends, n//2, seeds=1, datasets=('synthetic',), options=switching),
+            'circuit tests': Protocol(circuit_tests, at, n, options=testing),
+            'circuits across time': Protocol(across_time, images=n//2)}
+
 # %% ../../nbs/book/protocols.ipynb #3c2f13c4
 def of_time(st) -> dict:
     "Protocols of the chapter on temporal dynamics."
@@ -640,6 +696,15 @@ def of_attending(st) -> list:
                         dict(seed=s))
             for source, data in slice_sources(st) for s in range(scale['seeds'])]
 
+# %% ../../nbs/book/protocols.ipynb #17a477b7
+def of_planted_edges(st) -> list:
+    "Methods that find edges on planted networks: half as many as the benchmark has."
+    small = st.preset.name == 'smoke'
+    seeds = {'matched': 1, 'backup': 1} if small else dict.fromkeys(SEEDS, 4)
+    steps, n = (20, 6) if small else (300, 8)
+    return [Computation(edge_marks, dict(family=f, seed=s, steps=steps, n=n),
+                        dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
+
 # %% ../../nbs/book/protocols.ipynb #194d657f
 def measured(st) -> dict:
     "{quantity: variance components} of a study: accuracy, impact of a head, attention entropy."
@@ -747,7 +812,7 @@ def of_rules(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
-            of_information, of_ablation, of_screening, of_interruption, of_outcomes, of_time,
+            of_information, of_ablation, of_screening, of_interruption, of_edges, of_outcomes, of_time,
             of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
             of_composition)
 # what needs no model of the study
@@ -757,7 +822,8 @@ COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'planted decoders': of_planted_decoders,
             'rules of the companion on autoencoders': of_vae_rules,
             'known uncertainty': of_known, 'detectors of slices': of_slices,
-            'parts of the slice network': of_attending}
+            'parts of the slice network': of_attending,
+            'planted edges': of_planted_edges}
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
              'units': of_units, 'attainable': of_attainable}  # need tables or faces
 
