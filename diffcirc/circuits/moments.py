@@ -6,7 +6,7 @@
 __all__ = ['quarters_of', 'overlaps', 'switched_edges', 'across_time', 'neighbours', 'by_depth', 'size_ratios', 'beyond_null',
            'time_line']
 
-# %% ../../nbs/circuits/moments.ipynb #cfa5033e
+# %% ../../nbs/circuits/moments.ipynb #429fc0b9
 import itertools
 import numpy as np, pandas as pd, torch
 from .finding import METHODS, _largest_first, _of_half, case_of, first_edges
@@ -14,18 +14,19 @@ from ..denoiser.diffusion import Exam
 from ..statistics.halves import splits
 from ..statistics.report import interval
 
-# %% ../../nbs/circuits/moments.ipynb #b4f34c67
+# %% ../../nbs/circuits/moments.ipynb #3f3a570c
 def quarters_of(frame, share=.25) -> dict:
-    "{(dataset, seed, timestep): set of the edges (sender, reader) with the largest exact distance}."
+    "{(dataset, seed, timestep): set of the edges with the largest exact distance}."
     own = frame[frame.method == 'exact']
     n = own.groupby(['sender', 'reader']).ngroups
     top = own[own['rank'] < max(1, int(share*n))]
-    return {k: set(zip(g.sender, g.reader)) for k, g in top.groupby(['dataset', 'seed', 'timestep'])}
+    by = top.groupby(['dataset', 'seed', 'timestep'])
+    return {k: set(zip(g.sender, g.reader)) for k, g in by}
 
-# %% ../../nbs/circuits/moments.ipynb #b744d087
+# %% ../../nbs/circuits/moments.ipynb #b48fc37e
 def overlaps(circuits: dict) -> pd.DataFrame:
-    """Rows pair of circuits of `quarters_of`: `shared`, the share of edges that both have, and `what`
-    they differ in: `timestep` of one model, `seed` or `dataset` at one timestep."""
+    """Rows pair of circuits of `quarters_of`: `shared`, the share of edges that both have, and
+    `what` they differ in: `timestep` of one model, `seed` or `dataset` at one timestep."""
     rows = []
     for (a, A), (b, B) in itertools.combinations(circuits.items(), 2):
         differ = [k for k, u, v in zip(('dataset', 'seed', 'timestep'), a, b) if u != v]
@@ -34,10 +35,10 @@ def overlaps(circuits: dict) -> pd.DataFrame:
         if what: rows.append((what, *a, b[2], len(A & B)/max(1, len(A))))
     return pd.DataFrame(rows, columns=['what', 'dataset', 'seed', 'timestep', 'other', 'shared'])
 
-# %% ../../nbs/circuits/moments.ipynb #3f725cb8
+# %% ../../nbs/circuits/moments.ipynb #cc323330
 def switched_edges(frame, share=.25) -> pd.DataFrame:
-    """Rows edge: `models`, the share of models in whose quarter it is at each timestep; sorted by how
-    much that changes."""
+    """Rows edge, columns timestep: the share of models in whose quarter it is, and `change`, by how
+    much this differs between timesteps; sorted by it."""
     c = quarters_of(frame, share)
     rows = [(*e, t) for (_, _, t), own in c.items() for e in own]
     n = pd.Series([t for _, _, t in c]).value_counts()
@@ -45,11 +46,11 @@ def switched_edges(frame, share=.25) -> pd.DataFrame:
     m = m.groupby(['sender', 'reader', 'timestep']).size().unstack(fill_value=0)/n
     return m.assign(change=m.max(axis=1) - m.min(axis=1)).sort_values('change', ascending=False)
 
-# %% ../../nbs/circuits/moments.ipynb #54a476f7
+# %% ../../nbs/circuits/moments.ipynb #eb06ebed
 @torch.no_grad()
 def across_time(denoiser, exam: Exam, method='curvature', share=.25) -> pd.DataFrame:
-    """Rows timestep × `of`, the timestep at which the circuit was found on the even images (as text),
-    or `all`: `faithful` on the odd ones."""
+    """Rows timestep × `of`, the timestep (as text) at which the circuit was found on the even
+    images, or `all`: `faithful` on the odd ones."""
     cases = {t: [case_of(denoiser, _of_half(exam, i), t, 'image') for i in (0, 1)]
              for t in exam.timesteps}
     scores = {str(t): METHODS[method](c)['distance'].mean(1).cpu().numpy()
@@ -62,7 +63,7 @@ def across_time(denoiser, exam: Exam, method='curvature', share=.25) -> pd.DataF
         rows += [(t, of, 1 - d/far[-1]) for of, d in zip(scores, far)]
     return pd.DataFrame(rows, columns=['timestep', 'of', 'faithful'])
 
-# %% ../../nbs/circuits/moments.ipynb #ba67f211
+# %% ../../nbs/circuits/moments.ipynb #5ff1caf1
 def neighbours(o) -> pd.DataFrame:
     "Of `overlaps`, the pairs of one model at timesteps next to each other."
     own = o[o.what == 'timestep']
@@ -70,7 +71,7 @@ def neighbours(o) -> pd.DataFrame:
     near = {(a, b) for a, b in zip(times, times[1:])}
     return own[[(min(p), max(p)) in near for p in zip(own.timestep, own.other)]]
 
-# %% ../../nbs/circuits/moments.ipynb #0b788d65
+# %% ../../nbs/circuits/moments.ipynb #1eb32168
 def by_depth(frame, group_of) -> pd.DataFrame:
     """Rows model × timestep × group of readers: `share` of the sum of all exact distances;
     `group_of(reader)` names the group."""
@@ -80,10 +81,10 @@ def by_depth(frame, group_of) -> pd.DataFrame:
     m = own.groupby([*key, 'group'], sort=False).distance.sum()
     return (m/m.groupby(key).transform('sum')).rename('share').reset_index()
 
-# %% ../../nbs/circuits/moments.ipynb #a91732a7
+# %% ../../nbs/circuits/moments.ipynb #5400c793
 def size_ratios(readings, value='for_90') -> pd.DataFrame:
-    """Rows: `ratio` of mean sizes of natural over synthetic models (`within` False), and of two halves
-    of one dataset's models over all splits (`within` True), by timestep."""
+    """Rows: `ratio` of mean sizes of natural over synthetic models (`within` False), and of two
+    halves of one dataset's models over all splits (`within` True), by timestep."""
     rows = []
     for t, g in readings.groupby('timestep'):
         of = {d: v.set_index('seed')[value].dropna() for d, v in g.groupby('dataset')}
@@ -92,9 +93,9 @@ def size_ratios(readings, value='for_90') -> pd.DataFrame:
                  for v in of.values() for a, b in splits(v.index)]
     return pd.DataFrame(rows, columns=['timestep', 'within', 'ratio'])
 
-# %% ../../nbs/circuits/moments.ipynb #fa2ae55c
+# %% ../../nbs/circuits/moments.ipynb #fb1db8a2
 def beyond_null(ratios) -> pd.DataFrame:
-    "Per timestep: the ratio between datasets and the share of splits within one that are as far from 1."
+    "Per timestep: the ratio between datasets, and how many splits within one are as far from 1."
     rows = []
     for t, g in ratios.groupby('timestep'):
         far = np.abs(np.log(g.ratio))
@@ -102,7 +103,7 @@ def beyond_null(ratios) -> pd.DataFrame:
                      float((far[g.within] >= far[~g.within].iloc[0]).mean())))
     return pd.DataFrame(rows, columns=['timestep', 'ratio', 'as_far'])
 
-# %% ../../nbs/circuits/moments.ipynb #064485ac
+# %% ../../nbs/circuits/moments.ipynb #fd8d5185
 def time_line(near, between) -> str:
     "Whether circuits change along t, from intervals of what neighbours and seeds share."
     if near.lo > between.hi: said = 'keep more of their edges from one timestep to the next than'

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TRIED', 'leaving', 'of_parts', 'edge_marks', 'marks_by_method', 'planted_line']
 
-# %% ../../nbs/trust/planted_edges.ipynb #ebffc113
+# %% ../../nbs/trust/planted_edges.ipynb #7f2ec23c
 import pandas as pd
 from ..circuits.finding import METHODS, case_of
 from ..denoiser.sites import sites
@@ -15,14 +15,14 @@ from .able import planted_specimen
 from .benchmark import exam_for, marks_of
 from .families import TIMES
 
-# %% ../../nbs/trust/planted_edges.ipynb #e027015e
+# %% ../../nbs/trust/planted_edges.ipynb #4ab0d530
 def leaving(edges, scores) -> dict:
     "{node: sum of the scores of the edges that leave it}."
     out = {}
     for (sender, _), v in zip(edges, scores): out[sender] = out.get(sender, 0.) + float(v)
     return out
 
-# %% ../../nbs/trust/planted_edges.ipynb #efb31352
+# %% ../../nbs/trust/planted_edges.ipynb #66f683b9
 def of_parts(net, nodes: dict) -> dict:
     "{site: score} from that of nodes: a layer has the largest of its heads."
     known, out = sites(net), {}
@@ -33,10 +33,10 @@ def of_parts(net, nodes: dict) -> dict:
         if name in nodes: out[name] = nodes[name]
     return out
 
-# %% ../../nbs/trust/planted_edges.ipynb #3537d3f3
+# %% ../../nbs/trust/planted_edges.ipynb #33b664af
 TRIED = ('exact', 'size', 'gradient', 'curvature', 'IG, inputs')
 
-# %% ../../nbs/trust/planted_edges.ipynb #fb8b2650
+# %% ../../nbs/trust/planted_edges.ipynb #933cb427
 def edge_marks(family, seed, steps, n, methods=TRIED) -> pd.DataFrame:
     """Rows timestep × method × measure of one planted network: `auc` of its parts by the edges that
     leave them, patched with another image, and precision at k."""
@@ -51,14 +51,14 @@ def edge_marks(family, seed, steps, n, methods=TRIED) -> pd.DataFrame:
                             | marks_of(scores, p.at(t)))
     return pd.DataFrame(rows).drop(columns='reversed')
 
-# %% ../../nbs/trust/planted_edges.ipynb #5949dced
+# %% ../../nbs/trust/planted_edges.ipynb #82f846f8
 def marks_by_method(frame) -> pd.DataFrame:
     "Mean AUC over timesteps of each network: rows instrument (`method, measure`) × family × seed."
     f = frame.assign(instrument=frame.method + ', by ' + frame.measure)
     key = ['instrument', 'method', 'measure', 'family', 'seed']
     return f.groupby(key, sort=False).auc.mean().reset_index()
 
-# %% ../../nbs/trust/planted_edges.ipynb #a65c17b3
+# %% ../../nbs/trust/planted_edges.ipynb #12ccf03d
 def planted_line(whole, recommended='curvature') -> str:
     "What the recommended method reaches, from `over_networks` by method and measure."
     m = whole.loc[recommended]
