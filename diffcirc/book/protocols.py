@@ -56,9 +56,9 @@ from ..denoiser.training import Run, Stage, stages
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
 from ..faces.people import distinct
 from ..faces.synthetic import draw_faces, switched
-from ..latents.decoders import FAMILIES, planted_mediation, planted_scores
+from ..latents.decoders import DECODER_FAMILIES, planted_mediation, planted_scores
 from ..latents.rules import chance_of_vae_rules
-from ..latents.vae import VARIANTS, VAEConfig
+from ..latents.vae import VAE_VARIANTS, VAEConfig
 from ..latents.variants import linear_answers, vae_answers
 from ..latents.attended import part_effects
 from ..latents.bayesian import scale_of, uncertainty_truth
@@ -784,7 +784,7 @@ def of_autoencoders(st) -> list:
     return [Computation(vae_answers, dict(data=d, variant=v, seed=s, target=target, **sizes),
                         dict(dataset=d, seed=s, kind=v))
             for d, (target, seeds, sizes) in vae_worlds(st).items()
-            for v in VARIANTS for s in range(seeds)]
+            for v in VAE_VARIANTS for s in range(seeds)]
 
 def of_linear_autoencoders(st) -> list:
     "The same scores and measures of principal components."
@@ -796,7 +796,7 @@ def of_planted_decoders(st) -> list:
     "Every measure on decoders whose answers are known."
     seeds, n = (2, 400) if st.preset.name == 'smoke' else (5, 1500)
     return [Computation(planted_scores, dict(family=f, seed=s, n=n), dict(kind=f, seed=s))
-            for f in FAMILIES for s in range(seeds)] + [
+            for f in DECODER_FAMILIES for s in range(seeds)] + [
         Computation(planted_mediation, dict(c=c, seed=s), dict(kind=f'mediation {c}', seed=s))
         for c in (0., .5, -1.) for s in range(seeds)]
 

@@ -20,7 +20,7 @@ from .mediation import (
     patched_shares, unit_mediation, usual_distance)
 from .rules import variant_share
 from .vae import (
-    STAGES, VAEConfig, information, opened_vae, unexplained, vae_pictures)
+    VAE_STAGES, VAEConfig, information, opened_vae, unexplained, vae_pictures)
 
 # %% ../../nbs/latents/variants.ipynb #69ef1ec6
 def _row(metric, value, **about): return dict(metric=metric, value=float(value)) | about
@@ -104,7 +104,7 @@ def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pair
     cfg = VAEConfig(data, variant, seed, target, n=n, steps=steps, size=size)
     s, few, changed = _asked(data, asked, pairs, size)
     read, rows = reader_of(data, size=size, **(reader or {})), []
-    for stage in STAGES:
+    for stage in VAE_STAGES:
         net = opened_vae(cfg, stage)
         m = machine_of(net, read)
         usual = usual_distance(m, s.images)
