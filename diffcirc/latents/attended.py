@@ -27,6 +27,7 @@ def _outcome(net, asked, heads, units, passes, edits) -> tuple:
     rows = pd.DataFrame(dict(patient=0, score=scores, positives=1*sick, negatives=1 - sick))
     return parts['error'][well].mean().item(), float(roc_area(tallied(rows))[0])
 
+# %% ../../nbs/latents/attended.ipynb #ed729fb7
 def _looks(net, x) -> dict:
     "{head: (entropy in bits, distance attended, both means over slices and positions)}."
     with attention_maps(net) as maps, torch.no_grad(): net(x)
@@ -41,6 +42,7 @@ def _edits(net) -> dict:
     out = {(n, s.kind, 'mean'): {n: mean} for n, s in known.items()}
     return out | {(n, 'pattern', 'uniform'): {n: uniform} for n in net.parts.layers}
 
+# %% ../../nbs/latents/attended.ipynb #55f70e74
 def part_effects(source, data, scale, seed) -> pd.DataFrame:
     """One row per edited site of the companion's network on test slices of a source: kind, edit,
     error and area (edited), clean_error and clean_area, and of heads entropy, distance and those

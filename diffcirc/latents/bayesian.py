@@ -46,6 +46,7 @@ class Dropped(nn.Module):
         self.p = p
     def forward(self, x): return F.dropout2d(x, self.p, training=True) if self.p else x
 
+# %% ../../nbs/latents/bayesian.ipynb #7695ffaf
 class ConvBlock(nn.Module):
     "Feature map (b, c, h, w) → the same plus an update of two convolutions with `Dropped` between."
     def __init__(self, ch, p):
@@ -62,6 +63,7 @@ def divergence_from_standard(m, logv) -> Tensor:
     "KL of N(m, exp(logv)) from N(0, 1), nats: (b, d) twice → (b,)."
     return .5*(m.square() + logv.exp() - logv - 1).sum(1)
 
+# %% ../../nbs/latents/bayesian.ipynb #95aecf6e
 class Code(nn.Module):
     "Feature map → code → feature map. `kl` (b,) is that of the last pass."
     def __init__(self, ch, side, code, variational):
@@ -92,6 +94,7 @@ class SliceNet(Stepwise):
         return State(x, None, {})
     def forward(self, x, t=None): return self.advance(self.begin(x)).h
 
+# %% ../../nbs/latents/bayesian.ipynb #2c472489
 def _attending(net, name, ch):
     "The layer with attention, or the convolutions that stand in its place."
     cfg = net.cfg
@@ -161,6 +164,7 @@ def slice_net(images, cfg: SliceNetConfig) -> SliceNet:
     net.load_state_dict(tensors)
     return net.eval().requires_grad_(False)
 
+# %% ../../nbs/latents/bayesian.ipynb #d64db01a
 def new_net(cfg: SliceNetConfig) -> SliceNet:
     "The same network with its first random weights."
     with torch.random.fork_rng(devices=[]):
@@ -184,6 +188,7 @@ def _passes(net, x, n):
     out = torch.stack([net(x) for _ in range(n)])
     return out[:, :, 0], out[:, :, 1].clamp(*LOGVAR).exp()
 
+# %% ../../nbs/latents/bayesian.ipynb #ce3d9c53
 @torch.no_grad()
 def read_slices_with(nets, images, passes=8, seed=0, batch=64) -> Reading:
     """`passes` of each network on images (n, 1, s, s), all with the same noise for a seed. Of one
@@ -212,6 +217,7 @@ def slices_of(source, scale) -> SliceSet:
     if source == 'phantom': return phantom(scale['patients'], scale['per_patient'], scale['size'])
     return own_slices(scale['size'])
 
+# %% ../../nbs/latents/bayesian.ipynb #1a6ff58f
 def net_config(scale, seed, **change) -> SliceNetConfig:
     "The companion's network at a scale."
     return replace(SliceNetConfig(scale['size'], scale['base'], steps=scale['steps'], seed=seed),

@@ -27,6 +27,7 @@ class CausalWorld:
     levels: tuple
     causes: tuple = ()  # pairs (effect, cause); a cause has no cause of its own
 
+# %% ../../nbs/latents/factors.ipynb #a8a70448
 SPRITES = ('shape', 'scale', 'rotation', 'x', 'y')
 FACE_FACTORS = ('hat', 'beard', 'eyeglasses', 'smiling', 'blond_hair')
 WORLDS = {w.name: w for w in (

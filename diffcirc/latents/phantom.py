@@ -18,6 +18,7 @@ NOISE = dict(zip(TISSUES, (.004, .02, .008, .045, .014, .014, .06)))  # SD; puls
 TEXTURES = ('even', 'rim', 'speckled')
 MIDDLE = 1.5  # by how much the noise is larger in the middle, in its own size
 
+# %% ../../nbs/latents/phantom.ipynb #125084c0
 @dataclass(frozen=True)
 class Lesion:
     "A ball in head coordinates (half the width of the picture is 1)."
@@ -65,6 +66,7 @@ def _ventricles(p, x, y, z):
     return np.maximum(*(_inside(np.hypot((x - s*.12)/(.07*large), (y + .04)/(.24*large)), 1, .12)
                         for s in (-1, 1)))
 
+# %% ../../nbs/latents/phantom.ipynb #1bb2f57d
 def tissue_shares(p, z, size) -> np.ndarray:
     "Shares (tissues, size, size) of the slice at z (0 to 1) of a patient, 1 in all at each pixel."
     x, y = _grid(size, p['turn'])
@@ -108,6 +110,7 @@ def _slice(p, z, size, rng) -> dict:
 # %% ../../nbs/latents/phantom.ipynb #cc343b20
 FEWEST = 6  # pixels of a lesion
 
+# %% ../../nbs/latents/phantom.ipynb #25fec933
 @lru_cache(4)
 def phantom(patients=110, per_patient=12, size=32, seed=0) -> SliceSet:
     "Drawn slices of so many patients, with the truth: `noise`, and `healthy` twins."

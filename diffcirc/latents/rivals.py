@@ -37,6 +37,7 @@ def units_of(parts: dict, heads) -> dict:
     "Mean of each part over brains: what it is divided by."
     return {k: max(v[heads].mean().item(), 1e-12) for k, v in parts.items()}
 
+# %% ../../nbs/latents/rivals.ipynb #98ed28ef
 def joined_parts(parts: dict, units: dict) -> dict:
     "{kind of score: map (n, s, s)}, `SCORE_KINDS` and 'standardized'."
     one = {k: v/units[k] for k, v in parts.items()}
@@ -59,6 +60,7 @@ def equalized(images, heads, patients) -> Tensor:
         out[own] = maps
     return out
 
+# %% ../../nbs/latents/rivals.ipynb #73750394
 def left_by_components(train, images, n=COMPONENTS) -> Tensor:
     "Squared error (n, s, s) of images rebuilt from principal components of the training slices."
     fit = PCA(min(n, len(train) - 1), svd_solver='randomized', random_state=0)
@@ -79,6 +81,7 @@ def restorer(train_set: SliceSet, scale):
     cfg = TrainConfig(net, scale['steps'], p.batch, p.lr, floor=p.floor)
     return train(replace(train_set, images=train_set.images.clamp(-1, 1)), cfg).denoiser()
 
+# %% ../../nbs/latents/rivals.ipynb #7d86b323
 @torch.no_grad()
 def restored(denoiser, images, t=300, noises=2, batch=50) -> Tensor:
     "Clean images (n, 1, s, s) that a denoiser predicts from noise up to t, averaged over noises."
@@ -113,6 +116,7 @@ def _nets(detector, seed, train_set, scale) -> list:
     alone = NETWORKS['without Bayesian layers']
     return [slice_net(x, net_config(scale, s, **alone)) for s in range(scale['seeds'])]
 
+# %% ../../nbs/latents/rivals.ipynb #ecd70469
 def _error_map(detector, train_set, asked, heads, scale) -> Tensor:
     "The map of a detector without passes."
     x = asked.images
@@ -130,6 +134,7 @@ def _alone(detector, asked, heads) -> np.ndarray|None:
 # %% ../../nbs/latents/rivals.ipynb #f0e3107b
 PIXELS_ABOVE, SLICES_ABOVE = .99, .95  # quantiles of validation slices that are the thresholds
 
+# %% ../../nbs/latents/rivals.ipynb #e3a321f6
 def _maps(detector, seed, train_set, sets, scale) -> tuple:
     "([{kind: map} of each set], [Reading or None of each set]); units are those of the first set."
     heads = [brain_of(s.images) for s in sets]
@@ -153,6 +158,7 @@ def _slice_rows(kind, scores, level, asked) -> pd.DataFrame:
                              row=range(len(sick)), score=scores, threshold=level, positives=sick,
                              negatives=1 - sick))
 
+# %% ../../nbs/latents/rivals.ipynb #2a32ff4a
 def _kind_rows(kind, maps, sets, heads) -> list:
     "Rows of slices and of pixels of one kind of score; maps of the two sets."
     smooth = [smoothed(m) for m in maps]
@@ -191,6 +197,7 @@ def _by_percentile(sets, heads) -> list:
     before, scores = (top(s, h) for s, h in zip(sets, heads))
     return [_slice_rows('error', scores, np.quantile(before, SLICES_ABOVE), sets[1]), pixels]
 
+# %% ../../nbs/latents/rivals.ipynb #aa5bfb08
 def _by_maps(detector, seed, train_set, sets, heads, scale) -> list:
     "Rows of all kinds of scores of a detector that has maps, and of its coverage."
     maps, readings = _maps(detector, seed, train_set, sets, scale)

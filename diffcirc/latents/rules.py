@@ -140,6 +140,7 @@ VAE_RULES = {
     'vae-metrics': VaeRule(metrics_rule, _null_metrics, 'the measures have nothing to do with DCI'),
     'vae-tradeoff': VaeRule(tradeoff_rule, _null_two, 'strength has nothing to do with DCI')}
 
+# %% ../../nbs/latents/rules.ipynb #dda8aa65
 def chance_of_vae_rules(n, networks=10, seed=0) -> pd.DataFrame:
     """One row per claim: id, null, pass_rate (share of n studies of its null, of so many networks,
     that the rule calls *holds*), against (the same of *contradicted*), n."""

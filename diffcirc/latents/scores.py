@@ -38,6 +38,7 @@ def edges_of(values, extra=()) -> np.ndarray:
     q = 1 - np.logspace(0, -4.5, STEPS)
     return np.unique(np.concatenate([np.quantile(values, np.clip(q, 0, 1)), extra]))
 
+# %% ../../nbs/latents/scores.ipynb #b1896563
 def pixel_counts(maps, masks, heads, patients, threshold) -> pd.DataFrame:
     """Rows patient × step: score (its lower edge), positives and negatives (pixels of the heads
     with and without anomaly); `threshold` is one of the edges."""
@@ -61,6 +62,7 @@ class Counted(NamedTuple):
     positives: np.ndarray
     negatives: np.ndarray
 
+# %% ../../nbs/latents/scores.ipynb #3dd960ef
 def tallied(rows: pd.DataFrame, weights=None) -> Counted:
     """Counts (columns patient, score, positives, negatives) for `weights` (draws, patients in
     sorted order), by default one draw in which every patient counts once."""
@@ -83,6 +85,7 @@ def roc_area(c: Counted) -> np.ndarray:
     gained = c.negatives - _before(c.negatives)
     return (gained*(c.positives + _before(c.positives))/2).sum(1)/(P*N)
 
+# %% ../../nbs/latents/scores.ipynb #69e5cb3f
 @np.errstate(all='ignore')
 def pr_area(c: Counted) -> np.ndarray:
     "Average precision (draws,): precision at every threshold, weighted by the gain in recall."
@@ -97,6 +100,7 @@ def best_dice(c: Counted) -> np.ndarray:
     "The largest Dice overlap at any threshold (draws,)."
     return _dice(c).max(1)
 
+# %% ../../nbs/latents/scores.ipynb #2ecdc72c
 def dice_at(c: Counted, threshold) -> np.ndarray:
     "The Dice overlap of what lies at or above a threshold (draws,)."
     k = int((c.score >= threshold).sum())
@@ -137,6 +141,7 @@ def coverage_counts(error, variance, heads, patients) -> pd.DataFrame:
                       within=int((r <= norm.ppf(.5 + l/2)).sum())) for l in CENTRAL]
     return pd.DataFrame(rows)
 
+# %% ../../nbs/latents/scores.ipynb #39df05e7
 def interval_share(rows: pd.DataFrame, weights) -> np.ndarray:
     "Share of pixels within, of the rows of one level, for weights (draws, patients): (draws,)."
     r = rows.sort_values('patient')

@@ -60,6 +60,7 @@ def brain_of(images) -> Tensor:
 # %% ../../nbs/latents/slices.ipynb #dd87fd18
 PARTS_OF = dict(train=.5, validation=.15, test=.35)  # of the patients
 
+# %% ../../nbs/latents/slices.ipynb #719d16cd
 def split_patients(about: pd.DataFrame, seed=0) -> dict:
     """{'train', 'validation', 'test': rows} with no patient in two of them; in the first two only
     rows without anomaly. ValueError for too few patients."""
@@ -109,6 +110,7 @@ def _grey_picture(path) -> np.ndarray:
             raise ValueError(f'{path} has {len(im.getbands())} channels; a slice has one.')
         return np.asarray(im)
 
+# %% ../../nbs/latents/slices.ipynb #22fe86b7
 def _checked_pair(image, mask, path, size, first):
     "ValueError that says what is wrong with one slice and its mask."
     def of(a): return '×'.join(map(str, a.shape))
@@ -136,6 +138,7 @@ def _read_pictures(root, size) -> tuple:
         marked.append(bool((mask > 0).any()))
     return torch.stack(values), torch.stack(masks), np.array(marked), table
 
+# %% ../../nbs/latents/slices.ipynb #532a96e3
 def smaller(x, size) -> Tensor:
     "Means of a picture (h, w) over `size` × `size` areas."
     return adaptive_avg_pool2d(x.float()[None], size)[0]
@@ -143,6 +146,7 @@ def smaller(x, size) -> Tensor:
 # %% ../../nbs/latents/slices.ipynb #8a404661
 _TYPES = {2: 'u1', 4: 'i2', 8: 'i4', 16: 'f4', 64: 'f8', 256: 'i1', 512: 'u2', 768: 'u4'}
 
+# %% ../../nbs/latents/slices.ipynb #c9cd24a6
 def read_nifti(path) -> np.ndarray:
     "The volume (x, y, z) of a NIfTI-1 file, packed or not. ValueError for another file."
     raw = Path(path).read_bytes()
@@ -162,6 +166,7 @@ def read_nifti(path) -> np.ndarray:
 # %% ../../nbs/latents/slices.ipynb #4dc46520
 EVERY, LEAST = 6, .15  # of a volume's slices, every so manieth; least share of a slice in the head
 
+# %% ../../nbs/latents/slices.ipynb #ee834f11
 def _read_volumes(files, size) -> tuple:
     "The same as `_read_pictures` of BraTS volumes, axial slices."
     values, masks, marked, rows = [], [], [], []
@@ -190,6 +195,7 @@ def _positions(table) -> np.ndarray:
     low, wide = g.transform('min'), (g.transform('max') - g.transform('min')).clip(lower=1)
     return ((at - low)/wide).to_numpy(float)
 
+# %% ../../nbs/latents/slices.ipynb #dd0710cb
 def read_slices(folder, size=64) -> SliceSet:
     "The slices of a folder, `size` × `size`. ValueError in one sentence for what cannot be read."
     folder = Path(folder)

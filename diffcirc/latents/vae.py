@@ -18,6 +18,7 @@ from .factors import sample_of
 # %% ../../nbs/latents/vae.ipynb #58d3da99
 VAE_VARIANTS = {'VAE': (1., 0.), 'β-VAE': (4., 0.), 'FactorVAE': (1., 10.)}  # β, γ
 
+# %% ../../nbs/latents/vae.ipynb #19d161d4
 @dataclass(frozen=True)
 class VAEConfig:
     "Everything that fixes an autoencoder."
