@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import mutual_info_score
 from statsmodels.stats.anova import anova_lm
 from torch.distributions import Normal, kl_divergence
-from diffcirc.latents.decoders import FAMILIES, known_answers, machine_of_planted, planted_codes
+from diffcirc.latents.decoders import DECODER_FAMILIES, known_answers, machine_of_planted, planted_codes
 from diffcirc.latents.decoders import planted_decoder
 from diffcirc.latents.disentanglement import (
     binned, dci, factor_vae_score, information_table, mig, modularity, sap, shared_information)
@@ -90,7 +90,7 @@ def test_a_perturbation_moves_one_unit(how):
         assert (moved != z).any(0).tolist() == [j == i for j in range(4)]
 
 @settings(max_examples=12, deadline=None)
-@given(st.sampled_from(FAMILIES), SEEDS)
+@given(st.sampled_from(DECODER_FAMILIES), SEEDS)
 def test_planted_decoders_are_answered_in_closed_form(family, seed):
     p = planted_decoder(family, seed)
     z, _ = planted_codes(p, 1500, seed)

@@ -50,9 +50,9 @@ from ..denoiser.training import Run, Stage, stages
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
 from ..faces.people import distinct
 from ..faces.synthetic import draw_faces, switched
-from ..latents.decoders import FAMILIES, planted_mediation, planted_scores
+from ..latents.decoders import DECODER_FAMILIES, planted_mediation, planted_scores
 from ..latents.rules import chance_of_vae_rules
-from ..latents.vae import VARIANTS, VAEConfig
+from ..latents.vae import VAE_KINDS, VAEConfig
 from ..latents.variants import linear_answers, vae_answers
 from ..study.critic import critic_of
 from ..study.jobs import Computation, Job, compute
@@ -666,7 +666,7 @@ def of_units(st) -> list:
     grid = [(s, IMAGES) for s in SHARES] + [(.1, i) for i in COUNTS if i != IMAGES]
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
 
-# %% ../../nbs/book/protocols.ipynb #b27e06ae
+# %% ../../nbs/book/protocols.ipynb #73ebe8d7
 VAE_WORLDS = {'sprites': (.26, 10, {}), 'caused sprites': (.26, 10, {}),
               'faces': (.45, 5, dict(n=1500, asked=400, pairs=24))}
 VAE_SMALL = dict(n=120, steps=30, asked=80, pairs=8, reader=dict(n=150, steps=10))
@@ -682,13 +682,13 @@ def vae_plan(data, variant, seed) -> tuple:
     fixed = {k: v for k, v in sizes.items() if k in ('n', 'steps')}
     return VAEConfig(data, variant, seed, target, **fixed), sizes.get('asked', 1000)
 
-# %% ../../nbs/book/protocols.ipynb #35483357
+# %% ../../nbs/book/protocols.ipynb #f3d9a11b
 def of_autoencoders(st) -> list:
     "Everything that is asked of each autoencoder."
     return [Computation(vae_answers, dict(data=d, variant=v, seed=s, target=target, **sizes),
                         dict(dataset=d, seed=s, kind=v))
             for d, (target, seeds, sizes) in vae_worlds(st).items()
-            for v in VARIANTS for s in range(seeds)]
+            for v in VAE_KINDS for s in range(seeds)]
 
 def of_linear_autoencoders(st) -> list:
     "The same scores and measures of principal components."
@@ -700,7 +700,7 @@ def of_planted_decoders(st) -> list:
     "Every measure on decoders whose answers are known."
     seeds, n = (2, 400) if st.preset.name == 'smoke' else (5, 1500)
     return [Computation(planted_scores, dict(family=f, seed=s, n=n), dict(kind=f, seed=s))
-            for f in FAMILIES for s in range(seeds)] + [
+            for f in DECODER_FAMILIES for s in range(seeds)] + [
         Computation(planted_mediation, dict(c=c, seed=s), dict(kind=f'mediation {c}', seed=s))
         for c in (0., .5, -1.) for s in range(seeds)]
 
