@@ -6,6 +6,10 @@ STAMP  := $(VENV)/installed
 # `make book STRICT=1` turns every warning of the build into an error, as CI does.
 STRICT ?=
 SPHINX := $(if $(STRICT),-W -n --keep-going,)
+# `make book DIFFCIRC_PARTS='Companion systems'` renders parts of the book, named by how they begin.
+DIFFCIRC_PARTS ?=
+export DIFFCIRC_PARTS
+TOC    := $(if $(strip $(DIFFCIRC_PARTS)),--toc _toc_chosen.yml,)
 # OpenMP threads that spin while they wait slow two trainings side by side down.
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 1000
@@ -28,7 +32,7 @@ prepare: $(STAMP) ## faces, trained models and measurements of the preset in for
 
 book: prepare   ## train, execute and render the book to _build/html/index.html
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m diffcirc.cli execute
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . $(SPHINX)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . $(TOC) $(SPHINX)
 	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: sync lint ## in-sync check, lint, notebook cells, pytest

@@ -96,6 +96,8 @@ def prepare(scheduler: Annotated[str|None, _SCHEDULER] = None,
     from diffcirc.study.models import study
     began = time.perf_counter()
     remove_leftovers(home())
+    if os.environ.get('DIFFCIRC_PARTS', '').strip():
+        return print('parts of the book are chosen: their pages measure what they need')
     with on_cluster(scheduler) if scheduler else nullcontext():
         st = study()
         trained = time.perf_counter()
@@ -129,9 +131,10 @@ def train_one(dataset: _Faces = _Faces.synthetic, seed: int = 0):
 @command('execute', "run the book's pages side by side; `make book` renders them then")
 def execute():
     "Run the book's pages, those that have changed, and note how long each took."
-    from diffcirc.book.build import run_pages  # needs Jupyter Book, which an installation may lack
+    # needs Jupyter Book, which an installation may lack
+    from diffcirc.book.build import run_pages, toc_in_force
     began = time.perf_counter()
-    done = run_pages()
+    done = run_pages(toc_in_force())
     if done: effort('execute', wall=time.perf_counter() - began, **done)
 
 # %% ../nbs/cli.ipynb #3f8c90ff

@@ -58,7 +58,7 @@ from ..faces.people import distinct
 from ..faces.synthetic import draw_faces, switched
 from ..latents.decoders import DECODER_FAMILIES, planted_mediation, planted_scores
 from ..latents.rules import chance_of_vae_rules
-from ..latents.vae import VAE_VARIANTS, VAEConfig
+from ..latents.vae import VAE_KINDS, VAEConfig
 from ..latents.variants import linear_answers, vae_answers
 from ..latents.attended import part_effects
 from ..latents.bayesian import scale_of, uncertainty_truth
@@ -762,7 +762,7 @@ def of_units(st) -> list:
     grid = [(s, IMAGES) for s in SHARES] + [(.1, i) for i in COUNTS if i != IMAGES]
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
 
-# %% ../../nbs/book/protocols.ipynb #b27e06ae
+# %% ../../nbs/book/protocols.ipynb #73ebe8d7
 VAE_WORLDS = {'sprites': (.26, 10, {}), 'caused sprites': (.26, 10, {}),
               'faces': (.45, 5, dict(n=1500, asked=400, pairs=24))}
 VAE_SMALL = dict(n=120, steps=30, asked=80, pairs=8, reader=dict(n=150, steps=10))
@@ -778,13 +778,13 @@ def vae_plan(data, variant, seed) -> tuple:
     fixed = {k: v for k, v in sizes.items() if k in ('n', 'steps')}
     return VAEConfig(data, variant, seed, target, **fixed), sizes.get('asked', 1000)
 
-# %% ../../nbs/book/protocols.ipynb #35483357
+# %% ../../nbs/book/protocols.ipynb #f3d9a11b
 def of_autoencoders(st) -> list:
     "Everything that is asked of each autoencoder."
     return [Computation(vae_answers, dict(data=d, variant=v, seed=s, target=target, **sizes),
                         dict(dataset=d, seed=s, kind=v))
             for d, (target, seeds, sizes) in vae_worlds(st).items()
-            for v in VAE_VARIANTS for s in range(seeds)]
+            for v in VAE_KINDS for s in range(seeds)]
 
 def of_linear_autoencoders(st) -> list:
     "The same scores and measures of principal components."

@@ -20,6 +20,7 @@ def _by_trees(z, f) -> np.ndarray:
     y = np.unique(f, return_inverse=True)[1] if _discrete(f) else f
     return make(30, min_samples_leaf=5, random_state=0).fit(z, y).feature_importances_
 
+# %% ../../nbs/latents/disentanglement.ipynb #13c9369a
 def _by_lasso(z, f) -> np.ndarray:
     "Importances (d,) of the units for one factor, by the sizes of sparse linear weights."
     u = (z - z.mean(0))/np.maximum(z.std(0), 1e-9)
@@ -39,6 +40,7 @@ def _certainty(R) -> np.ndarray:
     p = np.where(total > 0, R/np.where(total > 0, total, 1), 1/R.shape[1])
     return 1 + np.where(p > 0, p*np.log(np.where(p > 0, p, 1)), 0).sum(1)/np.log(R.shape[1])
 
+# %% ../../nbs/latents/disentanglement.ipynb #65e7bf31
 def _weighted(values, weights) -> float:
     "The mean of values by weights; 0 where nothing weighs."
     return float(values @ weights/weights.sum()) if weights.sum() > 0 else 0.
@@ -57,6 +59,7 @@ def binned(v, bins=BINS) -> np.ndarray:
 
 def _entropy(p) -> float: return float(-(p[p > 0]*np.log(p[p > 0])).sum())
 
+# %% ../../nbs/latents/disentanglement.ipynb #73d98e9c
 def shared_information(a, b) -> float:
     "Mutual information in nats of two codes 0 …, from their joint counts."
     joint = np.zeros((a.max() + 1, b.max() + 1))
@@ -76,6 +79,7 @@ def mig(I, F) -> float:
     best = np.sort(I, 0)[::-1]
     return float(((best[0] - best[1])/np.where(H > 0, H, 1)).mean())
 
+# %% ../../nbs/latents/disentanglement.ipynb #7ebbbd69
 def modularity(I) -> float:
     "Modularity (Ridgeway & Mozer 2018) of a table of mutual information I (d, k), silent units 0."
     top = I.max(1)
@@ -88,6 +92,7 @@ def _linear_share(u, f) -> float:
     "Squared correlation; 0 where one is constant."
     return 0. if u.std() == 0 or f.std() == 0 else float(np.corrcoef(u, f)[0, 1]**2)
 
+# %% ../../nbs/latents/disentanglement.ipynb #ae0d0cc1
 def _threshold_share(u, f) -> float:
     """How much better than the most frequent answer the best cut of unit u tells classes f, as a
     share of what is to be gained: classes in the order of their means, cut between neighbours."""
@@ -133,6 +138,7 @@ def factor_vae_score(z, F, n=600, size=32, seed=0) -> float:
 # %% ../../nbs/latents/disentanglement.ipynb #58197d1c
 SCORES = ('DCI', 'DCI, lasso', 'completeness', 'MIG', 'modularity', 'SAP', 'FactorVAE score')
 
+# %% ../../nbs/latents/disentanglement.ipynb #84bd1b8e
 def disentanglement_scores(z, F) -> dict:
     "{score: value} for `SCORES`, of units z (n, d) and factors F (n, k). ValueError for NaN."
     z, F = np.asarray(z, float), np.asarray(F, float)

@@ -19,6 +19,7 @@ from ..faces.synthetic import balanced_attributes, draw_faces
 # %% ../../nbs/latents/factors.ipynb #a24e62fc
 FOLLOWS = .8  # how much of a caused factor is its cause
 
+# %% ../../nbs/latents/factors.ipynb #6f7ecd94
 @dataclass(frozen=True)
 class CausalWorld:
     "Names of factors, how many values each has (0: any between 0 and 1), causes {effect: cause}."
@@ -27,7 +28,7 @@ class CausalWorld:
     levels: tuple
     causes: tuple = ()  # pairs (effect, cause); a cause has no cause of its own
 
-# %% ../../nbs/latents/factors.ipynb #a8a70448
+# %% ../../nbs/latents/factors.ipynb #be1a6069
 SPRITES = ('shape', 'scale', 'rotation', 'x', 'y')
 FACE_FACTORS = ('hat', 'beard', 'eyeglasses', 'smiling', 'blond_hair')
 WORLDS = {w.name: w for w in (
@@ -62,6 +63,7 @@ def _turned(f, size):
     c, s = np.cos(angle), np.sin(angle)
     return (c*x + s*y)/radius, (c*y - s*x)/radius, radius
 
+# %% ../../nbs/latents/factors.ipynb #f15f27b0
 def _square(x, y): return np.maximum(abs(x), abs(y))/.8
 
 def _ellipse(x, y): return np.hypot(x, y/.55)
@@ -71,6 +73,7 @@ def _triangle(x, y):
     "Above 1 outside of an equilateral triangle."
     return 2*np.maximum.reduce([y, .866*x - .5*y, -.866*x - .5*y])
 
+# %% ../../nbs/latents/factors.ipynb #2a2629f5
 def sprites(f, size=32) -> Tensor:
     "Pictures (n, 1, size, size) in [−1, 1] of factors f (n, 5), each in [0, 1]."
     f = np.asarray(f, float)
@@ -84,6 +87,7 @@ def sprites(f, size=32) -> Tensor:
 # %% ../../nbs/latents/factors.ipynb #3719d77d
 VAE_FACES = 3_000_000  # first identity of the faces of this part
 
+# %% ../../nbs/latents/factors.ipynb #0ae48d88
 def _drawn_faces(f, size, ids) -> Tensor:
     "The same as bytes, drawn anew."
     attrs = balanced_attributes(len(f))*0
@@ -153,6 +157,7 @@ def columns_of(w: CausalWorld) -> list:
     ends = np.cumsum([m if m > 2 else 1 for m in w.levels])
     return [slice(a, b) for a, b in zip([0, *ends], ends)]
 
+# %% ../../nbs/latents/factors.ipynb #ae1392b0
 def as_columns(w: CausalWorld, f) -> Tensor:
     "Factors (n, k) as the columns that a reader should give."
     out = [np.eye(m)[np.rint(v*(m - 1)).astype(int)] if m > 2 else v[:, None]
@@ -219,6 +224,7 @@ def _blank_reader(w, channels, size):
     net(torch.zeros(2, channels, size, size))
     return net
 
+# %% ../../nbs/latents/factors.ipynb #954703bd
 @lru_cache
 def reader_of(name, n=6000, steps=900, size=32) -> Reader:
     "The reader of a world: found in the cache, else trained."

@@ -40,6 +40,7 @@ def lead(a, b, level=.95) -> tuple:
     ci = stats.ttest_ind(a, b, equal_var=False).confidence_interval(level)
     return float(ci.low), float(ci.high)
 
+# %% ../../nbs/latents/rules.ipynb #17e7ec1a
 def ordered(groups, level=.975) -> dict:
     "Margins of each of some groups of networks over the next."
     return {f'{i + 1} over {i + 2}': lead(a, b, level)
@@ -53,6 +54,7 @@ def variant_share(groups) -> float:
     total, error = np.var(every)*len(every), within/(len(every) - k)
     return float((total - within - (k - 1)*error)/(total + error)) if total > 0 else np.nan
 
+# %% ../../nbs/latents/rules.ipynb #4fccb8d1
 def variant_share_interval(groups, n=600, seed=0) -> tuple:
     "95 % interval of `variant_share`, networks drawn with replacement within groups."
     if min(map(len, groups)) < 3: return np.nan, np.nan
@@ -77,11 +79,13 @@ def circuits_rule(share):
     "Shares (networks,) of the total effect that one unit mediates."
     return surely({'over half': _interval(share, .5)})
 
+# %% ../../nbs/latents/rules.ipynb #3fe8beac
 def graph_rule(true, reverse, unrelated):
     "Effects (networks,) of causes on effects, of effects on causes, and between other factors."
     return surely({'over the reverse': _interval(np.subtract(true, reverse)),
                    'over unrelated factors': _interval(np.subtract(true, unrelated))})
 
+# %% ../../nbs/latents/rules.ipynb #cab2c6b5
 def units_rule(agreement, by_correlation):
     "κ (networks,) of kinds of units on two halves of pictures, by intervention and correlation."
     return surely({'κ over .6': _interval(agreement, .6),
@@ -93,10 +97,12 @@ def differences_rule(disentanglement, strength):
     return surely({name: tuple(np.array(variant_share_interval(g)) - .5) for name, g in
                    (('disentanglement', disentanglement), ('strength', strength))})
 
+# %% ../../nbs/latents/rules.ipynb #770a5428
 def order_rule(factor_vae, vae, β_vae):
     "Values (networks,) of the three variants in the order that is claimed."
     return surely(ordered((factor_vae, vae, β_vae)))
 
+# %% ../../nbs/latents/rules.ipynb #d4904d72
 def metrics_rule(disentanglement, **measures):
     "Values of networks by variant [(networks,), …]."
     return surely({k: within_correlation(disentanglement, v, 1 - .05/3)[1:]
@@ -116,6 +122,8 @@ class VaeRule(NamedTuple):
     says: str
 
 def _normal(rng, n): return rng.normal(size=n)
+
+# %% ../../nbs/latents/rules.ipynb #db3d6d89
 def _three(rng, n): return [rng.normal(size=n) for _ in range(3)]
 
 def _null_circuits(rng, n): return dict(share=rng.uniform(0, .5) + .1*_normal(rng, n))
@@ -130,6 +138,8 @@ def _null_metrics(rng, n): return {k: _three(rng, n) for k in ('disentanglement'
 
 # %% ../../nbs/latents/rules.ipynb #32d150df
 _SAME = 'the three variants are alike'
+
+# %% ../../nbs/latents/rules.ipynb #e66ff412
 VAE_RULES = {
     'vae-circuits': VaeRule(circuits_rule, _null_circuits, 'one unit mediates up to half'),
     'vae-graph': VaeRule(graph_rule, _null_graph, 'causes and effects change each other alike'),
@@ -140,7 +150,7 @@ VAE_RULES = {
     'vae-metrics': VaeRule(metrics_rule, _null_metrics, 'the measures have nothing to do with DCI'),
     'vae-tradeoff': VaeRule(tradeoff_rule, _null_two, 'strength has nothing to do with DCI')}
 
-# %% ../../nbs/latents/rules.ipynb #dda8aa65
+# %% ../../nbs/latents/rules.ipynb #1501fe6d
 def chance_of_vae_rules(n, networks=10, seed=0) -> pd.DataFrame:
     """One row per claim: id, null, pass_rate (share of n studies of its null, of so many networks,
     that the rule calls *holds*), against (the same of *contradicted*), n."""

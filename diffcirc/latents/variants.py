@@ -25,6 +25,7 @@ from .vae import (
 # %% ../../nbs/latents/variants.ipynb #69ef1ec6
 def _row(metric, value, **about): return dict(metric=metric, value=float(value)) | about
 
+# %% ../../nbs/latents/variants.ipynb #ccdebcfb
 def _scalars(m: Machine, images, F, usual) -> list:
     "Rows of scores and measures of a machine on pictures with factors F."
     z = m.encode(images)
@@ -32,6 +33,7 @@ def _scalars(m: Machine, images, F, usual) -> list:
     got |= disentanglement_scores(z.numpy(), F)
     return [_row(k, v) for k, v in got.items()]
 
+# %% ../../nbs/latents/variants.ipynb #52e0b5a7
 def _of_network(net, m, s, usual) -> list:
     "Rows of all scalars of an autoencoder on a sample."
     told = information(*net.encode(s.images)).sum(1).mean()
@@ -67,6 +69,7 @@ def _edge_rows(m, x, changed, usual) -> list:
     return [_row(k, r[k if k == 'picture' else 'effect'], factor=r.factor, reading=r.reading)
             for _, r in got.iterrows() for k in ('edge', 'picture')]
 
+# %% ../../nbs/latents/variants.ipynb #df9bfd17
 def _patch_rows(net, x, changed) -> list:
     return [_row('patched', r.share, unit=r.unit, factor=name, place=r.place)
             for name, other in changed.items()
@@ -212,6 +215,7 @@ def edges_by_kind(answers) -> pd.DataFrame:
 # %% ../../nbs/latents/variants.ipynb #e42ca3ba
 VAE_COLUMNS = ['variant', 'seed', 'data', 'stage', 'metric', 'value', 'truth']
 
+# %% ../../nbs/latents/variants.ipynb #d971e68f
 def vae_csv(answers, linear, planted) -> str:
     "CSV text of `VAE_COLUMNS`: scalars of trained networks, of components, and planted decoders."
     own = answers[answers.unit.isna() & answers.factor.isna()]
