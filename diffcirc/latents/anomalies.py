@@ -118,7 +118,7 @@ def _of_slices(found, source, detector) -> list:
     own = found[(found.source == source) & (found.detector == detector) & (found.unit == 'slice')]
     return [g for _, g in own.groupby('seed')]
 
-# %% ../../nbs/latents/anomalies.ipynb #255db080
+# %% ../../nbs/latents/anomalies.ipynb #8b1da7e8
 def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:
     "{how: (1 + n,) what refusing saves, 'errors': share of wrong decisions}, means over seeds."
     out = {}
