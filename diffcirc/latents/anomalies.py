@@ -31,7 +31,7 @@ def gained_verdict(lo, hi, least=LEAST_GAIN) -> Verdict:
     if hi < least: return Verdict('contradicted', f'gains surely less than {least}')
     return Verdict('inconclusive', 'no sure gain; more patients would decide')
 
-# %% ../../nbs/latents/anomalies.ipynb #fb5a3093
+# %% ../../nbs/latents/anomalies.ipynb #11853a1b
 def area_verdict(source, lo, hi, printed) -> Verdict:
     "The rule for a printed area: within a tenth of it, on slices of patients."
     if source == 'phantom':
@@ -61,7 +61,7 @@ def _measured(rows, draws) -> dict:
     out = {name: f(c) for name, f in AREAS[rows.unit.iloc[0]].items()}
     return out | {THRESHOLD: dice_at(c, rows.threshold.iloc[0]), 'prevalence': prevalence(c)}
 
-# %% ../../nbs/latents/anomalies.ipynb #f89b0c26
+# %% ../../nbs/latents/anomalies.ipynb #04e95c30
 def measures(found: pd.DataFrame, n=400) -> dict:
     """{(source, detector, kind, unit, metric): (1 + n,)} from a table of `detector_scores`: means
     over seeds, first as found, then of n draws of patients, the same for all of a source."""
@@ -84,7 +84,7 @@ def main_kind(detector) -> str:
 
 MRI_COLUMNS = ['source', 'model', 'score', 'unit', 'metric', 'value', 'lo', 'hi', 'prevalence']
 
-# %% ../../nbs/latents/anomalies.ipynb #86c5220d
+# %% ../../nbs/latents/anomalies.ipynb #197b2ce5
 def mri_table(values: dict) -> pd.DataFrame:
     "One row per measure with its interval over patients (`MRI_COLUMNS`), from `measures`."
     rows = []
@@ -112,7 +112,7 @@ def decisions(g: pd.DataFrame) -> tuple:
     by = (s.epistemic, s.aleatoric, near)
     return wrong, {k: v.to_numpy() for k, v in zip(REFUSALS, by)}, main.patient.to_numpy()
 
-# %% ../../nbs/latents/anomalies.ipynb #93b058a5
+# %% ../../nbs/latents/anomalies.ipynb #ab4a7cc9
 def _of_slices(found, source, detector) -> list:
     "The slices of one detector, by seed."
     own = found[(found.source == source) & (found.detector == detector) & (found.unit == 'slice')]
@@ -130,7 +130,7 @@ def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:
         out.setdefault('errors', []).append(W @ wrong/W.sum(1))
     return {k: np.mean(v, 0) for k, v in out.items()}
 
-# %% ../../nbs/latents/anomalies.ipynb #3ae6a83a
+# %% ../../nbs/latents/anomalies.ipynb #5f3e9d95
 def error_curves(found: pd.DataFrame, source, detector, points=25) -> pd.DataFrame:
     "Share of wrong decisions over the share of slices that are kept, by how they are refused."
     at, rows = np.linspace(.04, 1, points), []
