@@ -306,6 +306,17 @@ def our_trainer(toy, batch, recipe):
     images = torch.rand(4*batch, 3, p.size, p.size, generator=torch.Generator().manual_seed(0))*2 - 1
     return Trainer(images, cfg, Crew('cpu'))
 
+def stepping(loss_of, module, opt):
+    "A step of training as both peers take it, gradients clipped: function → loss."
+    def step():
+        loss = loss_of()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.)
+        opt.step()
+        opt.zero_grad()
+        return loss.item()
+    return step
+
 def diffusers_step(toy, batch):
     "The step of diffusers' train_unconditional.py: ε-loss, AdamW, float32."
     from diffusers import DDPMScheduler, UNet2DModel
@@ -318,16 +329,11 @@ def diffusers_step(toy, batch):
     schedule = DDPMScheduler(num_train_timesteps=1000)
     opt = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(.95, .999), weight_decay=1e-6)
     images = torch.rand(4*batch, 3, 32, 32)*2 - 1
-    def step():
+    def loss():
         x = images[torch.randint(len(images), (batch,))]
         ε, t = torch.randn_like(x), torch.randint(1000, (batch,))
-        loss = F.mse_loss(model(schedule.add_noise(x, ε, t), t).sample, ε)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
-        opt.step()
-        opt.zero_grad()
-        return loss.item()
-    return step, model
+        return F.mse_loss(model(schedule.add_noise(x, ε, t), t).sample, ε)
+    return stepping(loss, model, opt), model
 
 def lucidrains_step(toy, batch):
     "The step of its `Trainer`: `GaussianDiffusion` as in the README, Adam, float32."
@@ -336,14 +342,8 @@ def lucidrains_step(toy, batch):
     diffusion = lib.GaussianDiffusion(model, image_size=32, timesteps=1000)
     opt = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(.9, .99))
     images = torch.rand(4*batch, 3, 32, 32)
-    def step():
-        loss = diffusion(images[torch.randint(len(images), (batch,))])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(diffusion.parameters(), 1.)
-        opt.step()
-        opt.zero_grad()
-        return loss.item()
-    return step, model
+    def loss(): return diffusion(images[torch.randint(len(images), (batch,))])
+    return stepping(loss, diffusion, opt), model
 
 def check_training(steps, models, toy):
     "Losses are numbers and the networks are of one size (within a tenth; not at toy size)."

@@ -12,7 +12,7 @@ from diffcirc.concepts.dictionaries import (
     THIRDS, companion_claims, component_dictionary, largest, learn_dictionary, stage_of)
 from diffcirc.concepts.naming import aucs, overlaps
 from diffcirc.concepts.pairs import transferred
-from diffcirc.concepts.stability import best_pairs, gain_verdict, leads_verdict, less_verdict
+from diffcirc.concepts.stability import best_pairs
 
 ROOT = Path(__file__).parent.parent
 SEEDS = st.integers(0, 10_000)
@@ -98,13 +98,6 @@ def test_equal_maps_overlap_wholly_and_nothing_succeeds_where_nothing_changes():
 def test_thirds_divide_denoising():
     assert [stage_of(t) for t in range(1000)].count('early') == 333
     assert {stage_of(t): s for s, ts in THIRDS.items() for t in ts} == {s: s for s in THIRDS}
-
-@pytest.mark.parametrize('rule', [lambda lo, hi: leads_verdict(dict(other=(lo, hi))),
-                                  gain_verdict, lambda lo, hi: less_verdict((-hi, -lo))])
-def test_rules_decide_by_the_interval(rule):
-    "Each of the three holds far above zero, is contradicted far below, and open where unsure."
-    assert [rule(.2, .4), rule(-.4, -.2), rule(-.4, .4), rule(np.nan, np.nan)] == [
-        'holds', 'contradicted', 'inconclusive', 'inconclusive']
 
 def test_every_claim_of_the_companion_has_a_line():
     page = (ROOT/'nbs'/'concepts'/'stability.ipynb').read_text()

@@ -16,7 +16,8 @@ from diffcirc.latents.disentanglement import (
 from diffcirc.latents.factors import WORLDS, manipulated, propagated, sample_of
 from diffcirc.latents.mediation import (
     HOWS, Machine, changes, circuit_modularity, mediated, perturbed, specificities, strengths)
-from diffcirc.latents.rules import VAE_RULES, lead, surely, vae_claims, variant_share
+from diffcirc.latents.rules import VAE_RULES, lead, vae_claims, variant_share
+from diffcirc.statistics.verdicts import surely
 from diffcirc.latents.vae import VAEConfig, fit_vae, information, shuffled
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from .edges import (
     Graph, Patching, circuits_run, each_patched, graph_of, graph_run, pushed_terms)
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..statistics.report import num
-from ..statistics.tests import t_interval
+from ..statistics.replication import over_models
 
 # %% ../../nbs/circuits/finding.ipynb #f719e27f
 @dataclass
@@ -324,9 +324,7 @@ def between_models(frame, measure='distance') -> pd.DataFrame:
 # %% ../../nbs/circuits/finding.ipynb #662a5870
 def over_all(frame, value, by) -> pd.DataFrame:
     "Mean of a value over models of both datasets with its interval, by the columns `by`."
-    m = frame.groupby(['dataset', 'seed', *by], sort=False)[value].mean().reset_index()
-    rows = [(*k, *t_interval(g[value])[:3]) for k, g in m.groupby(list(by), sort=False)]
-    return pd.DataFrame(rows, columns=[*by, 'mean', 'lo', 'hi']).set_index(list(by))
+    return over_models(frame, value, by).set_index(list(by))[['mean', 'lo', 'hi']]
 
 # %% ../../nbs/circuits/finding.ipynb #d5257630
 def recommended(agreed, least=.9) -> str|None:

@@ -15,7 +15,7 @@ from .rivals import NETWORKS
 from .scores import (
     best_dice, dice_at, interval_of, kept_errors, patient_draws, pr_area, prevalence,
     refusal_gain, roc_area, tallied)
-from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict
+from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict, surely
 
 # %% ../../nbs/latents/anomalies.ipynb #d8481809
 def slice_claims() -> dict:
@@ -24,12 +24,9 @@ def slice_claims() -> dict:
 
 LEAST_GAIN = .02  # of an area: what lies surely below it counts as no gain
 
-def gained_verdict(lo, hi, least=LEAST_GAIN) -> Verdict:
+def gained_verdict(lo, hi) -> Verdict:
     "The rule for what is said to help, by the interval of its gain in area."
-    if not np.isfinite([lo, hi]).all(): return Verdict('inconclusive', NO_INTERVAL)
-    if lo > 0: return Verdict('holds', 'surely gains')
-    if hi < least: return Verdict('contradicted', f'gains surely less than {least}')
-    return Verdict('inconclusive', 'no sure gain; more patients would decide')
+    return surely(dict(gain=(lo, hi)), LEAST_GAIN)
 
 # %% ../../nbs/latents/anomalies.ipynb #11853a1b
 def area_verdict(source, lo, hi, printed) -> Verdict:

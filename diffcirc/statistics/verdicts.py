@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ALPHA', 'MARGIN', 'MARGIN_D', 'VERDICTS', 'NEGLIGIBLE', 'NO_INTERVAL', 'DECIDED', 'RULES', 'Verdict', 'verdict',
            'level_verdict', 'share_verdict', 'verdicts_of_studies', 'verdict_shares', 'direction_margin', 'verdicts',
-           'first_verdict', 'printed_verdict', 'phases_verdict', 'boundary_verdict', 'readings_verdict',
+           'first_verdict', 'printed_verdict', 'surely', 'phases_verdict', 'boundary_verdict', 'readings_verdict',
            'accuracy_verdict', 'rising_verdict', 'complexity_verdicts', 'emergence_verdict', 'range_verdict',
            'printed_level_verdict', 'models_with_pattern', 'pattern_verdict', 'shrinking_verdict',
            'named_heads_verdict', 'Rule', 'rule_of']
@@ -194,6 +194,19 @@ def first_verdict(first, n_models) -> Verdict:
 def printed_verdict(lo, hi, printed) -> Verdict:
     "The rule for a number printed without a spread, against our interval: within a tenth of it."
     return level_verdict(lo, hi, printed, band=.1*printed)
+
+# %% ../../nbs/statistics/verdicts.ipynb #5e1f0002
+def surely(margins: dict, least=0.) -> Verdict:
+    """The verdict on intervals {margin: (lo, hi)} that all have to lie above zero; one that does not
+    and lies below `least`, the smallest margin that would count, contradicts."""
+    if not np.isfinite([*margins.values()]).all(): return Verdict('inconclusive', NO_INTERVAL)
+    unsure = {k: hi for k, (lo, hi) in margins.items() if lo <= 0}
+    below = [k for k, hi in unsure.items() if hi < least]
+    if below:
+        level = f'{least:g}' if least else 'zero'
+        return Verdict('contradicted', f"surely below {level}: {', '.join(below)}")
+    if unsure: return Verdict('inconclusive', f"not sure: {', '.join(unsure)}; more would narrow it")
+    return Verdict('holds', 'surely above zero')
 
 # %% ../../nbs/statistics/verdicts.ipynb #f9bbb761
 def phases_verdict(number, share, gain, claimed, n_models) -> Verdict:
