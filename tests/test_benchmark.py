@@ -196,7 +196,9 @@ def test_the_committed_networks_are_those_that_are_drawn():
     for name in ('matched-0', 'gated-3', 'graded-1', 'skip edges-4'):
         drawn = families.BY_HAND[ps[name].family](ps[name].seed)
         exam = benchmark.exam_for(drawn, 500, 4)
-        assert drawn.truth == ps[name].truth
+        assert drawn.truth.keys() == ps[name].truth.keys()
+        for part, effects in drawn.truth.items():  # processors round differently
+            assert np.allclose(effects, ps[name].truth[part], rtol=1e-6, atol=1e-9), part
         assert torch.allclose(drawn.denoiser(*exam.at(500)), ps[name].denoiser(*exam.at(500)),
                               atol=1e-3)
 

@@ -762,7 +762,7 @@ def of_units(st) -> list:
     grid = [(s, IMAGES) for s in SHARES] + [(.1, i) for i in COUNTS if i != IMAGES]
     return [_simulation(calibration_of_unit, share=s, images=i, n=point) for s, i in grid]
 
-# %% ../../nbs/book/protocols.ipynb #73ebe8d7
+# %% ../../nbs/book/protocols.ipynb #753b55ee
 VAE_WORLDS = {'sprites': (.26, 10, {}), 'caused sprites': (.26, 10, {}),
               'faces': (.45, 5, dict(n=1500, asked=400, pairs=24))}
 VAE_SMALL = dict(n=120, steps=30, asked=80, pairs=8, reader=dict(n=150, steps=10))
@@ -770,7 +770,7 @@ VAE_SMALL = dict(n=120, steps=30, asked=80, pairs=8, reader=dict(n=150, steps=10
 def vae_worlds(st) -> dict:
     "{world: (target, networks of each variant, sizes)} of a build."
     if st.preset.name != 'smoke': return VAE_WORLDS
-    return {d: (VAE_WORLDS[d][0], 3, VAE_SMALL) for d in ('sprites', 'caused sprites')}
+    return {d: (VAE_WORLDS[d][0], 2, VAE_SMALL) for d in ('sprites', 'caused sprites')}
 
 def vae_plan(data, variant, seed) -> tuple:
     "The configuration of an autoencoder at the preset in force, and how many pictures it is asked."
@@ -778,7 +778,7 @@ def vae_plan(data, variant, seed) -> tuple:
     fixed = {k: v for k, v in sizes.items() if k in ('n', 'steps')}
     return VAEConfig(data, variant, seed, target, **fixed), sizes.get('asked', 1000)
 
-# %% ../../nbs/book/protocols.ipynb #f3d9a11b
+# %% ../../nbs/book/protocols.ipynb #43c00fee
 def of_autoencoders(st) -> list:
     "Everything that is asked of each autoencoder."
     return [Computation(vae_answers, dict(data=d, variant=v, seed=s, target=target, **sizes),

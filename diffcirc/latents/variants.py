@@ -106,7 +106,7 @@ def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pair
     and where they apply unit, factor, half, reading, place."""
     cfg = VAEConfig(data, variant, seed, target, n=n, steps=steps, size=size)
     s, few, changed = _asked(data, asked, pairs, size)
-    read, rows = reader_of(data, size=size, **(reader or {})), []
+    read, rows, some = reader_of(data, size=size, **(reader or {})), [], max(2, pairs//6)
     for stage in VAE_STAGES:
         net = opened_vae(cfg, stage)
         m = machine_of(net, read)
@@ -115,7 +115,7 @@ def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pair
         if stage == 'matched': rows += [r | dict(stage=stage) for r in (
             *_unit_rows(m, s, usual, asked//2), *_mediation_rows(m, few.images, changed),
             *_edge_rows(m, few.images, changed, usual),
-            *_patch_rows(net, few.images[:8], {k: v[:8] for k, v in changed.items()}),
+            *_patch_rows(net, few.images[:some], {k: v[:some] for k, v in changed.items()}),
             *(_row(f'{cause} on {effect}, {k}', v) for effect, cause in few.world.causes
               for k, v in world_mediation(m, few, effect, cause, size).items()))]
     out = pd.DataFrame(rows).reindex(columns=['stage', 'metric', 'value', 'unit', 'factor', 'half',
