@@ -20,7 +20,7 @@ def folds_of(groups, folds) -> np.ndarray:
     return np.unique(groups, return_inverse=True)[1] % folds
 
 # %% ../../nbs/statistics/twosample.ipynb #1dcbfb90
-def _few_components(k): return PCA(k, whiten=True, svd_solver='covariance_eigh')
+def _few_components(k): return PCA(k, whiten=True, svd_solver='full')
 
 def tell_apart(kind='linear', components=32):
     "An untrained classifier: `linear`; `pixels` (principal components, linear) or `kernel` (RBF)."
