@@ -10,7 +10,7 @@ __all__ = ['W', 'COL', 'MID', 'GAP', 'LEFT', 'CENTRE', 'RIGHT', 'OPAQUE', 'FAINT
 import difflib, html, itertools, math
 from dataclasses import dataclass
 import matplotlib as mpl, numpy as np
-from .style import Html, HEAD_COLORS, INK, PAPER, hash_text
+from .style import Html, HEAD_COLORS, INK, PAPER, check_colour, hash_text
 from ..denoiser.unet import UNetConfig, heads, head_parts, meta_unet, n_params, summary
 
 # %% ../../nbs/book/diagram.ipynb #50ba082c
@@ -156,6 +156,7 @@ def layout(net, top=26) -> tuple[list[Box], float]:
 # %% ../../nbs/book/diagram.ipynb #c4f2fe77
 def luminance(rgb) -> float:
     "Relative luminance of a colour (WCAG 2): 0 black, 1 white."
+    check_colour(rgb)
     c = np.array(mpl.colors.to_rgb(rgb))
     c = np.where(c <= .03928, c/12.92, ((c + .055)/1.055)**2.4)
     return float(c @ [.2126, .7152, .0722])

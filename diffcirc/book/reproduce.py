@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..circuits.comparison import circuit_rows
-from ..core import PRESETS, atomic_write, content_hash, environment, kept_or
+from ..core import atomic_write, content_hash, environment, kept_or, PRESETS
+from ..doors import all_finite, real
 from ..statistics.replication import over_models
 from ..study.models import study
 from .provenance import package_hash, records
@@ -39,10 +40,12 @@ def disk(folder) -> float:
 def duration(seconds) -> str:
     "Seconds as `12 s`, from 90 on as `1.5 minutes`; `not recorded` for None."
     if seconds is None: return 'not recorded'
+    real(seconds, 'A number of seconds', 0)
     return f'{seconds/60:.1f} minutes' if seconds >= 90 else f'{seconds:.0f} s'
 
 def cost_rows(pages, steps) -> list:
     "What the steps and the pages of a build took, as (what, how much) in words."
+    all_finite(seconds=pages.seconds, memory=pages.memory)
     prepared = steps.get('prepare', {})
     took = prepared.get('seconds', {})
     worst = pages.loc[pages.memory.idxmax()] if len(pages) else None

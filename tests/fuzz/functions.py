@@ -96,6 +96,8 @@ def passed_on(v) -> bool:
     if isinstance(v, pd.Series): v = v.to_frame()
     if isinstance(v, pd.DataFrame):
         return bool(v.isna().any(axis=None)) or any(passed_on(v[c].to_numpy()) for c in v)
+    if isinstance(v, np.ndarray) and v.dtype == object:  # texts of a table, as `nan %`
+        return any(map(passed_on, v.ravel()))
     if isinstance(v, (np.ndarray, np.generic)):
         return v.dtype.kind == 'f' and not np.isfinite(v).all()
     if isinstance(v, (list, tuple, set)): return any(map(passed_on, v))
@@ -108,6 +110,8 @@ def judged(f, what, found, clean):
     "What came of a call with one argument changed, as far as it can be judged without its meaning."
     if alike(found, clean): return RIGHT
     if what not in ('nan', 'inf'): return OPEN  # another question has another answer
+    if inspect.isfunction(found): return OPEN  # one that is made anew is like no other, and says
+                                               # nothing before it is called
     if passed_on(found) or SAID.search(inspect.getdoc(f) or ''): return RIGHT
     return SILENT
 
