@@ -100,6 +100,9 @@ def passed_on(v) -> bool:
         return v.dtype.kind == 'f' and not np.isfinite(v).all()
     if isinstance(v, (list, tuple, set)): return any(map(passed_on, v))
     if isinstance(v, dict): return any(map(passed_on, v.values()))
+    if inspect.isfunction(v):  # an edit or a fitted map: what it was given is kept beside its code
+        return any(plain(c.cell_contents) and passed_on(c.cell_contents)
+                   for c in v.__closure__ or ())
     if hasattr(v, '__dict__') and not isinstance(v, torch.nn.Module):
         return any(map(passed_on, vars(v).values()))
     return False
