@@ -102,6 +102,9 @@ def passed_on(v) -> bool:
         return v.dtype.kind == 'f' and not np.isfinite(v).all()
     if isinstance(v, (list, tuple, set)): return any(map(passed_on, v))
     if isinstance(v, dict): return any(map(passed_on, v.values()))
+    if inspect.isfunction(v):  # an edit or a fitted map: what it was given is kept beside its code
+        return any(plain(c.cell_contents) and passed_on(c.cell_contents)
+                   for c in v.__closure__ or ())
     if hasattr(v, '__dict__') and not isinstance(v, torch.nn.Module):
         return any(map(passed_on, vars(v).values()))
     return False
@@ -110,8 +113,6 @@ def judged(f, what, found, clean):
     "What came of a call with one argument changed, as far as it can be judged without its meaning."
     if alike(found, clean): return RIGHT
     if what not in ('nan', 'inf'): return OPEN  # another question has another answer
-    if inspect.isfunction(found): return OPEN  # one that is made anew is like no other, and says
-                                               # nothing before it is called
     if passed_on(found) or SAID.search(inspect.getdoc(f) or ''): return RIGHT
     return SILENT
 
