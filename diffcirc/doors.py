@@ -75,6 +75,7 @@ def _broken(v) -> int:
     if isinstance(v, dict): v = list(v.values())
     if isinstance(v, (list, tuple)): return sum(map(_broken, v))
     a = np.asarray(v)
+    if a.dtype == object: return sum(isinstance(x, float) and not math.isfinite(x) for x in a.flat)
     return int((~np.isfinite(a)).sum()) if a.dtype.kind in 'fc' else 0
 
 def all_finite(**given):

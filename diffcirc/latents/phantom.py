@@ -121,6 +121,8 @@ FEWEST = 6  # pixels of a lesion
 @lru_cache(4)
 def phantom(patients=110, per_patient=12, size=32, seed=0) -> SliceSet:
     "Drawn slices of so many patients, with the truth: `noise`, and `healthy` twins."
+    for k in (patients, per_patient, size): integer(k, 'A number of patients or slices, or a size')
+    real(seed, 'The seed', 0)
     rows, got = [], []
     for i in range(patients):
         rng = np.random.default_rng((seed, i))
