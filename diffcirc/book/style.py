@@ -13,6 +13,7 @@ import base64, html, io, json, math, os, re, textwrap, zlib
 from importlib.resources import files
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
+from ..doors import integer, none_empty, real
 from .plotted import panels_said, plotted
 from ..core import file_name
 from ..statistics.report import num
@@ -38,6 +39,7 @@ VERDICT_COLOR = {'holds': '#5a8f29', 'holds also without training': '#a3ad4e',
 # %% ../../nbs/book/style.ipynb #c343d542
 def shades(n) -> list[str]:
     "Colours for `n` kinds of anything that is no dataset, head or verdict, dark to light."
+    integer(n, 'The number of colours', 0)
     return [mpl.colors.to_hex(c) for c in mpl.colormaps['viridis'](np.linspace(.08, .72, n))]
 
 UNIT_COLOR = dict(zip(('image', 'model', 'both'), shades(3)))  # what a test counts as independent
@@ -62,11 +64,14 @@ def _luminance(color) -> float:
 
 def contrast_of(a, b) -> float:
     "Contrast of two colours (WCAG 2), 1 to 21."
+    for c in (a, b): check_colour(c)
     low, high = sorted((_luminance(a), _luminance(b)))
     return (high + .05)/(low + .05)
 
 def legible(color, page, least=4.6) -> str:
     "The colour, moved away from that of the page until text in it has a contrast of `least`."
+    for c in (color, page): check_colour(c)
+    real(least, 'The least contrast', 1, 21)
     far = 0. if _luminance(page) > .18 else 1.
     rgb = np.array(mpl.colors.to_rgb(color))
     for w in np.linspace(0, 1, 51):
@@ -219,6 +224,7 @@ def _label_alone(ax, first, last):
 # %% ../../nbs/book/style.ipynb #abeb5918
 def narrow(fig, width=3.75) -> bool:
     "Stack the panels of a figure for a phone, in place; False where they are no simple grid."
+    real(width, 'The width in inches', .5, 100)
     grid = _simple_grid(fig)
     if grid is None: return False
     axes = {ax.get_subplotspec().num1: ax for ax in fig.axes if ax.get_visible()}
@@ -283,6 +289,8 @@ def to_uint8(x) -> np.ndarray:
 def tile(x, ncols=8, zoom=3, gap=2) -> np.ndarray:
     """One RGBA picture (h, w, 4) of images `x` (n, c, h, w) in [−1, 1], `ncols` a row, enlarged.
     Values outside, infinite ones too, are clipped."""
+    integer(zoom, 'The zoom')
+    integer(gap, 'The gap', 0)
     pixels = to_uint8(x)
     if ncols < 1 or not len(pixels):
         raise ValueError(f'{len(pixels)} images in rows of {ncols} are no picture; give at '
@@ -301,6 +309,8 @@ def tile(x, ncols=8, zoom=3, gap=2) -> np.ndarray:
 def image_grid(groups,  # tensor (n, c, h, w) in [−1, 1], or {title: tensor}
                ncols=8, width=7.):
     "Figure with one grid of images per group, side by side, titled."
+    real(width, 'The width in inches', .5, 100)
+    if isinstance(groups, dict): none_empty(groups=groups)
     groups = groups if isinstance(groups, dict) else {'': groups}
     pics = {k: tile(v, ncols) for k, v in groups.items()}
     h = max(p.shape[0]/p.shape[1] for p in pics.values()) * width/len(pics)
