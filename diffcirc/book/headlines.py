@@ -14,7 +14,7 @@ __all__ = ['Headline', 'say', 'headlines_of', 'linked', 'listed', 'on_faces', 'e
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from ..doors import all_finite, none_empty, proper, real
+from ..doors import all_finite, none_empty
 from .claims import page, records_place, verbed
 from .findings import BADGE, beaten_text, per_cent, share_per_cent
 from .style import Prose, in_book
@@ -208,9 +208,10 @@ def features_headline(trained, bare, agree, of) -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #91fbba27
 def information_headline(spans, trained, untrained, same, of) -> Headline:
-    """Mean efficiencies by estimator, and by layers (early, middle, late by depth) in trained and
-    untrained networks: series; how many of how many verdicts are the same by name."""
-    for v in (spans, trained, untrained): proper(efficiencies=v)
+    """Mean efficiencies by estimator, and by layers (early, middle, late by depth) in trained
+    and untrained networks: series; how many of how many verdicts are the same by name. What has
+    no efficiency (NaN) is left out."""
+    for v in (spans, trained, untrained): none_empty(efficiencies=v.dropna())
     low, high = spans.idxmin(), spans.idxmax()
     line = (f'That depends on the estimator: from the same features they return mean efficiencies '
             f'between {spans[low]:.2f} ({low}) and {spans[high]:.2f} ({high}).')
@@ -289,13 +290,13 @@ def probes_headline(holds, models, matrix, bare, order) -> Headline:
 def gradients_headline(gone, gone0, places, agree, agree0, least) -> Headline:
     """At how many places of how many gradients vanish in trained and untrained networks; agreement
     of halves of the images in both; the block that is reached least."""
-    for v in (agree, agree0): real(v, 'An agreement', -1, 1)
     line = (f'Nowhere: the gradient vanishes at none of {places} places (dataset, timestep, block).'
             if not gone else
             f'The gradient vanishes at {gone} of {places} places (dataset, timestep, block), in '
             f'untrained networks at {gone0}.')
     cancels = ('so that small gradients are pulls that cancel' if agree < .2 else
-               'so that the images still pull one way')
+               'so that the images still pull one way' if agree == agree else
+               'which says nothing (NaN)')
     more = (f'Halves of the images agree on the direction at {num(agree)} (cosine), those of '
             f'untrained networks at {num(agree0)}, {cancels}. The error reaches `{least}` least.')
     return Headline('Where does learning run dry?', line, more)

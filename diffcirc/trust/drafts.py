@@ -328,6 +328,7 @@ def rms_of_sites(denoiser, draw, t=500, n=64, seed=77) -> dict:
 # %% ../../nbs/trust/drafts.ipynb #9f6323d1
 def made_loud(d: Draft, wanted: dict) -> Draft:
     "The drawing with scales that give every site its wanted root-mean-square at t = 500."
+    for name, v in wanted.items(): real(v, f'The loudness of {name}', 1e-9, 1e9)
     d.scale = {}
     for kinds in (('block', 'head'), ('skip',)):  # a skip edge is as loud as the blocks before it
         net = drawn_net(d)
