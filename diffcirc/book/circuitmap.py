@@ -172,7 +172,7 @@ def circuit_map(cfg,     # UNetConfig
     of the site pointed at. Without JavaScript it shows timestep `at`. ValueError for tables or
     pictures that are not whole."""
     one_of(cmap, mpl.colormaps, 'colour map')
-    none_empty(tables=tables, pictures=pics)
+    none_empty(tables=tables)
     ts = sorted({int(t) for o in tables.values() for t in o.timestep}, reverse=True)
     kinds = {n: s.kind for n, s in sites(meta_unet(cfg)).items()}
     names = list(kinds)

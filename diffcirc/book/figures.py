@@ -22,7 +22,8 @@ def band(ax, x, mid, lo, hi, color, alpha=.18, clip=(-np.inf, np.inf), **line):
 
 # %% ../../nbs/book/figures.ipynb #4ea8e9bc
 def apart(ys, gap, lo=-np.inf, hi=np.inf) -> np.ndarray:
-    "Places near `ys`, in their order, at least `gap` apart and within lo … hi where there is room."
+    """Places near `ys`, in their order, at least `gap` apart and within lo … hi where there is
+    room. Infinite ones lie at the ends; where one is NaN, all are."""
     order = np.argsort(ys, kind='stable')
     y = np.clip(np.array(ys, float)[order], lo, hi)
     steps = gap*np.arange(len(y))

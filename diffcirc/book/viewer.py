@@ -11,7 +11,7 @@ import base64, io, math, re, zlib
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import Tensor
-from ..doors import all_finite, fitting, none_empty, one_of, real
+from ..doors import all_finite, fitting, integer, none_empty, one_of, real
 from .style import (
     COLOR, HEAD_COLORS, Html, INK, asset, dataset_in, hash_text, json_in_html, label_color, show)
 from ..circuits.attention import entropy
@@ -299,6 +299,8 @@ def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, map
                      alt='Attention of each head over timesteps, both datasets') -> Interactive:
     """The interactive figure: a slider over timesteps, a tile per head, attention of a position on
     pointing at it. Self-contained HTML. ValueError as in `check_frames`."""
+    integer(keep, 'The number of timesteps')
+    one_of(cmap, mpl.colormaps, 'colour map')
     check_frames(frames)
     k = min(keep, len(next(iter(frames.values()))['timesteps']))
     body = _body(frames, k, cmap)
@@ -311,6 +313,7 @@ def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, map
 def coarser(A, side) -> Tensor:
     """Attention between cells: maps (…, n, n) → (…, side², side²), what the positions of a cell
     attend to in each cell, averaged over the cell's queries. ValueError where cells do not fit."""
+    integer(side, 'The number of cells a side')
     own = math.isqrt(A.shape[-1])
     if own % side: raise ValueError(f'{own} positions a side do not form {side} cells a side.')
     k = own//side
