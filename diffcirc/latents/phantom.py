@@ -71,7 +71,7 @@ def _ventricles(p, x, y, z):
 def tissue_shares(p, z, size) -> np.ndarray:
     "Shares (tissues, size, size) of the slice at z (0 to 1) of a patient, 1 in all at each pixel."
     all_finite(patient=p)
-    real(z, 'The place of the slice', 0, 1)
+    real(z, 'The place of the slice')
     integer(size, 'The size')
     x, y = _grid(size, p['turn'])
     reach = np.sqrt(max(.1, 1 - ((z - .5)/.66)**2))
@@ -91,7 +91,7 @@ def _texture(kind, d, x, y):
 def lesion_of(p, z, size) -> np.ndarray:
     "Brightness (size, size) that the lesion adds to the slice at z; 0 where it is not cut."
     all_finite(patient=p)
-    real(z, 'The place of the slice', 0, 1)
+    real(z, 'The place of the slice')
     integer(size, 'The size')
     l, (x, y) = p['lesion'], _grid(size, p['turn'])
     r2 = l.radius**2 - (1.1*(z - l.z))**2
