@@ -9,7 +9,7 @@ __all__ = ['VANISHED', 'streams_of', 'gradient_flow', 'relative_reach', 'vanishi
 # %% ../../nbs/circuits/gradients.ipynb #f0661a2f
 import copy
 import numpy as np, pandas as pd, torch
-from ..doors import filled, real
+from ..doors import filled, integer, real
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.unet import blocks
 from ..statistics.replication import over_models
@@ -95,6 +95,9 @@ def dry_steps(records, share=.1, window=5) -> pd.DataFrame:
     × seed × layer with `step`, the first from which on the norm stays below `share` of its start (NaN
     when it does not), and `left`, what is left of it at the end."""
     rows = []
+    filled(records, *(c for c in records if c.startswith('grad_')), by=['dataset', 'seed', 'step'])
+    real(share, 'The share of the first gradient', 0, 1)
+    integer(window, 'The number of records in a mean')
     for (d, s), g in records.sort_values('step').groupby(['dataset', 'seed']):
         norms = g.set_index('step').filter(like='grad_').rolling(window, min_periods=1).mean()
         start = norms.iloc[min(window, len(norms)) - 1]

@@ -8,7 +8,7 @@ __all__ = ['DEPTH', 'STAGES', 'feeds', 'streams', 'information_flow', 'staged', 
 
 # %% ../../nbs/circuits/information.ipynb #21d6411e
 import numpy as np, pandas as pd, torch
-from ..doors import filled, finite, one_of, real
+from ..doors import filled, finite, one_of, real, shaped
 from .estimators import ESTIMATORS, METHOD, coordinates, efficiency, estimator
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import sites, stream
@@ -104,7 +104,9 @@ def default_rows(flow, kind='real') -> pd.DataFrame:
 
 # %% ../../nbs/circuits/information.ipynb #1efec0b5
 def bounded(rows) -> pd.DataFrame:
-    "The same rows with their interval lo, hi cut off at 0 and 1."
+    """The same rows with their interval lo, hi cut off at 0 and 1; one that is unknown (NaN) stays
+    so. ValueError for an infinite one."""
+    finite(rows[['lo', 'hi']].fillna(0).to_numpy(), 'The interval')
     return rows.assign(lo=rows.lo.clip(0, 1), hi=rows.hi.clip(0, 1))
 
 # %% ../../nbs/circuits/information.ipynb #ba14c97b
@@ -162,7 +164,7 @@ def inside_ranges(means, ranges) -> pd.Series:
     """How many columns of `means` lie in their range {column: (lo, hi)}, per row. ValueError for
     NaN."""
     filled(means, *means)
-    for s in means: finite(ranges[one_of(s, ranges, 'range of')], f'The range of {s}')
+    for s in means: shaped(finite(ranges[one_of(s, ranges, 'range of')], s), f'The range of {s}', 2)
     return sum(means[s].between(*ranges[s]) for s in means)
 
 # %% ../../nbs/circuits/information.ipynb #4f25a9b3
