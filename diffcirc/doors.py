@@ -76,7 +76,8 @@ def _broken(v) -> int:
     if isinstance(v, (list, tuple)): return sum(map(_broken, v))
     a = np.asarray(v)
     if a.dtype == object: return sum(isinstance(x, float) and not math.isfinite(x) for x in a.flat)
-    return int((~np.isfinite(a)).sum()) if a.dtype.kind in 'fc' else 0
+    ok = np.isfinite(a) if a.dtype.kind in 'fc' else np.True_
+    return 0 if ok.all() else int((~ok).sum())
 
 def all_finite(**given):
     """ValueError, with its name, for the first of the named numbers, arrays, tensors, tables, or

@@ -7,6 +7,7 @@ __all__ = ['band', 'apart', 'colour_key', 'density', 'love_plot']
 
 # %% ../../nbs/book/figures.ipynb #bc99f490
 import numpy as np
+from .style import check_colour
 from ..doors import all_finite, fitting, proper, real
 
 # %% ../../nbs/book/figures.ipynb #7c6d5450
@@ -34,7 +35,7 @@ def apart(ys, gap, lo=-np.inf, hi=np.inf) -> np.ndarray:
 # %% ../../nbs/book/figures.ipynb #f0bbb8e2
 import matplotlib.pyplot as plt
 from scipy.stats import gaussian_kde
-from .style import COLOR, GRID, INK, check_colour
+from .style import COLOR, GRID, INK
 
 # %% ../../nbs/book/figures.ipynb #7a49bb45
 def colour_key(fig, colours: dict, y=-.02):
