@@ -9,6 +9,7 @@ __all__ = ['about_celeba', 'least_skill', 'too_small', 'untrusted', 'referred', 
 import math, re
 from .findings import skill_of, words_on_trial
 from ..core import paper_claims
+from ..doors import one_of, real
 from ..statistics.settled import (
     Reference, faces_reason, instrument_reason, settled, size_reason)
 from ..statistics.verdicts import RULES, rule_of
@@ -16,6 +17,7 @@ from ..statistics.verdicts import RULES, rule_of
 # %% ../../nbs/book/answers.ipynb #ef56fcfe
 def about_celeba(id) -> bool:
     "Whether a measured claim is about CelebA, alone or beside the synthetic faces."
+    one_of(id, paper_claims(), 'claim')
     c = paper_claims()[id]
     return bool(re.search('natural|CelebA|dataset|§4.9', f"{c['statement']} {c['place']}"))
 
@@ -42,6 +44,7 @@ def untrusted(*instruments) -> str:
 # %% ../../nbs/book/answers.ipynb #971835a1
 def referred(**references) -> dict:
     "{name: `Reference`} from name=(value, verdict of the same rule); without those that are NaN."
+    for name, r in references.items(): real(len(r), f'The length of {name}', 2, 2)
     pairs = {name: Reference(float(value), str(word))
              for name, (value, word) in references.items() if value is not None}
     return {name: r for name, r in pairs.items() if math.isfinite(r.value)}

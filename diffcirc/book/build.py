@@ -42,7 +42,11 @@ LAST = (GROWTH, CLAIMS, REPRODUCE, PLACES, SUMMARY, 'index')
 # %% ../../nbs/book/build.ipynb #c4aadf95
 def page_name(path, root='.') -> str:
     "The name of a notebook or page: its place below the folder of the notebooks, without suffix."
-    return Path(path).relative_to(root).with_suffix('').as_posix().removeprefix(f'{FOLDER}/')
+    try: inside = Path(path).relative_to(root).with_suffix('')
+    except ValueError as e:
+        raise ValueError(f'{str(path)!r} is no page below the folder {str(root)!r}; give the path '
+                         'of a notebook in it.') from e
+    return inside.as_posix().removeprefix(f'{FOLDER}/')
 
 def notebooks(folder=FOLDER) -> dict:
     "Paths of all notebooks below a folder, by their names in it; not the copies in hidden folders."
@@ -163,7 +167,10 @@ def _title(cells) -> str:
 # %% ../../nbs/book/build.ipynb #8a31f3ba
 def read_nbdev(text: str):
     "MyST-NB reader (`nb_custom_formats`): an nbdev notebook with its directives translated."
-    nb = nbformat.reads(text, as_version=4)
+    try: nb = nbformat.reads(text, as_version=4)
+    except Exception as e:  # of the file's format, whatever the reader calls it
+        raise ValueError(f'This is no notebook ({type(e).__name__}); give the text of an .ipynb '
+                         'file.') from e
     nb.cells = [translate(c) if c.cell_type == 'code' else c for c in nb.cells]
     setup = _SETUP.format(state_hash() + others_hash(text), prepared()['natural'])
     first = next((i for i, c in enumerate(nb.cells) if c.cell_type == 'code'), 0)

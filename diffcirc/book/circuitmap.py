@@ -8,6 +8,7 @@ __all__ = ['FLOOR', 'bend', 'unbend', 'brief', 'circuit_map']
 # %% ../../nbs/book/circuitmap.ipynb #3dfe5f4a
 import html, math, re
 import matplotlib as mpl, numpy as np, pandas as pd
+from ..doors import none_empty, one_of
 from .diagram import Scale, diagram, ink_on
 from ..denoiser.sites import sites
 from .style import asset, hash_text, json_in_html, label_color
@@ -170,6 +171,8 @@ def circuit_map(cfg,     # UNetConfig
     """The interactive map: a drawing per label, a slider over timesteps (noisiest first), intervals
     of the site pointed at. Without JavaScript it shows timestep `at`. ValueError for tables or
     pictures that are not whole."""
+    one_of(cmap, mpl.colormaps, 'colour map')
+    none_empty(tables=tables)
     ts = sorted({int(t) for o in tables.values() for t in o.timestep}, reverse=True)
     kinds = {n: s.kind for n, s in sites(meta_unet(cfg)).items()}
     names = list(kinds)

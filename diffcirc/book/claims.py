@@ -16,8 +16,8 @@ from ..statistics.report import sig
 from ..statistics.settled import ledger_q
 from ..statistics.verdicts import VERDICTS, rule_of
 from ..trust.audit import FINDINGS
-from ..core import (
-    content_hash, file_name, home, keep_json, kept_json, paper_claims, preset)
+from ..core import content_hash, file_name, home, keep_json, kept_json, paper_claims, preset
+from ..doors import one_of
 from .style import Raw, Table, asset, escape, in_book, json_in_html, spaced
 
 # %% ../../nbs/book/claims.ipynb #9dfb301d
@@ -144,6 +144,7 @@ def complete(L: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/book/claims.ipynb #6c441f83
 def tally(L: pd.DataFrame, kind='measured') -> dict:
     "How many claims of one kind have each of its `WORDS_OF`, in their order."
+    one_of(kind, WORDS_OF, 'kind of claims')
     n = L[L.kind == kind].verdict.value_counts()
     return {v: int(n.get(v, 0)) for v in WORDS_OF[kind]}
 

@@ -12,17 +12,24 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy import stats
+from ..core import file_name
+from ..doors import all_finite, equally_long, none_empty, one_of, proper, real
 from ..statistics.report import num
 
 # %% ../../nbs/book/costs.ipynb #2b2cf1f5
 def benchmark_table(name: str) -> pd.DataFrame:
     "A committed table of `make bench`. FileNotFoundError outside a checkout of the project."
     roots = [p for p in (Path('.'), Path('..'), Path('../..')) if (p/'benchmarks').exists()]
-    return pd.read_csv((roots or [Path('.')])[0]/'benchmarks'/f'{name}.csv')
+    file = (roots or [Path('.')])[0]/'benchmarks'/f'{file_name(name)}.csv'
+    if not file.is_file():
+        raise FileNotFoundError(f'There is no table {file}; `make bench` in a checkout of the '
+                                'project makes it.')
+    return pd.read_csv(file)
 
 # %% ../../nbs/book/costs.ipynb #bf8b7c6a
 def conditions(results) -> str:
     "A sentence: on what and when a table was measured, and whether the machine was busy."
+    none_empty(results=results)
     on, days = '; '.join(results.hardware.unique()), sorted(results.date.unique())
     when = days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'
     busy = (results.busy == 'yes').mean()
@@ -41,15 +48,19 @@ class Limits(NamedTuple):
 def machine_limits(results) -> Limits:
     "The limits in a table of results: best of product and convolution in float32."
     rows = results[results.work == 'the machine'].set_index('arm')
+    for arm in ('product, float32', 'convolution, float32', 'product, bfloat16', 'copy'):
+        one_of(arm, rows.index, 'measurement of the machine')
     rate = rows.gflop/rows.median_s
     copied = 2*rows.peak_mib['copy']*2**20/1e9
-    return Limits(max(rate['product, float32'], rate['convolution, float32']),
-                  rate['product, bfloat16'], copied/rows.median_s['copy'])
+    plain = [rate[f'{work}, float32'] for work in ('product', 'convolution')]
+    all_finite(rates=plain)
+    return Limits(max(plain), rate['product, bfloat16'], copied/rows.median_s['copy'])
 
 # %% ../../nbs/book/costs.ipynb #cf7c7689
 def against(results, work, peak=None) -> pd.DataFrame:
     """Rows of one work, quickest first: arm, version, seconds (least–most), ratio to ours, GFLOP,
     memory; the share of `peak` GFLOP/s that was reached where one is given."""
+    if peak: real(peak, 'The rate of the machine', 0)
     rows = results[results.work == work].sort_values('median_s')
     if not len(rows): raise ValueError(f'There is no work {work!r} in the table of results.')
     spread = [f'{num(m, 3)} ({num(a, 3)}–{num(b, 3)})'
@@ -63,12 +74,14 @@ def against(results, work, peak=None) -> pd.DataFrame:
 def bound_by_work(results, work, plain='plain hooks, same tuning', ours='diffcirc') -> float:
     "How many times fewer operations than plain hooks ours does: the speed-up if all cost the same."
     gflop = results[results.work == work].set_index('arm').gflop
+    for arm in (plain, ours): one_of(arm, gflop.index, f'arm of {work!r}')
     return gflop[plain]/gflop[ours]
 
 # %% ../../nbs/book/costs.ipynb #07826f77
 def ratio(results, work, arm, to='diffcirc', column='median_s') -> float:
     """Seconds (or another column) of one arm over those of another; NaN where one was not run. To
     ours it is the median over rounds."""
+    one_of(column, results, 'column')
     rows = results[results.work == work].set_index('arm')
     if arm not in rows.index or to not in rows.index: return float('nan')
     if to == 'diffcirc' and column == 'median_s': return float(rows.ratio_to_ours[arm])
@@ -83,6 +96,7 @@ KINDS_OF_WORK = {'convolutions': 'conv', 'products': 'mm|bmm|linear|addmv',
 
 def kinds_of_work(profile) -> pd.Series:
     "Shares of the time of `profile.csv` (op, self_ms) by kind of operation, largest first."
+    proper(self_ms=profile.self_ms)
     kind = pd.Series('other', profile.index)
     for name, pattern in reversed(KINDS_OF_WORK.items()):
         kind[profile.op.str.contains(pattern, case=False)] = name
@@ -98,6 +112,8 @@ class Slope(NamedTuple):
 
 def exponent(sizes, values) -> Slope:
     "The slope of log values over log sizes. ValueError for fewer than three points."
+    equally_long(sizes=sizes, values=values)
+    for v in (*sizes, *values): real(v, 'A size or value', 1e-300)
     if len(sizes) < 3: raise ValueError('An exponent with its interval needs three points.')
     fit = stats.linregress(np.log(sizes), np.log(values))
     half = stats.t.ppf(.975, len(sizes) - 2)*fit.stderr
@@ -127,7 +143,8 @@ AIMS = [('plain hooks with equal settings', (ALL_SITES, 'plain hooks, same tunin
 
 # %% ../../nbs/book/costs.ipynb #4725a5e9
 def aims_met(results) -> pd.DataFrame:
-    "One row per aim: work, what, bound, found, and whether it was met ('not run' without the arm)."
+    """One row per aim: work, what, bound, found, and whether it was met ('not run' without the
+    arm). An arm without a time (NaN) was not run."""
     rows = []
     for what, of, bound, at_least in AIMS:
         found = ratio(results, *of)

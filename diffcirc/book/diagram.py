@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['W', 'COL', 'MID', 'GAP', 'LEFT', 'CENTRE', 'RIGHT', 'OPAQUE', 'FAINT', 'site_names', 'check_sites', 'readable', 'Box',
-           'layout', 'luminance', 'ink_on', 'limits', 'Scale', 'diagram', 'beside']
+           'layout', 'luminance', 'ink_on', 'check_format', 'limits', 'Scale', 'diagram', 'beside']
 
 # %% ../../nbs/book/diagram.ipynb #ec7f9d33
 import difflib, html, itertools, math
 from dataclasses import dataclass
 import matplotlib as mpl, numpy as np
-from .style import Html, HEAD_COLORS, INK, PAPER, hash_text
+from ..doors import all_finite, integer, one_of, real
+from .style import Html, HEAD_COLORS, INK, PAPER, check_colour, hash_text
 from ..denoiser.unet import UNetConfig, heads, head_parts, meta_unet, n_params, summary
 
 # %% ../../nbs/book/diagram.ipynb #50ba082c
@@ -145,6 +146,7 @@ def _reads_time(net, name) -> bool:
 # %% ../../nbs/book/diagram.ipynb #05972aac
 def layout(net, top=26) -> tuple[list[Box], float]:
     "Boxes of every site, and the height of the stream where it runs through the middle."
+    real(top, 'The upper edge')
     ends = [Box(n, n, x, top, w, 20)
             for n, x, w in (('stem', LEFT, COL), ('time', CENTRE, MID), ('head', RIGHT, COL))]
     levels, y = _levels(net, top + 20 + 12)
@@ -156,6 +158,7 @@ def layout(net, top=26) -> tuple[list[Box], float]:
 # %% ../../nbs/book/diagram.ipynb #c4f2fe77
 def luminance(rgb) -> float:
     "Relative luminance of a colour (WCAG 2): 0 black, 1 white."
+    check_colour(rgb)
     c = np.array(mpl.colors.to_rgb(rgb))
     c = np.where(c <= .03928, c/12.92, ((c + .055)/1.055)**2.4)
     return float(c @ [.2126, .7152, .0722])
@@ -165,9 +168,18 @@ def ink_on(rgb) -> str:
     return '#000000' if luminance(rgb) > .179 else '#ffffff'
 
 # %% ../../nbs/book/diagram.ipynb #04b59994
+def check_format(fmt):
+    "ValueError for what is no format of a number."
+    try: format(1., fmt)
+    except ValueError as e:
+        raise ValueError(f'{fmt!r} is no format of a number ({e}); give one such as .2f.') from e
+
 def limits(values, vlim=None) -> tuple[float, float]:
     """Ends of a colour scale: `vlim`, else those of `values`, symmetric about zero when both
     signs occur. ValueError for infinite values and for limits in the wrong order."""
+    if vlim is not None:
+        integer(len(vlim), 'The number of ends of `vlim`', 2, 2)
+        all_finite(vlim=vlim)
     v = np.array([x for x in values if not math.isnan(x)] or [0.])
     if not np.isfinite(v).all():
         raise ValueError('A value to be painted is infinite; give finite numbers, or NaN where '
@@ -377,6 +389,8 @@ def diagram(net,          # a UNet, or a UNetConfig
             title='',     # a word over the map, for maps side by side
             alt='', max_width=560) -> Html:
     "The network as an SVG map with `values` painted on it. ValueError for an unknown site."
+    if cmap is not None and isinstance(cmap, str): one_of(cmap, mpl.colormaps, 'colour map')
+    if isinstance(fmt, str): check_format(fmt)
     net = meta_unet(net) if isinstance(net, UNetConfig) else net
     values = {k: float(v) for k, v in (values or {}).items()}
     check_sites(net, values)

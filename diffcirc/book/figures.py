@@ -7,16 +7,24 @@ __all__ = ['band', 'apart', 'colour_key', 'density', 'love_plot']
 
 # %% ../../nbs/book/figures.ipynb #bc99f490
 import numpy as np
+from .style import check_colour
+from ..doors import all_finite, fitting, proper, real
 
 # %% ../../nbs/book/figures.ipynb #7c6d5450
 def band(ax, x, mid, lo, hi, color, alpha=.18, clip=(-np.inf, np.inf), **line):
-    "A line through `mid` over the band `lo` … `hi`, clipped to `clip`. `line` goes to `ax.plot`."
+    """A line through `mid` over the band `lo` … `hi`, clipped to `clip`, with gaps where they are
+    NaN or infinite. `line` goes to `ax.plot`."""
+    fitting(x=x, mid=mid, lo=lo, hi=hi)
+    real(len(clip), 'The number of ends of `clip`', 2, 2)
+    real(alpha, 'The opacity', 0, 1)
+    check_colour(color)
     ax.fill_between(x, np.clip(lo, *clip), np.clip(hi, *clip), color=color, alpha=alpha, lw=0)
     return ax.plot(x, mid, **{'color': color, **line})[0]
 
 # %% ../../nbs/book/figures.ipynb #4ea8e9bc
 def apart(ys, gap, lo=-np.inf, hi=np.inf) -> np.ndarray:
-    "Places near `ys`, in their order, at least `gap` apart and within lo … hi where there is room."
+    """Places near `ys`, in their order, at least `gap` apart and within lo … hi where there is
+    room. Infinite ones lie at the ends; where one is NaN, all are."""
     order = np.argsort(ys, kind='stable')
     y = np.clip(np.array(ys, float)[order], lo, hi)
     steps = gap*np.arange(len(y))
@@ -33,6 +41,8 @@ from .style import COLOR, GRID, INK
 def colour_key(fig, colours: dict, y=-.02):
     "Names beside squares of their colours, {name: colour}, in a row at height `y` of a figure."
     left = .02
+    all_finite(y=y)
+    for colour in colours.values(): check_colour(colour)
     for name, colour in colours.items():
         fig.text(left, y, '■', color=colour, fontsize=10, va='top')
         fig.text(left + .022, y - .005, name, fontsize=7.5, va='top')
@@ -41,6 +51,8 @@ def colour_key(fig, colours: dict, y=-.02):
 # %% ../../nbs/book/figures.ipynb #e0fdddf7
 def density(values, x) -> np.ndarray:
     "Gaussian kernel density of `values` at `x`; 0 everywhere when they are all the same."
+    proper(values=values)
+    all_finite(x=x)
     return gaussian_kde(values)(x) if np.std(values) > 1e-9 else 0*np.asarray(x)
 
 # %% ../../nbs/book/figures.ipynb #2e6c18fb

@@ -14,6 +14,7 @@ from .claims import discoveries_text, tally_text
 from ..statistics.verdicts import VERDICTS
 from .protocols import table
 from ..core import home, preset
+from ..doors import real
 from ..faces.data import NAMES
 from ..statistics.replication import over_models
 from ..study.models import DATASETS, learned, skill_table, skills, study
@@ -22,16 +23,18 @@ from ..trust.trials import judged_instruments, marks, trial_text
 
 # %% ../../nbs/book/findings.ipynb #9a0ae861
 def by_dataset(rows, value) -> pd.DataFrame:
-    "Mean over models of a column and its interval, a row per dataset."
+    """Mean over models of a column and its interval, a row per dataset. Rows without a value
+    (NaN) do not count."""
     return over_models(rows, value).set_index('dataset')
 
 def per_cent(r, digits=1) -> str:
-    "A row with mean, lo and hi as `mean [lo, hi] %`."
+    "A row with mean, lo and hi as `mean [lo, hi] %`; the mean alone without an interval (NaN)."
+    real(digits, 'The number of digits', 0)
     return interval(100*r['mean'], 100*r.lo, 100*r.hi, digits) + ' %'
 
 def share_per_cent(r) -> str:
-    "`per_cent` of a share: whole numbers, the interval cut at 0 and 100."
-    return interval(100*r['mean'], max(0, 100*r.lo), min(100, 100*r.hi), 0) + ' %'
+    "`per_cent` of a share: whole numbers, the interval cut at 0 and 100; NaN as there."
+    return interval(100*r['mean'], *(min(max(v, 0), 100) for v in (100*r.lo, 100*r.hi)), 0) + ' %'
 
 # %% ../../nbs/book/findings.ipynb #985b587e
 def trained_on(st) -> str:

@@ -8,6 +8,7 @@ __all__ = ['PLACE', 'TRIAL_WORDS', 'Plain', 'shade', 'seven_groups', 'printed_gr
 # %% ../../nbs/book/front.ipynb #d8092324
 import html
 import matplotlib as mpl, numpy as np, pandas as pd
+from ..doors import none_empty, one_of, proper, real
 from .diagram import ink_on
 from .findings import places_said
 from .style import VERDICT_COLOR, Html
@@ -29,6 +30,8 @@ PLACE = {'encoder early': (1, 1), 'encoder middle': (2, 1), 'encoder late': (3, 
 
 def shade(v, most) -> str:
     "Colour of an impact on a scale from −most to most, purple above zero, green below."
+    real(v, 'The impact')
+    real(most, 'The largest impact', 1e-300)
     u = np.sign(v)*np.sqrt(min(abs(v)/most, 1))
     return mpl.colors.to_hex(mpl.colormaps['PRGn_r'](.5 + .42*u))
 
@@ -58,6 +61,8 @@ def _group_card(title, note, frame, most) -> str:
 
 def seven_groups(sets, alt='') -> Html:
     "The network once per {(title, note): rows group with mean, lo, hi}, on one scale of colours."
+    none_empty(sets=sets)
+    for f in sets.values(): proper(impacts=f['mean'])
     most = max(f['mean'].abs().max() for f in sets.values())
     return Html('<div class="dcu">' + ''.join(_group_card(*key, f, most)
                                                for key, f in sets.items()) + '</div>', alt)
@@ -118,6 +123,9 @@ def cannot_say(not_compared, measured, millions, paper_millions, source, seeds, 
     """Sentences on the limits of a build: claims that it cannot compare, of how many; its
     parameters and the paper's; where natural faces are from; networks per dataset and the least
     exact p of these; places where a matrix is as good."""
+    one_of(source, NAMES, 'source of natural faces')
+    for v in (millions, paper_millions): real(v, 'Millions of parameters', 0)
+    real(least, 'The least p', 0, 1)
     size = ('' if millions >= .9*paper_millions else
             f'its networks have {num(millions, 1)} million parameters, those of the paper '
             f'{paper_millions:.0f} million')

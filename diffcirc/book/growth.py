@@ -20,6 +20,7 @@ from ..circuits.attention import seed_gap
 from ..circuits.features import claimed_signs, complexity
 from ..circuits.information import bounded, default_rows, staged
 from ..core import paper_numbers
+from ..doors import all_finite, equally_long, fitting, none_empty, one_of, proper, real
 from ..denoiser.diffusion import starting_noise
 from ..statistics.replication import over_models
 from ..statistics.tests import t_interval
@@ -35,6 +36,7 @@ MODEL = ['dataset', 'seed', 'images']
 def skill_rows(errors, linear) -> pd.DataFrame:
     """Skill of every network: rows `MODEL` × timestep with `value`, from its errors and those of
     its linear filter (by `images` too, where that has the column)."""
+    all_finite(errors=errors.mse, linear=linear.mse)
     keys = [k for k in (*MODEL, 'timestep') if k in linear]
     base = linear.groupby(keys).mse.mean().rename('base').reset_index()
     mse = errors.groupby([*MODEL, 'timestep']).mse.mean().reset_index().merge(base, on=keys)
@@ -56,6 +58,7 @@ def impact_rows(removed) -> dict:
 def order_agreement(rows, by) -> pd.DataFrame:
     """Mean Spearman correlation of `value` over `by` between the networks of a dataset: rows
     dataset × images, `seed` 0. NaN for one network."""
+    one_of(by, rows, 'column')
     out = []
     for (d, n), g in rows.groupby(['dataset', 'images']):
         models = g.pivot(index='seed', columns=by, values='value').to_numpy()
@@ -66,12 +69,16 @@ def order_agreement(rows, by) -> pd.DataFrame:
 # %% ../../nbs/book/growth.ipynb #273c7afc
 def likeness(a, b) -> np.ndarray:
     "Cosines (n, m) between the rows of a (n, p) and b (m, p)."
+    for v in (a, b): real(np.ndim(v), 'The number of dimensions of a and b', 2, 2)
+    fitting(a=a[:1], b=b[:1])
     a, b = (np.asarray(v, float) for v in (a, b))
     size = np.linalg.norm(a, axis=1)[:, None]*np.linalg.norm(b, axis=1)
     return a @ b.T/np.where(size > 0, size, np.nan)
 
 def matched_and_not(a, b) -> pd.DataFrame:
     "Per row of a and b: `same`, likeness to its partner, `other`, mean likeness to the rest."
+    proper(a=a, b=b)
+    equally_long(a=a, b=b)
     c = likeness(a, b)
     same = np.diag(c)
     return pd.DataFrame(dict(image=range(len(c)), same=same,
@@ -94,6 +101,7 @@ def by_halves(rows, keys=('dataset', 'images')) -> dict:
 
 def likeness_rows(pairs: dict, of) -> pd.DataFrame:
     "`matched_and_not` of {(dataset, images): (a, b)}, with columns dataset, images and `of`."
+    none_empty(pairs=pairs)
     return pd.concat([matched_and_not(*ab).assign(dataset=d, images=n, of=of)
                       for (d, n), ab in pairs.items()], ignore_index=True)
 

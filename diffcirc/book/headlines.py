@@ -14,6 +14,7 @@ __all__ = ['Headline', 'say', 'headlines_of', 'linked', 'listed', 'on_faces', 'e
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from ..doors import all_finite, none_empty
 from .claims import page, records_place, verbed
 from .findings import BADGE, beaten_text, per_cent, share_per_cent
 from .style import Prose, in_book
@@ -97,7 +98,8 @@ def _skill(r) -> str: return interval(r['mean'], r.lo, r.hi, 2)
 
 def models_headline(accuracy, linear, skill, doubt) -> Headline:
     """Accuracies at t = 300 {dataset: row}, the matrix's {dataset: share}, the skills {dataset:
-    row}, and the places where the networks do not surely beat the matrix."""
+    row}, and the places where the networks do not surely beat the matrix. An interval that is
+    NaN is sure of nothing."""
     line = (f'At t = 300 the networks predict the noise to {each(accuracy, per_cent)}; a matrix '
             f"made from the same faces does so to {each(linear, lambda v: f'{100*v:.1f} %')}.")
     more = ('Their skill, the share of the error of the matrix that they remove, is '
@@ -106,8 +108,9 @@ def models_headline(accuracy, linear, skill, doubt) -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #7b21eda3
 def attention_headline(named, bare, used, used0, heads=8) -> Headline:
-    """Shares of heads that earn a name {dataset: row} and of untrained ones {dataset: share}; the
-    entropy that heads use, of the largest possible, likewise {dataset: row} and a share."""
+    """Shares of heads that earn a name {dataset: row} and of untrained ones {dataset: share};
+    the entropy that heads use, of the largest possible, likewise {dataset: row} and a share. An
+    interval that is NaN is sure of nothing."""
     more_often = [d for d in DATASETS if named[d].lo > bare[d]]
     start = ('Some of them do' if len(more_often) == 2 else
              f'Some do, {on_faces(more_often)} alone' if more_often else
@@ -135,9 +138,9 @@ def _most(top, impact) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #7b918a01
 def ablation_headline(top, impact, middle, skip, why='') -> Headline:
-    """The group that costs most {dataset: name} and its impact {dataset: row}; rank of the middle
-    {dataset: n}; the costliest skip edge {dataset: (name, row)}; why the middle is not the
-    paper's, or ''."""
+    """The group that costs most {dataset: name} and its impact {dataset: row}; rank of the
+    middle {dataset: n}; the costliest skip edge {dataset: (name, row)}; why the middle is not
+    the paper's, or ''. An interval that is NaN is sure of nothing."""
     apart = f' The two middles are not the same, though: {why}.' if why else ''
     edges = listed(f'{part(skip[d][0])} on {d} faces ({_rise(skip[d][1])})' for d in DATASETS)
     more = (f"The paper's bottleneck, the middle, has rank {each(middle, str)} of 7 groups."
@@ -148,6 +151,7 @@ def ablation_headline(top, impact, middle, skip, why='') -> Headline:
 def temporal_headline(gain, number, claimed, most, times) -> Headline:
     """Margin of phases over a smooth curve and number of phases {dataset: n}, the paper's number,
     and the costliest part [{dataset: name}] at the noisiest and the cleanest of `times`."""
+    all_finite(gain=gain, number=number)
     found = [d for d in DATASETS if gain[d] > 0 and number[d] > 1]
     alone = ' alone' if len(found) == 1 else ''
     phases = listed(f'{number[d]} ({d})' for d in found)
@@ -161,9 +165,9 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #10ce2f7e
 def comparison_headline(rows, faces, images, n_models) -> Headline:
-    """Rows timestep, difference, lo, hi, halves (share of halves of one dataset as far apart), of
-    the circuit complexity; where natural faces are from; how many p below .05 images alone give;
-    models per dataset."""
+    """Rows timestep, difference, lo, hi, halves (share of halves of one dataset as far apart),
+    of the circuit complexity; where natural faces are from; how many p below .05 images alone
+    give; models per dataset. An interval that is NaN is sure of nothing."""
     sure = rows[rows.halves <= .05]
     more_at, less_at = sure.timestep[sure.lo > 0], sure.timestep[sure.hi < 0]
     told = [f'{word} complex at {at_times(at)}' for word, at in (('more', more_at),
@@ -192,7 +196,7 @@ def _other_faces(source) -> str:
 def features_headline(trained, bare, agree, of) -> Headline:
     """Shares of channels that follow a kind of feature {(dataset, type): row}, of untrained
     networks {…: share}; at how many of how many timesteps the order of the datasets is the
-    paper's."""
+    paper's. An interval that is NaN is sure of nothing."""
     learned = [f'{kind} on {d} faces' for (d, kind), r in trained.items() if r.lo > bare[d, kind]]
     (d, kind), largest = max(bare.items(), key=lambda item: item[1])
     line = (f'More often than in untrained networks to {listed(learned)}; to nothing else.'
@@ -204,8 +208,10 @@ def features_headline(trained, bare, agree, of) -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #91fbba27
 def information_headline(spans, trained, untrained, same, of) -> Headline:
-    """Mean efficiencies by estimator, and by layers (early, middle, late by depth) in trained and
-    untrained networks: series; how many of how many verdicts are the same by name."""
+    """Mean efficiencies by estimator, and by layers (early, middle, late by depth) in trained
+    and untrained networks: series; how many of how many verdicts are the same by name. What has
+    no efficiency (NaN) is left out."""
+    for v in (spans, trained, untrained): none_empty(efficiencies=v.dropna())
     low, high = spans.idxmin(), spans.idxmax()
     line = (f'That depends on the estimator: from the same features they return mean efficiencies '
             f'between {spans[low]:.2f} ({low}) and {spans[high]:.2f} ({high}).')
@@ -219,8 +225,9 @@ def information_headline(spans, trained, untrained, same, of) -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #6125fad4
 def transfer_headline(ratio, parts) -> Headline:
-    """Error on the other's faces over that of the networks at home there (row), and what exchanged
-    parts cost {removed, untrained, map, direct: factor}."""
+    """Error on the other's faces over that of the networks at home there (row), and what
+    exchanged parts cost {removed, untrained, map, direct: factor}. An interval that is NaN is
+    sure of nothing."""
     word = 'Worse' if ratio.lo > 1 else 'Better' if ratio.hi < 1 else 'About as well'
     line = (f"{word} {'as' if word == 'About as well' else 'than'} a network trained on them: its "
             f'error is {_times(ratio)} as large.')
@@ -238,7 +245,8 @@ def _exchange(parts) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #e62d217b
 def alone_headline(circuit, control, moved, of) -> Headline:
-    "Excess error of the circuit alone and of random parts (rows); perturbations that change it."
+    """Excess error of the circuit alone and of random parts (rows); perturbations that change
+    it. An interval that is NaN is sure of nothing."""
     better = circuit.hi < control.lo
     line = (f'A quarter of the parts, kept alone, makes the error {_times(_grown(circuit))} as '
             f'large; as many parts at random {_times(_grown(control))}'
@@ -287,7 +295,8 @@ def gradients_headline(gone, gone0, places, agree, agree0, least) -> Headline:
             f'The gradient vanishes at {gone} of {places} places (dataset, timestep, block), in '
             f'untrained networks at {gone0}.')
     cancels = ('so that small gradients are pulls that cancel' if agree < .2 else
-               'so that the images still pull one way')
+               'so that the images still pull one way' if agree == agree else
+               'which says nothing (NaN)')
     more = (f'Halves of the images agree on the direction at {num(agree)} (cosine), those of '
             f'untrained networks at {num(agree0)}, {cancels}. The error reaches `{least}` least.')
     return Headline('Where does learning run dry?', line, more)
@@ -347,6 +356,7 @@ def audit_headline(counts, tables) -> Headline:
 def dictionaries_headline(leads, places) -> Headline:
     """At how many of how many places learned directions surely keep more, and less, of the output
     than simpler ones {name: (more, less)}."""
+    none_empty(leads=leads)
     ahead = [more for more, _ in leads.values()]
     start = 'Yes' if min(ahead) == places else 'In part' if max(ahead) else 'Not measurably'
     counts = listed(f'than {name} at {more} (less at {less})'
@@ -369,7 +379,8 @@ def _beats(rows) -> str:
     return f'better than {listed(sure)}' + (f', not surely than {listed(rest)}' if rest else '')
 
 def naming_headline(leads) -> Headline:
-    "Leads of the best learned unit in IoU with the regions {dataset: {kind: row}}."
+    """Leads of the best learned unit in IoU with the regions {dataset: {kind: row}}. An
+    interval that is NaN is sure of nothing."""
     fits = '; '.join(f'on {d} faces {_beats(leads[d])}' for d in DATASETS)
     numbers = '; '.join(f'{_leads(leads[d])} ({d})' for d in DATASETS)
     return Headline('Do concepts stand for parts of a face?',
@@ -378,8 +389,8 @@ def naming_headline(leads) -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e006
 def composition_headline(first, half) -> Headline:
-    """Leads of concepts over other readings of the final regions {name: row}, at the first step and
-    half-way."""
+    """Leads of concepts over other readings of the final regions {name: row}, at the first step
+    and half-way. An interval that is NaN is sure of nothing."""
     level = [k for k, r in first.items() if r.lo <= 0]
     line = (f'No sooner from concepts than without them: before the first step is finished they do '
             f'not surely lead {listed(level)}.' if level else
@@ -404,8 +415,8 @@ def pairs_headline(onsets, models, ρ) -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e010
 def control_headline(gains, β) -> Headline:
-    """Success of interventions by concept less that along a random direction {(kind, third): row},
-    at a strength β."""
+    """Success of interventions by concept less that along a random direction {(kind, third):
+    row}, at a strength β. An interval that is NaN is sure of nothing."""
     sure = [f'{kind} and {stage}' for (kind, stage), r in gains.items() if r.lo > 0]
     line = ('More often along a concept than along a random direction of the same size succeed '
             f"interventions of {number_of(len(sure), 'kind')}: {'; '.join(sure)}." if sure else
@@ -419,7 +430,7 @@ def control_headline(gains, β) -> Headline:
 # %% ../../nbs/book/headlines.ipynb #c0a0e012
 def stability_headline(learned, random) -> Headline:
     """Mean correlation of paired units of two networks, of learned and of random directions
-    {dataset: row}."""
+    {dataset: row}. An interval that is NaN is sure of nothing."""
     sure = [d for d in DATASETS if learned[d].lo > random[d].hi]
     start = ('More than random directions do' if len(sure) == 2 else
              f'More than random directions do {on_faces(sure)} alone' if sure else

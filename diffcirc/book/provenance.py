@@ -12,11 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 import diffcirc
 from ..core import content_hash, environment, home, keep_json, kept_or, preset, tables_used
+from ..doors import all_finite, none_empty
 from .style import Raw, escape, json_in_html
 
 # %% ../../nbs/book/provenance.ipynb #da5bf30d
 def final_loss(record, n=5) -> float:
     "Mean loss over the last `n` lines of a training's record."
+    none_empty(record=record)
+    all_finite(loss=record.loss.tail(n))
     return record.loss.tail(n).mean()
 
 # %% ../../nbs/book/provenance.ipynb #9d717bc7

@@ -11,6 +11,7 @@ __all__ = ['FILES', 'BYTES', 'COLUMNS_AT_MOST', 'LETTERS', 'commit_of', 'about',
 import json, re, subprocess, time
 from pathlib import Path
 import pandas as pd
+from ..doors import integer
 from .claims import as_json, complete, ledger
 from .findings import skill_csv
 from .protocols import table
@@ -28,7 +29,7 @@ def commit_of(folder='.') -> str:
     "The commit that a folder's checkout is at. ValueError outside a checkout."
     asked = ['git', '-C', str(folder), 'rev-parse', 'HEAD']
     try: return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError) as e:
+    except (OSError, ValueError, subprocess.CalledProcessError) as e:
         raise ValueError(f'{folder} is no checkout of a repository; name the commit.') from e
 
 # %% ../../nbs/book/reference.ipynb #4844524e
@@ -116,6 +117,7 @@ def said(line) -> str:
 
 def compared_table(t: Table, ids, kept) -> Table:
     "A table of claims, one row per id, with a last column of what a build elsewhere found of them."
+    if kept is not None: integer(len(kept), 'The parts of a kept build', 2, 2)
     if kept is None: return t
     df = t.df.assign(**{'computed elsewhere': [said(kept[1].get(i)) for i in ids]})
     more = (' *Computed elsewhere*: what the build kept with the source of this book found, which '
@@ -139,6 +141,7 @@ def both_judged(L, claims: dict) -> int:
 # %% ../../nbs/book/reference.ipynb #b0a29d44
 def kept_text(kept) -> str:
     "One sentence on the build on file, or that there is none."
+    if kept is not None: integer(len(kept), 'The parts of a kept build', 2, 2)
     if kept is None: return 'No build computed elsewhere is on file with this copy of the book.'
     a = kept[0]
     return (f"**Computed elsewhere**: preset `{a['preset']}`, natural faces {a['natural']}, "

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 import numpy as np, pandas as pd
 from ..circuits.comparison import circuit_rows
-from ..core import PRESETS, atomic_write, content_hash, environment, kept_or
+from ..core import atomic_write, content_hash, environment, kept_or, PRESETS
+from ..doors import integer, real
 from ..statistics.replication import over_models
 from ..study.models import study
 from .provenance import package_hash, records
@@ -33,16 +34,20 @@ def page_costs() -> pd.DataFrame:
 # %% ../../nbs/book/reproduce.ipynb #84a8a5db
 def disk(folder) -> float:
     "Size of all files below a folder, MiB."
+    if not Path(folder).is_dir(): return 0.
     return sum(f.stat().st_size for f in Path(folder).rglob('*') if f.is_file())/2**20
 
 # %% ../../nbs/book/reproduce.ipynb #b62611e5
 def duration(seconds) -> str:
     "Seconds as `12 s`, from 90 on as `1.5 minutes`; `not recorded` for None."
     if seconds is None: return 'not recorded'
+    real(seconds, 'A number of seconds', 0)
     return f'{seconds/60:.1f} minutes' if seconds >= 90 else f'{seconds:.0f} s'
 
 def cost_rows(pages, steps) -> list:
-    "What the steps and the pages of a build took, as (what, how much) in words."
+    """What the steps and the pages of a build took, as (what, how much) in words; pages whose costs
+    are unknown (NaN) do not count."""
+    pages = pages.dropna(subset=['seconds', 'memory'])
     prepared = steps.get('prepare', {})
     took = prepared.get('seconds', {})
     worst = pages.loc[pages.memory.idxmax()] if len(pages) else None
@@ -89,7 +94,7 @@ def build_id(S) -> str:
 def on_file(path) -> pd.DataFrame:
     """The headline numbers of earlier builds in a CSV file; no rows where there is no file.
     ValueError for a file that holds something else."""
-    if path is None or not Path(path).exists():
+    if path is None or not Path(path).is_file():
         return pd.DataFrame(columns=[*KEYS, 'metric', 'dataset', 'mean', 'sd', 'n'])
     try: rows = pd.read_csv(path, dtype={'build': str, 'code': str})
     except ValueError as e: raise _foreign(path, str(e).strip()) from e
@@ -125,10 +130,12 @@ def moved(now: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/book/reproduce.ipynb #c53ba5f8
 def unrelated(n) -> float:
     "Standard error, in SDs, of a difference between the means of two sets of `n` unrelated models."
+    integer(n, 'The number of models')
     return float(np.sqrt(2/n))
 
 def spread(rows) -> str:
-    "The largest difference among rows of `moved`, and in SDs; `–` without rows."
+    """The largest difference among rows of `moved`, and in SDs; `–` without rows. What has no
+    difference (NaN) does not count."""
     if not len(rows): return '–'
     return f'{sig(rows.difference.abs().max())} ({num(rows.in_sd.abs().max(), 1)} SD)'
 
@@ -152,7 +159,8 @@ def movements(H, others, p, natural, machine) -> list:
 
 # %% ../../nbs/book/reproduce.ipynb #5ada5aa6
 def between_builds(in_sd, n_builds, n_seeds) -> str:
-    "What the differences to other builds, in SDs over models, say; or that there are none."
+    """What the differences to other builds, in SDs over models, say; or that there are none.
+    What has no spread (NaN) does not count."""
     if not n_builds:
         return 'With no earlier build on file, only the spread between seeds can be shown.'
     size = in_sd.abs()
@@ -162,7 +170,8 @@ def between_builds(in_sd, n_builds, n_seeds) -> str:
 
 def expected_text(again, machine, n_seeds) -> str:
     """What a reader who trains everything again may expect: what builds on file did on the same
-    machine, and, for another one, at most what unrelated seeds do."""
+    machine, and, for another one, at most what unrelated seeds do. What has no spread (NaN)
+    does not count."""
     same = again[again.machine == machine].in_sd.abs().max()
     other = again[again.machine != machine].in_sd.abs().max()
     here = 'no build on file says how near' if np.isnan(same) else f'within {same:.2f} SD so far'
@@ -184,7 +193,7 @@ def faults_on_file(path) -> pd.DataFrame:
     """The table that `make fuzz` has written: part, tried, and how many cases had which of
     `FAULT_KINDS`; no rows where there is no file. ValueError where it is not that table."""
     columns = ['part', 'tried', *FAULT_KINDS]
-    if not Path(path).exists(): return pd.DataFrame(columns=columns)
+    if not Path(path).is_file(): return pd.DataFrame(columns=columns)
     try: t = pd.read_csv(path)[columns]
     except (KeyError, ValueError) as e: raise _foreign(path, 'no table of faults') from e
     if (t[list(FAULT_KINDS)].sum(axis=1) != t.tried).any(): raise _foreign(path, 'sums differ')

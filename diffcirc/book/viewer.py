@@ -11,6 +11,7 @@ import base64, io, math, re, zlib
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import Tensor
+from ..doors import all_finite, fitting, integer, none_empty, one_of, real
 from .style import (
     COLOR, HEAD_COLORS, Html, INK, asset, dataset_in, hash_text, json_in_html, label_color, show)
 from ..circuits.attention import entropy
@@ -87,18 +88,24 @@ def check_frames(frames):
 def pack(maps) -> tuple[np.ndarray, np.ndarray]:
     """Attention rows (…, n) → 4-bit codes of √(share / largest share of its row), two per byte
     (…, n/2), and the largest shares as uint16 (…,)."""
+    all_finite(maps=maps)
+    real(maps.shape[-1] % 2, 'The number of positions beyond an even one', 0, 0)
     top = np.maximum(np.ceil(maps.max(-1)*65535), 1).clip(max=65535).astype(np.uint16)
     code = np.rint(15*np.sqrt(maps / (top[..., None]/65535))).clip(0, 15).astype(np.uint8)
     return code[..., 0::2] << 4 | code[..., 1::2], top
 
 def unpack(code, top) -> np.ndarray:
     "The inverse of `pack`, with |√(â/max) − √(a/max)| ≤ 1/30."
+    all_finite(code=code, top=top)
+    fitting(code=code[..., 0], top=top)
     q = np.stack([code >> 4, code & 15], -1).reshape(*code.shape[:-1], -1)
     return (q/15)**2 * (top[..., None]/65535)
 
 # %% ../../nbs/book/viewer.ipynb #f5ffba87
 def octaves(share, n) -> int:
     "Doublings of an even share, 1/n, up to the end of a scale that shows `share`; at least 2."
+    real(share, 'The share', 1e-9)
+    real(n, 'The number of positions', 1)
     return int(max(2, math.ceil(math.log2(share*n) - .1)))
 
 # %% ../../nbs/book/viewer.ipynb #d599429c
@@ -114,6 +121,9 @@ def _b64(a) -> str:
 
 def strip(images) -> str:
     "Images (T, h, w, 3) below each other as a JPEG data URL."
+    none_empty(images=images)
+    if images[0].dtype != np.uint8:
+        raise ValueError(f'Images are bytes, and these are {images[0].dtype}; convert them first.')
     buf = io.BytesIO()
     picture = Image.fromarray(np.concatenate(list(images)))
     picture.save(buf, 'JPEG', quality=88, subsampling=0, optimize=True)
@@ -151,6 +161,8 @@ def _lut(cmap) -> str:
 # %% ../../nbs/book/viewer.ipynb #0016eb3e
 def payload(frames, cmap='viridis') -> dict:
     "What the page carries: names, colours, strips, received attention (8 bits), maps (4 bits)."
+    check_frames(frames)
+    one_of(cmap, mpl.colormaps, 'colour map')
     f0 = next(iter(frames.values()))
     stack = np.stack([f['maps'] for f in frames.values()])
     n = stack.shape[-1]
@@ -232,6 +244,8 @@ def small_multiples(frames,
                     timesteps=5,  # how many columns, or the timesteps themselves
                     cmap='viridis', width=7.5):
     "Figure after the paper's Figure 9: per dataset a row of noisy images, a row of attention."
+    one_of(cmap, mpl.colormaps, 'colour map')
+    real(width, 'The width in inches', .5, 100)
     check_frames(frames)
     f0 = next(iter(frames.values()))
     have = [int(t) for t in f0['timesteps']]
@@ -285,6 +299,8 @@ def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, map
                      alt='Attention of each head over timesteps, both datasets') -> Interactive:
     """The interactive figure: a slider over timesteps, a tile per head, attention of a position on
     pointing at it. Self-contained HTML. ValueError as in `check_frames`."""
+    integer(keep, 'The number of timesteps')
+    one_of(cmap, mpl.colormaps, 'colour map')
     check_frames(frames)
     k = min(keep, len(next(iter(frames.values()))['timesteps']))
     body = _body(frames, k, cmap)
@@ -297,6 +313,7 @@ def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, map
 def coarser(A, side) -> Tensor:
     """Attention between cells: maps (…, n, n) → (…, side², side²), what the positions of a cell
     attend to in each cell, averaged over the cell's queries. ValueError where cells do not fit."""
+    integer(side, 'The number of cells a side')
     own = math.isqrt(A.shape[-1])
     if own % side: raise ValueError(f'{own} positions a side do not form {side} cells a side.')
     k = own//side

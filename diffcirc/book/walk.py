@@ -10,13 +10,15 @@ import math
 import numpy as np, pandas as pd
 from matplotlib.patches import Arc
 from torch import Tensor
+from ..doors import real
 from .style import GRID, INK
 from ..statistics.report import sig
 
 # %% ../../nbs/book/walk.ipynb #3ee15fbe
 def circuit_for(frame, share=.9) -> pd.DataFrame:
-    """The edges of one model and timestep, by exact scores, down to the smallest size asked from
-    which on the circuit keeps this share of the effect; `faithful` where it is known."""
+    """The edges of one model and timestep, by exact scores, down to the smallest size asked
+    from which on the circuit keeps this share of the effect; `faithful` where it is known.
+    Sizes of which it is not (NaN) are passed over."""
     own = frame[frame.method == 'exact'].sort_values('rank')
     own = own.assign(faithful=1 - own.kept_distance/own.empty_distance)
     asked = own.dropna(subset='faithful')
@@ -39,6 +41,7 @@ def node_of(reader) -> str:
 def arcs(ax, frame, kept, most, color=INK):
     """Draw edges as arcs over the nodes, as wide as the root of their `distance` over `most`; edges
     whose number in the frame is not `kept` fade."""
+    real(most, 'The largest distance', 1e-300)
     at = {name: i for i, name in enumerate(nodes_in_order(frame))}
     for i, (s, r, d) in enumerate(zip(frame.sender, frame.reader, frame.distance)):
         a, b = at[s], at[node_of(r)]
@@ -52,6 +55,7 @@ def arcs(ax, frame, kept, most, color=INK):
 # %% ../../nbs/book/walk.ipynb #08a5089e
 def edge_words(row, total) -> str:
     "What is said of one edge of a circuit; `total`: sum of all exact distances."
+    real(total, 'The sum of all distances', 1e-300)
     kinds = {'.q': 'as a query', '.k': 'as a key', '.v': 'as a value'}
     how = next((f' {v}' for k, v in kinds.items() if row.reader.endswith(k)), '')
     gains = 'raises' if row.error > 0 else 'lowers'
@@ -64,4 +68,5 @@ def as_picture(term: Tensor) -> np.ndarray:
     "A term (c, h, w) or tokens (n, c) as the norm over its channels at each place (h, w)."
     if term.ndim == 3: return term.norm(dim=0).cpu().numpy()
     side = math.isqrt(len(term))
+    if side**2 != len(term): raise ValueError(f'{len(term)} tokens are no square picture.')
     return term.norm(dim=1).view(side, side).cpu().numpy()

@@ -9,13 +9,15 @@ __all__ = ['ABSTRACTION', 'EDITS', 'DOSES', 'LOAD', 'level', 'targets', 'edit_of
            'differing_times', 'both_named', 'likeness_text', 'lowering', 'lowering_text', 'trained_weight']
 
 # %% ../../nbs/circuits/ablation.ipynb #865f2e05
+import re
 import numpy as np, pandas as pd, torch
 from scipy import stats
+from ..doors import each_once, filled, finite, integer, one_of
 from ..denoiser.diffusion import (
     Denoiser, Exam, T, device_of, image_errors, min_snr_weight, sample, starting_noise)
 from ..denoiser.sites import (
-    capturing, editing, increase, matched_noise, mean, patch, permuted, resample, scale, sites,
-    sweep, temperature, uniform, zero)
+    capturing, editing, find, increase, matched_noise, mean, patch, permuted, resample, scale,
+    sites, sweep, temperature, uniform, zero)
 from ..statistics.tests import t_interval
 from ..statistics.report import interval
 from ..statistics.replication import _check_people, over_models
@@ -24,10 +26,11 @@ from ..statistics.replication import _check_people, over_models
 ABSTRACTION = ('low', 'intermediate', 'high')
 
 def level(net, name: str) -> str:
-    "Abstraction level of a block: `low` (finest resolution) … `high` (coarsest, with the middle)."
-    if sites(net)[name].group == 'middle': return 'high'
+    """Abstraction level of a block: `low` (finest resolution) … `high` (coarsest, with the middle).
+    ValueError for another name."""
+    if find(net, name).group == 'middle': return 'high'
     depths = net.levels
-    return ABSTRACTION[depths[name]*3//(1 + max(depths.values()))]
+    return ABSTRACTION[depths[one_of(name, depths, 'block')]*3//(1 + max(depths.values()))]
 
 # %% ../../nbs/circuits/ablation.ipynb #12527c0d
 def targets(net, kind: str, draws=6) -> dict[str, tuple]:
@@ -71,7 +74,7 @@ DOSES = (0., .5, 1., 1.5, 2.)
 
 def edit_of(name: str):
     "The edit called `name`: a key of EDITS, or `×α` for scaling."
-    if name.startswith('×'): return scale(float(name[1:]))
+    if re.fullmatch(r'×-?\d*[.]?\d+', name): return scale(float(name[1:]))
     if name not in EDITS:
         raise ValueError(f"There is no edit {name!r}; choose from {', '.join(EDITS)}, or ×α such "
                          "as ×0.5.")
@@ -96,8 +99,9 @@ def ablate(denoiser, exam: Exam,
 # %% ../../nbs/circuits/ablation.ipynb #3735335d
 def impacts(frame, by=('site', 'timestep')) -> pd.DataFrame:
     """One row per dataset × model × `by`: mean mse and clean error over images, impact (Eq. 5,
-    ratio of means), kept (edited over clean accuracy)."""
-    keys = ['dataset', 'seed', *by]
+    ratio of means), kept (edited over clean accuracy). ValueError for NaN."""
+    keys = each_once(['dataset', 'seed', *by], 'Columns to group by')
+    filled(frame, 'mse', 'clean', by=keys)
     m = frame.groupby(keys, observed=True, sort=False)[['mse', 'clean']].mean().reset_index()
     return m.assign(impact=m.mse/m.clean - 1, kept=(1 - m.mse)/(1 - m.clean))
 
@@ -105,8 +109,9 @@ def impacts(frame, by=('site', 'timestep')) -> pd.DataFrame:
 def counted(frame, by=('site', 'timestep')) -> pd.Series:
     """What each image counts in the ratio of means of its dataset, model and `by`: impacts with the
     same mean, in which a clean error above the mean counts against the image (the ratio to first
-    order, as in its jackknife)."""
-    by = ['dataset', 'seed', *by]
+    order, as in its jackknife). ValueError for NaN."""
+    by = each_once(['dataset', 'seed', *by], 'Columns to group by')
+    filled(frame, 'mse', 'clean', by=by)
     means = frame.groupby(by, observed=True)[['mse', 'clean']].transform('mean')
     return (frame.mse - frame.clean*means.mse/means.clean)/means.clean + means.mse/means.clean - 1
 
@@ -114,8 +119,9 @@ def counted(frame, by=('site', 'timestep')) -> pd.Series:
 def over_images(frame, by=('dataset', 'site'), level=.95) -> pd.DataFrame:
     """The models' mean impact and its t interval over people: columns `by`, mean, lo, hi. The
     images of one person add up to what the person counts; mean over all images. ValueError without
-    a column `person`."""
+    a column `person` or one of `by`, and for NaN."""
     _check_people(frame, 'person')
+    filled(frame, by=['image', *each_once(by, 'Columns to group by')])
     known = [b for b in by if b != 'dataset']
     images = frame.assign(impact=counted(frame, known)).groupby([*by, 'person', 'image'],
                                                                 observed=True, sort=False)
@@ -133,16 +139,23 @@ def _over_people(images, level):
     return at[:3]
 
 # %% ../../nbs/circuits/ablation.ipynb #137bca86
+def _by_model(scores) -> pd.DataFrame:
+    "Impacts, models × sites. ValueError for NaN, or where a model has no value of a site."
+    m = filled(scores, 'impact', by=['seed', 'site']).pivot_table(
+        index='seed', columns='site', values='impact', sort=False)
+    finite(m.to_numpy(), 'The table of impacts, models × sites')
+    return m
+
 def _resampled(scores, draws=2000):
     "Mean impact per resampled set of models (draws, sites), the mean itself, and the names."
-    m = scores.pivot_table(index='seed', columns='site', values='impact', sort=False)
+    m, draws = _by_model(scores), integer(draws, 'The number of draws')
     W = np.random.default_rng(0).multinomial(len(m), [1/len(m)]*len(m), draws)/len(m)
     return W @ m.to_numpy(), m.mean().to_numpy(), list(m.columns)
 
 # %% ../../nbs/circuits/ablation.ipynb #5d8546a7
 def ranks(scores, draws=2000) -> pd.DataFrame:
     """Scores of one dataset (rows seed × site, `impact`) → site, rank (1 = largest), lo, hi (95 %
-    bootstrap over models), first (how often it ranks first)."""
+    bootstrap over models), first (how often it ranks first). ValueError for NaN."""
     drawn, m, names = _resampled(scores, draws)
     place = stats.rankdata(-drawn, axis=1)
     lo, hi = np.quantile(place, (.025, .975), axis=0, method='nearest')
@@ -154,7 +167,8 @@ def agreement(scores, reference: dict, draws=2000) -> tuple:
     """Spearman correlation of the sites' impacts with `reference` {site: number}, and its 95 %
     bootstrap interval over models."""
     drawn, m, names = _resampled(scores, draws)
-    ref = stats.rankdata([reference[n] for n in names])
+    known = [reference[one_of(n, reference, 'reference of site')] for n in names]
+    ref = stats.rankdata(finite(known, 'The reference'))
     lo, hi = np.quantile(_rank_correlations(drawn, ref), (.025, .975))
     return _rank_correlations(m[None], ref)[0], lo, hi
 
@@ -165,9 +179,9 @@ def _rank_correlations(x, ranked):
 # %% ../../nbs/circuits/ablation.ipynb #2c5640ed
 def reversals(a, b) -> list:
     """Pairs of sites (i, j), i before j in scores `a` and after it in `b`, both differences with a
-    95 % interval over models that excludes zero."""
-    A, B = (s.pivot_table(index='seed', columns='site', values='impact', sort=False)
-            for s in (a, b))
+    95 % interval over models that excludes zero. ValueError for NaN, or other sites in `b`."""
+    A, B = map(_by_model, (a, b))
+    for site in A: one_of(site, B, 'score in the second table of site')
     return [(i, j) for i in A for j in A
             if i != j and _sure_sign(A[i] - A[j]) > 0 > _sure_sign(B[i] - B[j])]
 
@@ -238,7 +252,9 @@ def loads(frame) -> pd.DataFrame:
     return means.loc[most, [*by, 'mean', 'lo', 'hi']].reset_index(drop=True)
 
 def load_text(found) -> str:
-    "One sentence: how many of the layers in a table of `loads` surely bear `LOAD` of the error."
+    """One sentence: how many of the layers in a table of `loads` surely bear `LOAD` of the error;
+    one whose interval is unknown (NaN) does not surely. ValueError for a mean that is NaN."""
+    filled(found, 'mean', by=['lo', 'site', 'dataset'])
     sure, least = int((found.lo >= LOAD).sum()), found.loc[found['mean'].idxmin()]
     return (f'{sure} of {len(found)} transformer layers (both datasets) surely bear {LOAD:.0%} of '
             f'the error at some timestep; the least used is `{least.site}` on {least.dataset} '
@@ -247,7 +263,8 @@ def load_text(found) -> str:
 # %% ../../nbs/circuits/ablation.ipynb #47aa8be4
 def mean_impact(scores) -> pd.Series:
     """Mean over sites within each model, then over models: mse, clean, and the impact's mean with
-    its 95 % interval lo, hi."""
+    its 95 % interval lo, hi. ValueError for NaN."""
+    filled(scores, 'mse', 'clean', 'impact', by=['dataset', 'seed'])
     m = scores.groupby(['dataset', 'seed'])[['mse', 'clean', 'impact']].mean()
     it = t_interval(m.impact)
     return pd.Series(dict(mse=m.mse.mean(), clean=m.clean.mean(),
@@ -267,7 +284,8 @@ def rank_text(row) -> str:
 # %% ../../nbs/circuits/ablation.ipynb #fa45edea
 def beyond(scores, impact) -> tuple:
     "Of the sites in `scores` (rows seed × site): mean impact, how many exceed `impact`, how many."
-    per_site = scores.groupby('site').impact.mean()
+    finite(impact, 'The impact to be exceeded')
+    per_site = filled(scores, 'impact', by=['site']).groupby('site').impact.mean()
     return per_site.mean(), int((per_site > impact).sum()), len(per_site)
 
 # %% ../../nbs/circuits/ablation.ipynb #d2e3a35b

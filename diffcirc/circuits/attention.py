@@ -15,6 +15,7 @@ import math
 from functools import partial
 import numpy as np, pandas as pd, torch.nn.functional as F, torch
 from torch import Tensor
+from ..doors import shaped
 from .fused import (
     fused, fused_distance, fused_entropy, places, reading_layers)
 from ..denoiser.diffusion import Exam, device_of
@@ -49,14 +50,15 @@ def grid_distance(n) -> Tensor:
 
 # %% ../../nbs/circuits/attention.ipynb #b4ba32b5
 def _check_maps(A):
-    "ValueError for maps whose rows are no distributions."
+    "ValueError for maps that are not square, or whose rows are no distributions."
+    shaped(A, 'Attention maps', *A.shape[:-2], *A.shape[-1:]*2)
     if not ((A.sum(-1) - 1).abs() < .05).all():
         raise ValueError('The rows of an attention map sum to 1; these do not. Divide each by its '
                          'sum, if they are weights.')
 
 def attended_distance(A) -> Tensor:
     """Mean distance from query to attended position, eighths of the side: A (…, n, n) → (…).
-    ValueError for rows that do not sum to 1."""
+    ValueError for maps that are not square, or rows that do not sum to 1."""
     _check_maps(A)
     return (A*grid_distance(A.shape[-1]).to(A.device)).sum(-1).mean(-1)
 

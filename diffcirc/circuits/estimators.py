@@ -17,6 +17,7 @@ from scipy import fft, linalg, stats
 from scipy.spatial import cKDTree
 from scipy.special import digamma, xlogy
 from torch import Tensor
+from ..doors import filled, finite, integer, one_of, real, shaped
 
 # %% ../../nbs/circuits/estimators.ipynb #d2fa79fc
 def features(X) -> np.ndarray:
@@ -63,15 +64,23 @@ def kernel(X, dims=None) -> np.ndarray:
     return K
 
 # %% ../../nbs/circuits/estimators.ipynb #35ed24c2
+def _kernels(A, B):
+    "ValueError unless both kernels are of the same images."
+    n = len(A) or 1
+    shaped(A, 'A kernel', n, n)
+    shaped(B, 'The kernel of the other side', n, n)
+
 def renyi(A, B) -> float:
-    """Mutual information of order 2 in bits from two squared kernels, less what random pairing
-    gives."""
+    """Mutual information of order 2 in bits from two squared kernels (n, n), less what random
+    pairing gives. ValueError for other shapes."""
+    _kernels(A, B)
     n = len(A)
     chance = n + (A.sum() - n)*(B.sum() - n)/(n*(n - 1))
     return float(np.log2((A*B).sum()/chance))
 
 def renyi_plain(A, B) -> float:
     "The same without the adjustment for chance."
+    _kernels(A, B)
     return float(np.log2(len(A)**2*(A*B).sum()/(A.sum()*B.sum())))
 
 # %% ../../nbs/circuits/estimators.ipynb #c88ac884
@@ -81,10 +90,11 @@ def kernel_entropy(A) -> float:
 
 # %% ../../nbs/circuits/estimators.ipynb #4019508b
 def principal_components(X, dims, unit=True) -> np.ndarray:
-    "The leading principal components (n, ≤ dims) of features, scaled to unit variance or not."
+    """The leading principal components (n, ≤ dims) of features, scaled to unit variance or not.
+    ValueError as in `features`, or without a component."""
     X = features(X)
     n, d = X.shape
-    k = min(dims, d, n - 1)
+    k = min(integer(dims, 'The number of components'), d, n - 1)
     top = min(n, d) - k, min(n, d) - 1
     λ, V = linalg.eigh(X @ X.T if n <= d else X.T @ X, subset_by_index=top)
     keep = np.flatnonzero(λ > 1e-10*λ[-1])[::-1]
@@ -92,10 +102,18 @@ def principal_components(X, dims, unit=True) -> np.ndarray:
     return U*(np.sqrt(n) if unit else np.sqrt(λ[keep]))
 
 # %% ../../nbs/circuits/estimators.ipynb #38741240
+def _same_images(X, Y):
+    "ValueError unless both sides are finite, with one row per image."
+    for V in (X, Y): finite(V, 'One of the sides')
+    if len(X) != len(Y):
+        raise ValueError(f'X has {len(X)} images and Y has {len(Y)}; row i of both must be the '
+                         'same image.')
+
 def ksg_bits(X, Y, k=3) -> float:
     """Mutual information in bits from nearest neighbours: X (n, a), Y (n, b). At most that of X
-    with itself."""
-    n, k = len(X), min(k, len(X) - 1)
+    with itself. ValueError for NaN, or sides of different images."""
+    _same_images(X, Y)
+    n, k = len(X), min(integer(k, 'The number of neighbours'), len(X) - 1)
     Z = np.hstack([X, Y])
     tree = cKDTree(Z)
     r = tree.query(Z, k + 1, p=np.inf)[0][:, -1]
@@ -113,8 +131,9 @@ def _neighbours(tree, V, r):
 
 # %% ../../nbs/circuits/estimators.ipynb #a1493da3
 def shrinkage(Z) -> float:
-    "Ledoit & Wolf's weight in [0, 1] of the scaled identity, for centred Z (n, p)."
-    n, p = Z.shape
+    """Ledoit & Wolf's weight in [0, 1] of the scaled identity, for centred Z (n, p). ValueError for
+    NaN."""
+    n, p = finite(Z, 'What the covariance is shrunk of').shape
     C = Z.T @ Z/n
     μ = np.trace(C)/p
     d2 = ((C - μ*np.eye(p))**2).sum()
@@ -124,7 +143,10 @@ def shrinkage(Z) -> float:
 # %% ../../nbs/circuits/estimators.ipynb #f16c34d3
 def canonical_bits(X, Y, factor) -> float:
     """−½ Σ log2(1 − (factor·ρ)²) over the canonical correlations ρ of components X (n, a) and
-    Y (n, b) with unit variance."""
+    Y (n, b) with unit variance. ValueError for NaN, sides of different images, or a factor outside
+    [0, 1]."""
+    _same_images(X, Y)
+    real(factor, 'The factor of the correlations', 0, 1)
     ρ = np.linalg.svd(X.T @ Y/len(X), compute_uv=False).clip(0, 1)
     return float(-.5*np.log2(np.maximum(1 - (factor*ρ)**2, 1e-12)).sum())
 
@@ -132,12 +154,13 @@ def canonical_bits(X, Y, factor) -> float:
 def gaussian_bits(X, Y) -> float:
     """Mutual information in bits of components with unit variance as if normal, covariance shrunk
     by Ledoit & Wolf."""
+    _same_images(X, Y)
     return canonical_bits(X, Y, 1 - shrinkage(np.hstack([X, Y])))
 
 def gaussian_noise(X, Y, noise=.01) -> float:
     """The same without shrinkage, with independent noise of this share of the variance on every
     component."""
-    return canonical_bits(X, Y, 1/(1 + noise))
+    return canonical_bits(X, Y, 1/(1 + real(noise, 'The share of noise', 0)))
 
 # %% ../../nbs/circuits/estimators.ipynb #b08fdae4
 def bins(X, dims=1) -> np.ndarray:
@@ -152,8 +175,11 @@ def bins(X, dims=1) -> np.ndarray:
 
 # %% ../../nbs/circuits/estimators.ipynb #b1613e15
 def histogram_bits(i, j) -> float:
-    """Mutual information in bits of two discrete variables (n,), from their relative frequencies.
-    Of one with itself: its entropy."""
+    """Mutual information in bits of two discrete variables (n,), whole numbers from 0, from their
+    relative frequencies. Of one with itself: its entropy. ValueError for other numbers."""
+    _same_images(i, j)
+    integer(int(min(np.min(i), np.min(j))), 'The number of a bin', 0)
+    i, j = (np.asarray(v, int) for v in (i, j))
     p = np.zeros((i.max() + 1, j.max() + 1))
     np.add.at(p, (i, j), 1/len(i))
     p_i, p_j = p.sum(1), p.sum(0)
@@ -219,9 +245,7 @@ def mutual_information(X, Y,             # (n, …) arrays or tensors, row i of 
 # %% ../../nbs/circuits/estimators.ipynb #0d5055d1
 def _sides(X, Y, method, dims):
     est, X, Y = estimator(method), features(X), features(Y)
-    if len(X) != len(Y):
-        raise ValueError(f'X has {len(X)} images and Y has {len(Y)}; row i of both must be the '
-                         'same image.')
+    _same_images(X, Y)
     return est, est.side(X, dims), est.side(Y, dims)
 
 # %% ../../nbs/circuits/estimators.ipynb #6c5ce426
@@ -245,7 +269,8 @@ def coordinates(H, chunk=2**16) -> np.ndarray:
     """H (n, …), tensor or array → principal coordinates (n, ≤ n−1), float64, with the same
     distances, largest first. ValueError as in `features`."""
     H = torch.as_tensor(H)
-    H = H.reshape(len(H), -1) if H.ndim else H
+    integer(chunk, 'The number of values taken together')
+    H = H.reshape(len(H), -1) if H.ndim and len(H) else H
     if H.ndim == 0 or len(H) < 5 or not torch.isfinite(H).all(): features(H)  # says what is wrong
     G, size = _inner_products(H, chunk)
     λ, U = linalg.eigh(G.cpu().numpy())
@@ -276,9 +301,17 @@ def rotate(X, rng) -> np.ndarray:
     return fft.dct(X[:, rng.permutation(d)]*rng.choice([-1, 1], d), norm='ortho', axis=1)
 
 # %% ../../nbs/circuits/estimators.ipynb #921931aa
+def _check_pair(case, n, d, level):
+    "ValueError for a pair that cannot be drawn."
+    one_of(case, KNOWN_LEVELS, 'kind of known pair')
+    integer(n, 'The number of images')
+    integer(d, 'The number of dimensions')
+    real(level, 'The level', 0, 1)
+
 def known_pair(case, n, d, level, rng) -> tuple:
     """X, Y (n, d) of this kind, and their true mutual information in bits (infinite for an
-    invertible map of real numbers)."""
+    invertible map of real numbers). ValueError for a kind, number or level that there is not."""
+    _check_pair(case, n, d, level)
     if case == 'channel': return _channel(n, d, level, rng)
     X, ε = rng.normal(size=(2, n, d))*np.arange(1, d + 1)**-.5
     ρ = .99*(rng.permutation(d) < level*d) if case == 'part' else np.full(d, level)
@@ -309,7 +342,8 @@ def true_efficiency(case, bits) -> float:
 def one_calibration(case, n, d, level, seed) -> pd.DataFrame:
     """All estimators on one drawn pair: rows method, with bits, ife, the truth in bits and
     `target`, the true Eq. 4 where it has one (NaN elsewhere)."""
-    draw = [seed, n, d, int(1000*level), list(KNOWN_LEVELS).index(case)]
+    _check_pair(case, n, d, level)
+    draw = [integer(seed, 'The seed', 0), n, d, int(1000*level), list(KNOWN_LEVELS).index(case)]
     X, Y, I = known_pair(case, n, d, level, np.random.default_rng(draw))
     if d > n: X, Y = coordinates(X), coordinates(Y)
     rows = []
@@ -323,7 +357,10 @@ def one_calibration(case, n, d, level, seed) -> pd.DataFrame:
 # %% ../../nbs/circuits/estimators.ipynb #b4c699a3
 def estimator_calibration(ns, ds, reps) -> pd.DataFrame:
     """`one_calibration` of every kind and level at numbers of images `ns` and dimensions `ds`,
-    `reps` times each."""
+    `reps` times each. ValueError where one of these is missing."""
+    integer(reps, 'The number of repetitions')
+    if not len(ns) or not len(ds): raise ValueError('Calibration needs numbers of images and of '
+                                                    'dimensions, at least one of each.')
     pairs = [(case, n, d, level, seed) for case in KNOWN_LEVELS for n in ns for d in ds
              for level in KNOWN_LEVELS[case] for seed in range(reps)
              if case != 'part' or d > 1]  # one component has no part
@@ -331,7 +368,10 @@ def estimator_calibration(ns, ds, reps) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/estimators.ipynb #949a026b
 def rank_correlation(levels) -> float:
-    "Kendall's rank correlation of estimate and truth; 0 where all estimates are equal."
+    """Kendall's rank correlation of estimate and truth; 0 where all estimates are equal. An
+    infinite truth ranks above all others. ValueError for NaN."""
+    filled(levels, 'ife', by=['truth'])
+    if levels.truth.isna().any(): raise ValueError('A truth is NaN; estimates have no rank in it.')
     return np.nan_to_num(stats.kendalltau(levels.ife, levels.truth)[0])
 
 # %% ../../nbs/circuits/estimators.ipynb #36228594
@@ -344,14 +384,16 @@ def order_fault(cal) -> pd.Series:
 # %% ../../nbs/circuits/estimators.ipynb #a1b3ce39
 def drift_fault(cal) -> pd.Series:
     """Each method's standard deviation, over numbers of images and dimensions, of the mean estimate
-    at one level; mean over levels."""
-    means = cal.groupby(['method', 'case', 'level', 'n', 'd']).ife.mean()
+    at one level; mean over levels. ValueError for NaN."""
+    means = filled(cal, 'ife', 'level').groupby(['method', 'case', 'level', 'n', 'd']).ife.mean()
     drift = means.groupby(['method', 'case', 'level']).std(ddof=0)
     return drift.groupby('method').mean()
 
 # %% ../../nbs/circuits/estimators.ipynb #a73df80e
 def faults(cal) -> pd.DataFrame:
-    "The five faults of each method and their mean, `loss`, best method first."
+    """The five faults of each method and their mean, `loss`, best method first. A fault of which
+    the table has no pair is NaN and left out of the mean; ValueError for an estimate that is."""
+    filled(cal, 'ife', 'level', by=['truth', 'target'])
     def mean(values): return values.groupby(cal.method).mean()
     noisy = (cal.case == 'channel') & cal.target.between(1e-6, 1 - 1e-6)
     out = pd.DataFrame(dict(floor=mean(cal.ife[cal.target.abs() < 1e-6]),
@@ -361,15 +403,22 @@ def faults(cal) -> pd.DataFrame:
     return out.assign(loss=out.mean(axis=1)).sort_values('loss')
 
 # %% ../../nbs/circuits/estimators.ipynb #92f3a923
+def _all_faults(cal) -> pd.DataFrame:
+    "The faults of each method. ValueError where the table lacks the pairs of one of them."
+    f = faults(cal)
+    finite(f.to_numpy(), 'The table of faults (for want of pairs of one kind)')
+    return f
+
 def choose(cal) -> str:
-    "The method with the smallest loss."
-    return faults(cal).index[0]
+    "The method with the smallest loss. ValueError where a fault is unknown."
+    return _all_faults(cal).index[0]
 
 # %% ../../nbs/circuits/estimators.ipynb #7604841b
 def weightings(cal, n=4000) -> pd.Series:
     """Share of random weightings of the five faults (uniform on the simplex) under which each
-    method is best."""
-    f = faults(cal).drop(columns='loss')
+    method is best. ValueError where a fault is unknown."""
+    f = _all_faults(cal).drop(columns='loss')
+    n = integer(n, 'The number of weightings')
     w = np.random.default_rng(0).dirichlet(np.ones(f.shape[1]), n)
     best = (w @ f.to_numpy().T).argmin(1)
     return pd.Series(np.bincount(best, minlength=len(f))/n, f.index)
@@ -378,19 +427,26 @@ def weightings(cal, n=4000) -> pd.Series:
 def calibration_curves(cal) -> pd.Series:
     """Mean efficiency by case, method, n, d and x, the truth brought to [0, 1]: ρ² for gaussian and
     layer, the share of components for part, the true Eq. 4 for the channel."""
+    filled(cal, 'ife', 'level', by=['truth'])
     kinds = [cal.case == 'channel', cal.case == 'part']
+    if kinds[0].any(): filled(cal[kinds[0]], 'truth')
     x = np.select(kinds, [cal.truth/3, cal.level], cal.level**2)
     return cal.assign(x=x).groupby(['case', 'method', 'n', 'd', 'x']).ife.mean()
 
 # %% ../../nbs/circuits/estimators.ipynb #d6462996
 def bits_error(cal) -> pd.Series:
     """Each method's mean absolute error in bits on one pair of normal variables that are not the
-    same."""
+    same. ValueError without such pairs, or for NaN."""
+    filled(cal, 'level', by=['case', 'd'])
     normal = cal[(cal.case == 'gaussian') & (cal.d == 1) & (cal.level < 1)]
+    filled(normal, 'bits', 'truth')
     return (normal.bits - normal.truth).abs().groupby(normal.method).mean()
 
 # %% ../../nbs/circuits/estimators.ipynb #b867d594
 def bent_map_loss(cal, method) -> float:
-    "Mean efficiency that a method misses on the invertible maps of the kind *layer*."
+    """Mean efficiency that a method misses on the invertible maps of the kind *layer*. ValueError
+    without one, or for NaN."""
+    filled(cal, 'level', by=['case', 'method'])
     bent = cal[(cal.method == method) & (cal.case == 'layer') & (cal.level == 1)]
+    filled(bent, 'ife')
     return float(1 - bent.ife.mean())

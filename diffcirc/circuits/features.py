@@ -12,6 +12,7 @@ __all__ = ['SENSITIVITY_SHARES', 'VARIANTS', 'TYPES', 'hoyer', 'activation_stats
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
 from scipy import stats
 from torch import Tensor
+from ..doors import filled, finite, one_of, shaped
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import even_batch, stream
 from ..denoiser.unet import blocks
@@ -56,7 +57,10 @@ def activation_stats(F, where='') -> dict[str, Tensor]:
 # %% ../../nbs/circuits/features.ipynb #f6fe4b1d
 def complexity(stat, sparsity='below 0.1σ', scale_free=False) -> pd.Series:
     """Eq. 3 for each row of a `feature_stats` table; `scale_free` divides by σ², which leaves
-    range/σ · sparsity."""
+    range/σ · sparsity. NaN for activations that are all 0 (hoyer) or all the same (scale-free);
+    ValueError for other NaN, and for an unknown measure of sparsity."""
+    one_of(sparsity, (*SENSITIVITY_SHARES, 'hoyer'), 'measure of sparsity')
+    filled(stat, 'std', 'range', *SENSITIVITY_SHARES, by=['hoyer'])
     c = stat['std']*stat['range']*stat[sparsity]
     return c/stat['std'].where(stat['std'] > 0)**2 if scale_free else c
 
@@ -84,8 +88,9 @@ def feature_stats(denoiser, exam: Exam) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/features.ipynb #1a3512d1
 def by_time(stat, of='stream', **how) -> pd.DataFrame:
-    """Complexity averaged over layers and images: one row per dataset × seed × timestep with
-    `complexity`, and `shape`, its ratio to the mean over timesteps. `how` as for `complexity`."""
+    """Complexity averaged over layers and images, without those where it is NaN: one row per
+    dataset × seed × timestep with `complexity`, and `shape`, its ratio to the mean over timesteps.
+    `how` and errors as for `complexity`."""
     rows, model = stat[stat.of == of], ['dataset', 'seed']
     each = rows.assign(complexity=complexity(rows, **how))
     course = each.groupby([*model, 'timestep']).complexity.mean().reset_index()
@@ -101,13 +106,28 @@ def trend(values, timesteps) -> str:
     return f"{'peaks' if len(peaks) == 1 else 'is highest'} at t = {' and '.join(peaks)}"
 
 # %% ../../nbs/circuits/features.ipynb #0bfe326c
+def _in_pairs(table, index) -> pd.DataFrame:
+    "Complexity, `index` × dataset. ValueError for NaN, or where one of a pair is missing."
+    filled(table, 'complexity', by=[*index, 'dataset'])
+    C = table.groupby([*index, 'dataset']).complexity.mean().unstack()
+    for d in ('synthetic', 'natural'): one_of(d, C, 'row of dataset')
+    finite(C.to_numpy(), 'The table of pairs of models')
+    return C
+
+def _in_print(printed):
+    "Timesteps of the paper's two series. ValueError for NaN, or another number of values."
+    for d in ('synthetic', 'natural'):
+        shaped(finite(printed[d], f'The series of {d} faces'), f'The series of {d} faces',
+               len(printed['timesteps']))
+    return printed['timesteps']
+
 def dataset_order(course, printed) -> pd.DataFrame:
     """Which dataset is the more complex: rows timestep with the sign of natural − synthetic in a
     `by_time` table (`ours`) and in the paper's series (`paper`), and our exact sign-flip p over
-    pairs of models."""
+    pairs of models. ValueError for NaN, and for a model without a partner."""
     rows = []
-    for i, t in enumerate(printed['timesteps']):
-        C = course[course.timestep == t].pivot(index='seed', columns='dataset', values='complexity')
+    for i, t in enumerate(_in_print(printed)):
+        C = _in_pairs(course[course.timestep == t], ['seed'])
         rows.append(dict(timestep=t, ours=np.sign((C.natural - C.synthetic).mean()),
                          paper=np.sign(printed['natural'][i] - printed['synthetic'][i]),
                          p=paired_flip(C.natural, C.synthetic)))
@@ -141,7 +161,8 @@ def sensitivity(stat) -> pd.DataFrame:
     """One row per definition: does each dataset's shape over time correlate with the default's
     (`r_synthetic`, `r_natural`), and natural/synthetic complexity per timestep: `t…`, geometric
     mean over pairs of models, and `clear…`, the sign of its logarithm, 0 where the 95 % interval
-    over pairs includes zero."""
+    over pairs includes zero. Errors of `by_time`, whose NaN are left out."""
+    for d in ('synthetic', 'natural'): one_of(d, set(stat.dataset), 'row of dataset')
     wide = dict(index='seed', columns=['dataset', 'timestep'], values='complexity')
     courses = {name: by_time(stat, **how).pivot(**wide) for name, how in VARIANTS.items()}
     default = next(iter(courses.values()))
@@ -151,10 +172,10 @@ def sensitivity(stat) -> pd.DataFrame:
 def definitions_agree(sens) -> dict[str, list]:
     """Timesteps of a `sensitivity` table by what the definitions say of the more complex dataset:
     'contradicted' (some clearly natural, some clearly synthetic), 'agreed' (all clear ones alike),
-    'unclear' (none is clear)."""
+    'unclear' (none is clear). ValueError for NaN."""
     out = dict(contradicted=[], agreed=[], unclear=[])
     for column in (c for c in sens if c.startswith('clear')):
-        signs = set(sens[column]) - {0.}
+        signs = set(np.sign(filled(sens, column)[column])) - {0.}
         how = ('unclear', 'agreed', 'contradicted')[len(signs)]
         out[how].append(int(column.removeprefix('clear')))
     return out
@@ -177,8 +198,8 @@ def definitions_text(contradicted, agreed, unclear) -> str:
 
 # %% ../../nbs/circuits/features.ipynb #94c42573
 def by_depth(stat, t=300, of='stream', **how) -> pd.DataFrame:
-    """Complexity per layer at timestep t: one row per dataset × seed × layer, images averaged.
-    `how` as for `complexity`."""
+    """Complexity per layer at timestep t: one row per dataset × seed × layer, images averaged,
+    without those where it is NaN. `how` and errors as for `complexity`."""
     rows = stat[(stat.of == of) & (stat.timestep == t)]
     each = rows.assign(complexity=complexity(rows, **how))
     return each.groupby(['dataset', 'seed', 'layer']).complexity.mean().reset_index()
@@ -191,8 +212,10 @@ def depth_rank(depth, layers) -> pd.Series:
     return C.apply(lambda model: stats.spearmanr(range(len(layers)), model)[0])
 
 def dataset_factor(depth, layers) -> pd.Series:
-    "Geometric mean factor between the datasets' complexity at each layer, whichever is larger."
-    C = depth.pivot(index=['layer', 'seed'], columns='dataset', values='complexity')
+    """Geometric mean factor between the datasets' complexity at each layer, whichever is larger.
+    ValueError for NaN, for a model without a partner, or a layer that is not in the table."""
+    C = _in_pairs(depth, ['layer', 'seed'])
+    for layer in layers: one_of(layer, C.index.levels[0], 'layer')
     size = np.log(C.natural/C.synthetic).abs()
     return np.exp(size.groupby('layer').mean().loc[layers])
 
@@ -210,17 +233,20 @@ def cells(F, side=8) -> Tensor:
 
 # %% ../../nbs/circuits/features.ipynb #f5d8c558
 def _unit(a) -> Tensor:
-    "Maps with mean 0 and norm 1 over their cells; a constant map becomes 0."
+    "Maps with mean 0 and norm 1 over their cells; a constant map becomes 0, one with NaN all NaN."
     z = a - a.mean((-2, -1), keepdim=True)
     norm = z.flatten(-2).norm(dim=-1)[..., None, None]
-    varies = norm > 1e-5*a.abs().amax((-2, -1), keepdim=True)
-    return torch.where(varies, z/norm.clamp(min=1e-30), 0)
+    constant = norm <= 1e-5*a.abs().amax((-2, -1), keepdim=True)
+    return torch.where(constant, 0, z/norm.clamp(min=1e-30))
 
 # %% ../../nbs/circuits/features.ipynb #a8ebfca0
 def displaced(A, R) -> Tensor:
     """Correlations of activation maps A (n, c, s, s) with reference maps R (n, m, s, s), averaged
     over images, under all displacements of R: (c, m, 8 s²), the identity first; order as
-    `attention.displacements`."""
+    `attention.displacements`. NaN for a channel or map that holds one; ValueError where the two
+    are not of the same images and places."""
+    shaped(A, 'Activations', None, None, A.shape[-1], A.shape[-1])
+    shaped(R, 'Reference maps', len(A), None, *A.shape[2:])
     s, R = A.shape[-1], _unit(R)
     turned = torch.stack([torch.rot90(f, k, (-2, -1)) for f in (R, R.mT) for k in range(4)], 2)
     fa, fr = torch.fft.rfft2(_unit(A)), torch.fft.rfft2(turned).conj()
@@ -236,8 +262,9 @@ def _type(name): return 'regions' if name.startswith('region') else name
 
 def _selective(s, n):
     """One row per channel from correlations (c, k, m, displacements + 1) over n images; the largest
-    over k and m counts, in the null as in the data."""
+    over k and m counts, in the null as in the data. ValueError for NaN."""
     r = s.abs().amax((1, 2))
+    finite(r[:, 0], 'The correlation of activations with reference maps')
     null = r[:, 1:-1]
     p = (1 + (null >= r[:, :1]).sum(1))/(1 + null.shape[1])
     other = r[:, -1] if n > 1 else np.nan
@@ -382,11 +409,11 @@ def edges(inter, inter0) -> pd.DataFrame:
 # %% ../../nbs/circuits/features.ipynb #2b241e44
 def claimed_signs(printed) -> dict:
     "{timestep: '+' or '-'}: the sign of natural − synthetic in the paper's two series."
-    return {t: '+' if n > s else '-' for t, s, n in zip(printed['timesteps'], printed['synthetic'],
+    return {t: '+' if n > s else '-' for t, s, n in zip(_in_print(printed), printed['synthetic'],
                                                         printed['natural'])}
 
 # %% ../../nbs/circuits/features.ipynb #09819628
 def claimed_shares(printed) -> dict:
     "{timestep: natural − synthetic in the paper's two series, as a share of their mean}."
-    return {t: 2*(n - s)/(n + s) for t, s, n in zip(printed['timesteps'], printed['synthetic'],
+    return {t: 2*(n - s)/(n + s) for t, s, n in zip(_in_print(printed), printed['synthetic'],
                                                     printed['natural'])}

@@ -135,8 +135,8 @@ def fused_renyi(f: Fused, α=2.) -> Tensor:
 def places(n) -> Tensor:
     """Row and column (n, 2) of the positions of a square grid, in eighths of its side. ValueError
     where n is not a square."""
-    side = math.isqrt(n)
-    if side*side != n: raise ValueError(f'{n} positions do not form a square grid.')
+    side = math.isqrt(max(n, 0))
+    if not side or side*side != n: raise ValueError(f'{n} positions do not form a square grid.')
     at = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing='ij'), -1)
     return at.view(n, 2).float()*8/side
 

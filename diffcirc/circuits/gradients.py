@@ -9,6 +9,7 @@ __all__ = ['VANISHED', 'streams_of', 'gradient_flow', 'relative_reach', 'vanishi
 # %% ../../nbs/circuits/gradients.ipynb #f0661a2f
 import copy
 import numpy as np, pandas as pd, torch
+from ..doors import filled, integer, real
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.unet import blocks
 from ..statistics.replication import over_models
@@ -73,13 +74,18 @@ def _read(halves, block, size) -> dict:
 VANISHED = .01  # share of the median block's reach below which a gradient counts as vanished
 
 def relative_reach(flow) -> pd.DataFrame:
-    "`reach` of every row over that of the median block of the same model and timestep: `relative`."
+    """`reach` of every row over that of the median block of the same model and timestep:
+    `relative`. ValueError for NaN."""
+    filled(flow, 'reach')
     key = [k for k in ('dataset', 'seed', 'timestep') if k in flow]
     return flow.assign(relative=flow.reach/flow.groupby(key).reach.transform('median'))
 
 def vanishing(flow, least=VANISHED) -> pd.DataFrame:
     """The rows dataset × timestep × layer, means over models with intervals, at which the relative
-    reach surely lies below `least`."""
+    reach surely lies below `least`: that of one model, whose interval is unknown (NaN), does not.
+    ValueError for a reach that is."""
+    real(least, 'The share below which a gradient counts as vanished', 0)
+    filled(flow, by=['dataset', 'seed', 'timestep', 'layer'])
     out = over_models(relative_reach(flow), 'relative', ['dataset', 'timestep', 'layer'])
     return out[out.hi < least].reset_index(drop=True)
 
@@ -89,6 +95,9 @@ def dry_steps(records, share=.1, window=5) -> pd.DataFrame:
     × seed × layer with `step`, the first from which on the norm stays below `share` of its start (NaN
     when it does not), and `left`, what is left of it at the end."""
     rows = []
+    filled(records, *(c for c in records if c.startswith('grad_')), by=['dataset', 'seed', 'step'])
+    real(share, 'The share of the first gradient', 0, 1)
+    integer(window, 'The number of records in a mean')
     for (d, s), g in records.sort_values('step').groupby(['dataset', 'seed']):
         norms = g.set_index('step').filter(like='grad_').rolling(window, min_periods=1).mean()
         start = norms.iloc[min(window, len(norms)) - 1]
@@ -107,7 +116,9 @@ def typical_steps(dry) -> pd.Series:
 
 # %% ../../nbs/circuits/gradients.ipynb #af40538f
 def dry_text(dry, steps) -> str:
-    "One sentence on which block of a table of `dry_steps` runs dry first and which last."
+    """One sentence on which block of a table of `dry_steps` runs dry first and which last; a `step`
+    that is NaN or infinite says never. ValueError where what is `left` is unknown."""
+    filled(dry, 'left', by=['layer', 'step'])
     median = typical_steps(dry)
     left = dry.groupby('layer').left.mean()
     never = int(np.isinf(median).sum())
@@ -136,7 +147,10 @@ def arrival_text(flow, bare) -> str:
 
 # %% ../../nbs/circuits/gradients.ipynb #90b0a030
 def cancels_text(flow, bare, low=.2) -> str:
-    "What small gradients of the trained networks mean, by how well halves of the images agree."
+    """What small gradients of the trained networks mean, by how well halves of the images agree.
+    ValueError for NaN."""
+    for frame in (flow, bare): filled(frame, 'agreement', by=['dataset', 'seed'])
+    real(low, 'The agreement below which gradients cancel')
     a, b = (f.groupby(['dataset', 'seed']).agreement.mean() for f in (flow, bare))
     says = (f'the halves of the images agree at {a.mean():.2f} (cosine, mean over blocks and '
             f'timesteps) where those of untrained networks agree at {b.mean():.2f}')

@@ -8,6 +8,7 @@ __all__ = ['DEPTH', 'STAGES', 'feeds', 'streams', 'information_flow', 'staged', 
 
 # %% ../../nbs/circuits/information.ipynb #21d6411e
 import numpy as np, pandas as pd, torch
+from ..doors import filled, finite, one_of, real, shaped
 from .estimators import ESTIMATORS, METHOD, coordinates, efficiency, estimator
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import sites, stream
@@ -103,21 +104,33 @@ def default_rows(flow, kind='real') -> pd.DataFrame:
 
 # %% ../../nbs/circuits/information.ipynb #1efec0b5
 def bounded(rows) -> pd.DataFrame:
-    "The same rows with their interval lo, hi cut off at 0 and 1."
+    """The same rows with their interval lo, hi cut off at 0 and 1; one that is unknown (NaN) stays
+    so. ValueError for an infinite one."""
+    finite(rows[['lo', 'hi']].fillna(0).to_numpy(), 'The interval')
     return rows.assign(lo=rows.lo.clip(0, 1), hi=rows.hi.clip(0, 1))
 
 # %% ../../nbs/circuits/information.ipynb #ba14c97b
 def raised_by_training(trained, untrained) -> pd.Series:
     """Per stage, the share of pairs (dataset × seed) in which the trained network's mean `ife` is
-    above the untrained one's."""
+    above the untrained one's. ValueError for NaN."""
+    for rows in (trained, untrained): filled(rows, 'ife', by=['dataset', 'seed', 'stage'])
     means = (rows.groupby(['dataset', 'seed', 'stage'], observed=True).ife.mean()
              for rows in (trained, untrained))
     ife, ife0 = next(means).align(next(means), join='inner')
     return (ife > ife0).groupby('stage').mean()
 
 # %% ../../nbs/circuits/information.ipynb #c254cf04
+def _of_the_same(a, b):
+    "ValueError for NaN, or where two Series say nothing of the same things."
+    for v in (a, b): finite(v, 'The series of efficiencies')
+    if not a.index.equals(b.index):
+        raise ValueError(f'One series is of {list(a.index)}, the other of {list(b.index)}; they '
+                         'must be of the same, in one order.')
+
 def learned_words(trained, untrained) -> str:
-    "What of an efficiency training made, from mean efficiencies per stage."
+    """What of an efficiency training made, from mean efficiencies per stage. ValueError for NaN, or
+    other stages."""
+    _of_the_same(trained, untrained)
     if (untrained >= trained - .1).all():
         return 'Most of a high value is there with random weights already.'
     return ('Where the trained networks lie above that, and only there, the efficiency is '
@@ -126,7 +139,9 @@ def learned_words(trained, untrained) -> str:
 # %% ../../nbs/circuits/information.ipynb #402b923b
 def detours(skip, stream, margin=.02) -> list:
     """Timesteps at which the efficiency along a skip edge exceeds that along the stream by more
-    than `margin`; both Series over timesteps."""
+    than `margin`; both Series over timesteps. ValueError for NaN, or other timesteps."""
+    _of_the_same(skip, stream)
+    real(margin, 'The margin')
     return [t for t in stream.index if skip[t] > stream[t] + margin]
 
 # %% ../../nbs/circuits/information.ipynb #cc66385d
@@ -137,24 +152,32 @@ def detour_words(timesteps) -> tuple:
 
 # %% ../../nbs/circuits/information.ipynb #c4c3554f
 def method_means(flow) -> pd.DataFrame:
-    "Efficiency along the stream, mean over all else: rows method, columns early, middle, late."
-    real = flow[(flow.via == 'stream') & (flow.kind == 'real')]
-    return staged(real).groupby(['method', 'stage']).ife.mean().unstack()[list(STAGES)]
+    """Efficiency along the stream, mean over all else: rows method, columns early, middle, late.
+    ValueError for NaN, or without one of the three."""
+    along = filled(flow[(flow.via == 'stream') & (flow.kind == 'real')], 'ife', by=['method'])
+    means = staged(along).groupby(['method', 'stage']).ife.mean().unstack()
+    for stage in STAGES: one_of(stage, means, 'efficiency of stage')
+    return means[list(STAGES)]
 
 # %% ../../nbs/circuits/information.ipynb #9b6485a1
 def inside_ranges(means, ranges) -> pd.Series:
-    "How many columns of `means` lie in their range {column: (lo, hi)}, per row."
+    """How many columns of `means` lie in their range {column: (lo, hi)}, per row. ValueError for
+    NaN."""
+    filled(means, *means)
+    for s in means: shaped(finite(ranges[one_of(s, ranges, 'range of')], s), f'The range of {s}', 2)
     return sum(means[s].between(*ranges[s]) for s in means)
 
 # %% ../../nbs/circuits/information.ipynb #4f25a9b3
 def range_words(inside, n=3) -> str:
-    "Which methods lie in all `n` of the paper's ranges, from `inside_ranges`."
+    "Which methods lie in all `n` of the paper's ranges, from `inside_ranges`. ValueError for NaN."
+    finite(inside, 'The number of ranges')
     full = list(inside.index[inside == n])
     if full: return 'All three of the paper’s ranges hold the means of ' + ', '.join(full)
     return 'No estimator puts the means of all three kinds of layers into the paper’s ranges'
 
 # %% ../../nbs/circuits/information.ipynb #448cb200
 def order_words(means) -> str:
-    "Whether the rows of `means` put its columns in one order."
+    "Whether the rows of `means` put its columns in one order. ValueError for NaN."
+    filled(means, *means)
     orders = means.rank(axis=1).astype(int).astype(str).agg(''.join, axis=1).nunique()
     return 'the same' if orders == 1 else f'not the same ({orders} different orders)'

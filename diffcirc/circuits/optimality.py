@@ -14,6 +14,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from ..doors import integer, shaped
 from ..denoiser.diffusion import (
     Exam, device_of, image_errors, numbered_noise, x0_from_ε, ᾱ)
 
@@ -43,20 +44,30 @@ def differentiable(denoiser):
 def _channels_first(module, inputs): return inputs[0].contiguous(),
 
 # %% ../../nbs/circuits/optimality.ipynb #0b59f14d
+def _check_directions(y, V):
+    "ValueError unless V holds directions at the images y."
+    shaped(y, 'The images', *[None]*4)
+    shaped(V, 'The directions', None, *y.shape)
+
 def pushed(D, y, V) -> Tensor:
-    "J v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V."
+    """J v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V. ValueError
+    for other shapes."""
+    _check_directions(y, V)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel of attention has no forward derivative
         return vmap(lambda v: jvp(D, (y,), (v,))[1])(V)
 
 def backward_of(D, y, V) -> Tensor:
-    "Jᵀ v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V."
+    """Jᵀ v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V. ValueError
+    for other shapes."""
+    _check_directions(y, V)
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         back = vjp(D, y)[1]
         return vmap(lambda v: back(v)[0])(V).detach()
 
 # %% ../../nbs/circuits/optimality.ipynb #d4510b15
 def random_signs(n, probes, shape, first) -> Tensor:
-    "Random signs (probes, n, *shape); those of image i depend on `first` + i and the shape only."
+    """Random signs (probes, n, *shape); those of image i depend on `first` + i and the shape only.
+    Errors of `numbered_noise`."""
     return numbered_noise(n, (probes, *shape), 'signs', first=first).sign().transpose(0, 1)
 
 # %% ../../nbs/circuits/optimality.ipynb #409a4eb2
@@ -78,7 +89,8 @@ def jacobian_stats(denoiser, exam: Exam,
                    seed=0, batch=4) -> pd.DataFrame:
     """Rows image × timestep: `trace` of J (± `trace_se`), `posterior` s² tr J/d and `mse` of x̂0,
     `stein` sε·(x̂0 − x0)/d (of the same mean as `posterior`), `size`, `skew`, `asymmetry`.
-    ValueError for fewer than two probes."""
+    ValueError for fewer than two probes, or a seed below 0."""
+    integer(seed, 'The seed', 0)
     if probes < 2: raise ValueError('A standard error needs at least two probes.')
     net, rows = differentiable(denoiser), []
     first = 1_000_003*seed

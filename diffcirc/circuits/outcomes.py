@@ -9,6 +9,7 @@ __all__ = ['octave_masks', 'band_names', 'band_errors', 'region_errors', 'losses
 # %% ../../nbs/circuits/outcomes.ipynb #2117f108
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
+from ..doors import each_once, filled, one_of, shaped
 from .ablation import edit_of, targets
 from ..denoiser.diffusion import (
     Denoiser, Exam, _sampling_times, device_of, sample, starting_noise, x0_from_ε)
@@ -88,7 +89,10 @@ def losses(denoiser, exam: Exam,
            regions=None,                    # {region: its share of every pixel (n, h, w)}, or None
            batch=50) -> pd.DataFrame:
     """The error of x̂0 of every image, edit and part: timestep, site, edit, image, kind (band,
-    region), part, size, mse (edited), clean. The parts of a kind add up to the error."""
+    region), part, size, mse (edited), clean. The parts of a kind add up to the error. ValueError
+    without an edit, for regions of other images, and as in `swept`."""
+    each_once(how, 'Edits')
+    for k, m in (regions or {}).items(): shaped(m, f'Region {k}', len(exam), *exam.x0.shape[2:])
     den = Denoiser(denoiser.net.to(memory_format=torch.channels_last), denoiser.output)
     named, out = _named(den.net, kinds), []
     for h in how:
@@ -103,8 +107,10 @@ def losses(denoiser, exam: Exam,
 # %% ../../nbs/circuits/outcomes.ipynb #f18a8e39
 def part_costs(frame, by=('site', 'edit', 'timestep')) -> pd.DataFrame:
     """One row per dataset × model × `by` × part: size, mse and clean (means over images), impact of
-    the part alone, its cost, total (the impact of Eq. 5), clean_share, excess."""
-    keys = ['dataset', 'seed', *by, 'kind']
+    the part alone, its cost, total (the impact of Eq. 5), clean_share, excess. ValueError for NaN,
+    or without one of `by`."""
+    keys = each_once(['dataset', 'seed', *by, 'kind'], 'Columns to group by')
+    filled(frame, 'size', 'mse', 'clean', by=[*keys, 'part'])
     means = frame.groupby([*keys, 'part'], observed=True, sort=False)[['size', 'mse', 'clean']].mean()
     m = means.reset_index()
     whole = m.groupby(keys, observed=True, sort=False)[['mse', 'clean']].transform('sum')
@@ -117,10 +123,11 @@ def part_costs(frame, by=('site', 'edit', 'timestep')) -> pd.DataFrame:
 def concentration(costs, by=('dataset', 'site', 'edit', 'kind', 'part')) -> pd.DataFrame:
     """Readings of `part_costs` over models: cost and excess with 95 % intervals (`cost_lo`, …),
     `to_size` and `to_clean`, ratios of the mean cost to what an even spread, or one like the intact
-    network's error, would put there."""
-    rows = []
+    network's error, would put there. ValueError for NaN, or without one of `by`."""
+    rows, read = [], ['cost', 'total', 'size', 'clean_share', 'excess']
+    filled(costs, *read, by=['seed', *each_once(by, 'Columns to group by')])
     for key, g in costs.groupby(list(by), observed=True, sort=False):
-        g = g.groupby('seed')[['cost', 'total', 'size', 'clean_share', 'excess']].mean()
+        g = g.groupby('seed')[read].mean()
         cost, excess = t_interval(g.cost), t_interval(g.excess)
         expected = [(g.total*g[c]).mean() for c in ('size', 'clean_share')]
         rows.append((*key, *cost[:3], *excess[:3], *(cost.estimate/x for x in expected)))
@@ -169,12 +176,16 @@ def drifts(denoiser, exam: Exam, kinds=('group', 'layer'), how=('mean',), n=8, s
 
 # %% ../../nbs/circuits/outcomes.ipynb #345d85dc
 def ends(frame) -> pd.DataFrame:
-    "Rows of `drifts` at the last step: how far apart the drawn faces are."
+    """Rows of `drifts` at the last step: how far apart the drawn faces are. ValueError for a step
+    that is NaN."""
+    filled(frame, 'step')
     return frame[frame.step == frame.step.max()]
 
 def in_yardsticks(frame, value='features', yardstick='other noise') -> pd.DataFrame:
     """Mean distance of the drawn faces of each model over that of a yardstick: one row per dataset ×
-    seed × site × edit, column `ratio`."""
-    m = ends(frame).groupby(['dataset', 'seed', 'site', 'edit'], sort=False)[value].mean()
+    seed × site × edit, column `ratio`. ValueError for NaN, or without the yardstick."""
+    last = filled(ends(frame), value, by=['dataset', 'seed', 'site', 'edit'])
+    one_of(yardstick, set(last.edit[last.site == 'clean']), 'yardstick')
+    m = last.groupby(['dataset', 'seed', 'site', 'edit'], sort=False)[value].mean()
     unit = m.xs(('clean', yardstick), level=('site', 'edit'))
     return (m/unit).rename('ratio').dropna().reset_index()

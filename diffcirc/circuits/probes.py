@@ -11,6 +11,7 @@ import math
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from ..doors import finite, integer, real, shaped
 from .features import Moments, _type, cells, each_layer
 from ..denoiser.diffusion import Exam, make_exam
 
@@ -27,7 +28,9 @@ def _ridge_weights(C, d, λ) -> Tensor:
 def ridge_r2(fit: Moments, test: Moments, d, λ=1e-3) -> np.ndarray:
     """Fit columns d… of the moments from columns …d by ridge (λ relative to standardized features)
     and return R² (targets,) on `test`, both from moments alone. NaN for a target that does not vary
-    in the test."""
+    in the test. ValueError for a penalty that is not positive, or without features or targets."""
+    integer(d, 'The number of features', 1, fit.mean.shape[-1] - 1)
+    real(λ, 'The penalty', 1e-12)
     W, T = _ridge_weights(fit.about(fit.mean), d, λ), test.about(fit.mean)
     y = T.diagonal()[d:]
     mse = y - 2*(W*T[:d, d:]).sum(0) + (W*(T[:d, :d] @ W)).sum(0)
@@ -50,7 +53,10 @@ def _ridge_at(λ, e, U, P, Y):
 def loo_ridge(K, Y, λs=LAMBDAS):
     """Dual ridge with intercept: centred Gram matrix K (n, n), targets Y (n, m) → weights α (n, m),
     and leave-one-out predictions (n, m) at the best λ of each target; λ relative to the mean
-    eigenvalue of K."""
+    eigenvalue of K. ValueError for NaN, or targets of other images."""
+    shaped(finite(K, 'The Gram matrix'), 'The Gram matrix', len(K), len(K))
+    shaped(finite(Y, 'The targets'), 'The targets', len(K), None)
+    for λ in finite(λs, 'The list of penalties'): real(λ, 'A penalty', 0)
     e, U = torch.linalg.eigh(K)
     e, P = e.clamp(min=0), U.T @ (Y - Y.mean(0))
     best = _ridge_at(λs[0], e, U, P, Y)
@@ -86,8 +92,10 @@ def _image_type(images, fit) -> np.ndarray:
 def control_labels(fit, test, k=8, seed=0):
     """Random labels by type for fit (n, c, h, w) and test images: two arrays (n, k). Types are
     brightness octile × contrast octile of the fit images; half of the 64 types are positive in each
-    of the k tasks."""
-    rng = np.random.default_rng(seed)
+    of the k tasks. ValueError for NaN."""
+    for images in (fit, test): shaped(finite(images, 'The images'), 'The images', *[None]*4)
+    integer(k, 'The number of tasks')
+    rng = np.random.default_rng(integer(seed, 'The seed', 0))
     half = np.arange(64) % 2
     tasks = np.stack([rng.permutation(half) for _ in range(k)], 1).astype('float32')
     return tasks[_image_type(fit, fit)], tasks[_image_type(test, fit)]

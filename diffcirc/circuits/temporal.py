@@ -14,6 +14,7 @@ import math
 from itertools import combinations
 import numpy as np, pandas as pd, torch
 from scipy import stats
+from ..doors import filled
 from .probes import onset
 from ..denoiser.diffusion import Exam, make_exam
 from ..statistics.replication import over_models
@@ -40,7 +41,9 @@ def effective_share(I) -> float:
 
 # %% ../../nbs/circuits/temporal.ipynb #53ff8a50
 def disjoint(imp) -> pd.DataFrame:
-    "The rows of blocks and skip edges: those of heads, which are parts of blocks, are left out."
+    """The rows of blocks and skip edges: those of heads, which are parts of blocks, are left out.
+    ValueError without rows."""
+    filled(imp, by=['site'])
     return imp[~imp.site.str.contains(r'\.h\d+$')]
 
 # %% ../../nbs/circuits/temporal.ipynb #b8911d10

@@ -18,6 +18,7 @@ from itertools import combinations
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
+from ..doors import filled, finite, one_of, real, shaped
 from .attention import reference_maps
 from ..denoiser.diffusion import Denoiser, Exam, ᾱ
 from ..denoiser.diffusion import device_of, image_errors, make_exam, prediction_errors
@@ -42,8 +43,12 @@ def pixelwise(exam: Exam) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #953cb106
 def transfer_accuracy(own, cross, reference) -> pd.DataFrame:
     """Rows dataset (trained on) × seed × timestep of a model on the other's faces: accuracy,
-    relative (to the mean model of those faces with the same seed), gain kept, error ratio."""
+    relative (to the mean model of those faces with the same seed), gain kept, error ratio.
+    ValueError for NaN."""
     key, place = ['faces', 'seed', 'timestep'], ['faces', 'timestep']
+    filled(own, 'mse', by=['dataset', *key[1:]])
+    filled(cross, 'mse', by=['dataset', *key])
+    filled(reference, 'mse', by=place)
     at_home = own.assign(faces=own.dataset).groupby(key).mse.mean().rename('home').reset_index()
     away = cross.groupby(['dataset', *key]).mse.mean().rename('away').reset_index()
     naive = reference.groupby(place).mse.mean().rename('naive').reset_index()
@@ -54,10 +59,15 @@ def transfer_accuracy(own, cross, reference) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #ca2feb13
 def ridge(X, Y, λ=1e-2):
     """Linear map (d + 1, k) from X (n, d), standardized inside, to Y (n, k), with penalty λ·n on
-    each standardized weight: returns a function of new X."""
+    each standardized weight: returns a function of new X. ValueError for NaN, rows that are not
+    those of X, or a penalty that is not positive."""
+    shaped(Y, 'The targets of a ridge regression', len(shaped(X, 'Its features', None, None)), None)
     m, s = X.mean(0), X.std(0) + 1e-8
     Z = (X - m)/s
-    W = torch.linalg.solve(Z.T @ Z + λ*len(Z)*torch.eye(Z.shape[1]).to(Z), Z.T @ (Y - Y.mean(0)))
+    A = Z.T @ Z + real(λ, 'The penalty', 1e-12)*len(Z)*torch.eye(Z.shape[1]).to(Z)
+    B = Z.T @ (Y - Y.mean(0))
+    for M in (A, B): finite(M, 'Products of features and targets')  # NaN where one of these is
+    W = torch.linalg.solve(A, B)
     return lambda x: ((x - m)/s) @ W + Y.mean(0)
 
 # %% ../../nbs/circuits/transfer.ipynb #59a7c7a6
@@ -85,8 +95,10 @@ def flat_maps(images, side) -> dict:
 # %% ../../nbs/circuits/transfer.ipynb #8b1a3493
 def map_probe(features, targets: dict, λ=1e-2):
     """Fitted to maps {name: values at all positions} of features (n, c, h, w): a function of
-    features to such a dict."""
-    f = ridge(_positions(features), torch.stack(list(targets.values()), 1), λ)
+    features to such a dict. ValueError as of `ridge`."""
+    at = _positions(shaped(features, 'The features', *[None]*4))
+    for name, v in targets.items(): shaped(v, f'The map {name}', len(at))
+    f = ridge(at, torch.stack(list(targets.values()), 1), λ)
     return lambda h: dict(zip(targets, f(_positions(h)).T))
 
 def _positions(f): return f.flatten(2).transpose(1, 2).flatten(0, 1)
@@ -95,6 +107,8 @@ def _positions(f): return f.flatten(2).transpose(1, 2).flatten(0, 1)
 def attribute_probe(features, labels: dict, λ=1.):
     "The same for labels {attribute: (n,)} of whole images, from means over quarters of the image."
     if not labels: return lambda h: {}
+    shaped(features, 'The features', *[None]*4)
+    for name, v in labels.items(): shaped(v, f'The label {name}', len(features))
     wanted = torch.stack([torch.as_tensor(v).double() for v in labels.values()], 1)
     f = ridge(_quarters(features), wanted, λ)
     return lambda h: dict(zip(labels, f(_quarters(h)).T))
@@ -131,10 +145,13 @@ def _twice_auc(got, true): return 2*auc(got, true) - 1
 # %% ../../nbs/circuits/transfer.ipynb #6b8eaa36
 def transferability(probes) -> pd.DataFrame:
     """Per dataset × seed × kind: mean `own` score (probe fitted on the faces it is read on),
-    `cross` score (fitted on the others), and their ratio `kept`."""
+    `cross` score (fitted on the others), and their ratio `kept`. Scores that are NaN, of labels
+    with one class among the faces, are left out. ValueError without own or without cross scores."""
+    filled(probes, by=['dataset', 'seed', 'kind', 'fitted', 'faces', 'score'])
     p = probes.assign(where=np.where(probes.fitted == probes.faces, 'own', 'cross'))
     means = p.groupby(['dataset', 'seed', 'kind', 'where']).score.mean()
     m = means.unstack('where').reset_index()
+    for where in ('own', 'cross'): one_of(where, m, 'score of kind')
     return m.assign(kept=m.cross/m.own)
 
 # %% ../../nbs/circuits/transfer.ipynb #14227daf
@@ -154,8 +171,11 @@ def gram(denoiser, exam: Exam) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/transfer.ipynb #34bee107
 def hsic(K, L) -> float:
-    "Unbiased HSIC of two Gram matrices (n, n), n > 3 (Song et al., 2012)."
+    """Unbiased HSIC of two Gram matrices (n, n), n > 3 (Song et al., 2012). ValueError for other
+    shapes, or fewer images."""
     n = len(K)
+    if n < 4: raise ValueError(f'Unbiased HSIC needs at least 4 images, not {n}.')
+    for M in (K, L): shaped(M, 'A Gram matrix', n, n)
     K, L = K - np.diag(np.diag(K)), L - np.diag(np.diag(L))
     k, l = K.sum(0), L.sum(0)
     means = k.sum()*l.sum()/((n - 1)*(n - 2)) - 2*k @ l/(n - 2)
@@ -195,8 +215,10 @@ def pair_kind(d) -> pd.Series:
 # %% ../../nbs/circuits/transfer.ipynb #f5bd5ef7
 def over_pairs(d, value, level=.95) -> tuple:
     """Mean over pairs of models with a t interval from leaving out one seed at a time (pairs that
-    share a model are not independent). NaN bounds when too few seeds remain."""
-    d = d.dropna(subset=[value])
+    share a model are not independent). NaN bounds when too few seeds remain; a pair whose value is
+    NaN is left out. ValueError without rows."""
+    real(level, 'The level', 0, 1)
+    d = filled(d, by=[value, 'seed_a', 'seed_b']).dropna(subset=[value])
     m, seeds = d[value].mean(), sorted({*d.seed_a, *d.seed_b})
     n = len(seeds)
     left = np.array([d[(d.seed_a != s) & (d.seed_b != s)][value].mean() for s in seeds])
@@ -207,7 +229,9 @@ def over_pairs(d, value, level=.95) -> tuple:
 
 # %% ../../nbs/circuits/transfer.ipynb #6080a316
 def seed_interval(frame, value) -> tuple:
-    "Mean of `value` over seeds with a t interval; a seed's models of both datasets count as one."
+    """Mean of `value` over seeds with a t interval; a seed's models of both datasets count as one.
+    Rows whose value is NaN are left out, as are seeds that have no other."""
+    filled(frame, by=['seed', value])
     return tuple(t_interval(frame.groupby('seed')[value].mean().dropna())[:3])
 
 # %% ../../nbs/circuits/transfer.ipynb #7d45c0cc
@@ -259,10 +283,18 @@ def _part_of_step(net):
     return named.bfill().where(is_join, named.ffill())
 
 # %% ../../nbs/circuits/transfer.ipynb #3ed0f8a7
+def _check_batch(x, t):
+    "ValueError unless x (b, c, h, w) and t (b,) are of the same images."
+    shaped(x, 'Noisy images', *[None]*4)
+    shaped(t, 'Timesteps', len(x))
+
 def exchanged(net, donor, x, t, part, maps=None) -> Tensor:
     """Output of `net` with one part from the network `donor`. maps: {(place, 'to' | 'from'):
-    function}, places are steps and skip names; without it everything is handed over as it is."""
-    first, behind = exchangeable(net)[part]
+    function}, places are steps and skip names; without it everything is handed over as it is.
+    ValueError for a part that the network has not, or timesteps of other images."""
+    parts = exchangeable(net)
+    first, behind = parts[one_of(part, parts, 'part')]
+    _check_batch(x, t)
     joined = [name for op, name in net.plan[first:behind] if op == 'join']
     host = net.advance(net.begin(x, t), first)
     given = _handed_over(host, first, joined, 'to', maps)
@@ -280,7 +312,9 @@ def _handed_over(state, step, skips, way, maps):
 # %% ../../nbs/circuits/transfer.ipynb #16062ba4
 def affine(X, Y, λ=1e-4):
     """Least-squares map of channels, the same at every position, from X (b, c, h, w) to
-    Y (b, k, h, w): a function of new X."""
+    Y (b, k, h, w): a function of new X. ValueError as of `ridge`."""
+    shaped(X, 'The first stream', *[None]*4)
+    shaped(Y, 'The second stream', len(X), None, *X.shape[2:])
     f = ridge(_channels(X), _channels(Y), λ)
     return lambda h: (f(_channels(h)).T.unflatten(1, (len(h), *h.shape[2:]))
                       .transpose(0, 1).to(h.dtype))
@@ -289,7 +323,9 @@ def _channels(a): return a.transpose(0, 1).flatten(1).T.double()  # (b·h·w, c)
 
 # %% ../../nbs/circuits/transfer.ipynb #a65e8ec6
 def boundary_streams(net, x, t) -> dict:
-    "The stream at every boundary between parts {step: h} and on every skip edge {name: h}."
+    """The stream at every boundary between parts {step: h} and on every skip edge {name: h}.
+    ValueError for timesteps of other images."""
+    _check_batch(x, t)
     s, out = net.begin(x, t), {}
     for step in sorted({step for ends in exchangeable(net).values() for step in ends}):
         s = net.advance(s, step)
@@ -341,9 +377,10 @@ def _removed(denoiser, exam):
 # %% ../../nbs/circuits/transfer.ipynb #583fc614
 def donors_of(dataset, seed, seeds) -> dict:
     """The trained donors of one host {label: (dataset, seed)}: other faces and same seed, same
-    faces and the next seed, both."""
-    other = dict(synthetic='natural', natural='synthetic')[dataset]
-    following = seeds[(seeds.index(seed) + 1) % len(seeds)]
+    faces and the next seed, both. ValueError for a dataset or seed that there is not."""
+    others = dict(synthetic='natural', natural='synthetic')
+    other = others[one_of(dataset, others, 'dataset')]
+    following = seeds[(seeds.index(one_of(seed, seeds, 'seed')) + 1) % len(seeds)]
     return dict(faces=(other, seed), seed=(dataset, following), both=(other, following))
 
 # %% ../../nbs/circuits/transfer.ipynb #38ca5f96
@@ -430,15 +467,17 @@ def unlearnt_words(kept) -> str:
 # %% ../../nbs/circuits/transfer.ipynb #a8209e14
 def host_costs(stitched) -> pd.DataFrame:
     """Rows host (dataset × seed) × part × donor × how: mean mse and clean over images, and the
-    `impact` of the means."""
+    `impact` of the means. ValueError for NaN."""
     key = ['dataset', 'seed', 'part', 'donor', 'how']
+    filled(stitched, 'mse', 'clean', by=key)
     costs = stitched.groupby(key)[['mse', 'clean']].mean().reset_index()
     return costs.assign(impact=costs.mse/costs.clean - 1)
 
 # %% ../../nbs/circuits/transfer.ipynb #4d6794b8
 def cost_factor(costs) -> tuple:
     """The factor by which the error rises: geometric mean over hosts with its interval over seeds,
-    (mean, lo, hi)."""
+    (mean, lo, hi). ValueError for NaN."""
+    filled(costs, 'impact', by=['seed'])
     logs = costs.assign(log=np.log10(1 + costs.impact.clip(lower=-.99)))
     return tuple(10**np.array(seed_interval(logs, 'log')))
 

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
+from ..doors import integer, shaped
 from ..core import content_hash
 from .unet import UNet, UNetConfig
 
@@ -41,12 +42,17 @@ def v_target(x0, ε, t) -> Tensor:
     return _at(ᾱ.sqrt(), t, x0)*ε - _at((1 - ᾱ).sqrt(), t, x0)*x0
 
 def ε_from_v(v, x_t, t) -> Tensor:
-    "ε̂ = √ᾱ v̂ + √(1−ᾱ) x_t, exact."
+    "ε̂ = √ᾱ v̂ + √(1−ᾱ) x_t, exact. ValueError where the three are not of the same images."
+    shaped(v, 'The output v̂', *x_t.shape)
+    shaped(t, 'Timesteps', len(x_t))
     return _at(ᾱ.sqrt(), t, x_t)*v + _at((1 - ᾱ).sqrt(), t, x_t)*x_t
 
 # %% ../../nbs/denoiser/diffusion.ipynb #1b7939b9
 def x0_from_ε(ε, x_t, t) -> Tensor:
-    "The clean image that x_t and ε̂ imply: (x_t − √(1−ᾱ) ε̂)/√ᾱ."
+    """The clean image that x_t and ε̂ imply: (x_t − √(1−ᾱ) ε̂)/√ᾱ. ValueError where the three are
+    not of the same images."""
+    shaped(ε, 'The noise ε̂', *x_t.shape)
+    shaped(t, 'Timesteps', len(x_t))
     return (x_t - _at((1 - ᾱ).sqrt(), t, x_t)*ε) / _at(ᾱ.sqrt(), t, x_t)
 
 # %% ../../nbs/denoiser/diffusion.ipynb #91401049
@@ -81,7 +87,10 @@ def untrained(cfg: UNetConfig, seed=0) -> Denoiser:
 def numbered_noise(n, shape, *about, first=0) -> Tensor:
     """Noise (n, *shape) on the CPU; image i of it depends on what it is for (`about`, words and
     numbers), on `first` + i and on the shape only. No generator of torch, which training draws
-    from, gives these streams."""
+    from, gives these streams. ValueError for no image, sizes below 1, or a number below 0."""
+    integer(n, 'The number of images')
+    for size in shape: integer(size, 'The size of an image')
+    integer(first, 'The number of the first image', 0)
     key = int(content_hash(about), 16)
     streams = [np.random.default_rng((key, first + i)) for i in range(n)]
     return torch.from_numpy(np.stack([g.standard_normal(shape, 'float32') for g in streams]))
@@ -105,7 +114,9 @@ class Exam:
         return add_noise(self.x0, self.ε, tt), tt
 
     def batches(self, t: int, size=50, device='cpu'):
-        "Yield (slice of images, x_t, t, ε) on `device`, `size` images at a time, in order."
+        """Yield (slice of images, x_t, t, ε) on `device`, `size` images at a time, in order.
+        ValueError for a size below 1."""
+        integer(size, 'The size of a batch')
         x_t, tt = self.at(t)
         for i in range(0, len(self), size):
             part = slice(i, min(i + size, len(self)))
@@ -171,7 +182,8 @@ def starting_noise(n, shape, seed=10_000) -> Tensor:
     return numbered_noise(n, shape, 'drawing', first=seed)
 
 def _sampling_times(steps, keep=()):
-    "Evenly spaced timesteps from T−1 down to 0, with those of `keep` put in."
+    "Evenly spaced timesteps from T−1 down to 0, with those of `keep` put in. Errors of `sample`."
+    _check_sampling(steps, 0, keep)
     even = np.linspace(T - 1, 0, steps).round().astype(int).tolist()
     return sorted({*even, *keep}, reverse=True)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn, Tensor
 from sklearn.covariance import ledoit_wolf_shrinkage
+from ..doors import finite, integer, shaped
 from .diffusion import ᾱ
 
 # %% ../../nbs/denoiser/linear.ipynb #58128e1b
@@ -75,7 +76,9 @@ def fit_linear(images) -> LinearDenoiser:
 
 # %% ../../nbs/denoiser/linear.ipynb #84f995ae
 def principal_directions(linear: LinearDenoiser, k: int) -> Tensor:
-    "The `k` directions of largest variance (k, c·h·w) of a filter, orthonormal, descending."
+    """The `k` directions of largest variance (k, c·h·w) of a filter, orthonormal, descending.
+    ValueError for k outside 1 … c·h·w."""
+    integer(k, 'The number of directions', 1, linear.λ.numel())
     parts = []
     for at, V in enumerate(linear.V):
         blocks = [torch.zeros_like(V.T), torch.zeros_like(V.T)]
@@ -94,7 +97,9 @@ def _few(x) -> tuple[Tensor, Tensor]:
     return (1 - ρ)*λ + ρ*λ.mean(), torch.linalg.qr(V.T, mode='complete')[0]
 
 def fit_few(images) -> LinearDenoiser:
-    "`fit_linear`, faster where there are fewer images than half of the pixels of one."
+    """`fit_linear`, faster where there are fewer images than half of the pixels of one. ValueError
+    for NaN too."""
+    shaped(finite(images, 'The images'), 'The images', *[None]*4)
     if not 2 <= len(images) < images[0].numel()//2: return fit_linear(images)
     x = images.double()
     mean = (x.mean(0) + x.mean(0).flip(-1))/2

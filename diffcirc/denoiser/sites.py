@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 import numpy as np, pandas as pd, torch
 from torch import Tensor
+from ..doors import integer, real
 from .copies import Change, bytes_per_image, passes
 from .diffusion import Exam, device_of, image_errors, numbered_noise
 from .unet import Network, head_parts
@@ -170,7 +171,8 @@ def mean(x) -> Tensor:
 
 # %% ../../nbs/denoiser/sites.ipynb #270ecf95
 def scale(α):
-    "Multiply the contribution by α."
+    "Multiply the contribution by α. ValueError for one that is not finite."
+    real(α, 'A factor')
     return lambda x: α*x
 
 def patch(value):
@@ -209,8 +211,9 @@ def uniform(A) -> Tensor:
     return torch.full_like(A, 1/A.shape[-1])
 
 def temperature(τ):
-    "Logits divided by τ: flatter for τ > 1, sharper for τ < 1. ValueError for τ ≤ 0."
-    if τ <= 0: raise ValueError(f'A temperature is positive, not {τ}.')
+    """Logits divided by τ: flatter for τ > 1, sharper for τ < 1. ValueError for τ ≤ 0, or one that
+    is not finite."""
+    if real(τ, 'A temperature') <= 0: raise ValueError(f'A temperature is positive, not {τ}.')
     return on_pattern(lambda A: (A.clamp(min=1e-30).log()/τ).softmax(-1))
 
 # %% ../../nbs/denoiser/sites.ipynb #b328d5cd
@@ -223,7 +226,10 @@ def permuted(seed=0):
 
 # %% ../../nbs/denoiser/sites.ipynb #cc045e81
 def even_batch(n, batch) -> int:
-    "Size of equal batches of n images, at most `batch`, so that no image is left alone."
+    """Size of equal batches of n images, at most `batch`, so that no image is left alone.
+    ValueError for numbers below 1."""
+    integer(n, 'The number of images')
+    integer(batch, 'The size of a batch')
     return math.ceil(n/math.ceil(n/batch))
 
 # %% ../../nbs/denoiser/sites.ipynb #7316bda8

@@ -11,32 +11,41 @@ __all__ = ['F', 'NUISANCE', 'SKIN', 'HAIR', 'AUBURN', 'BETWEEN', 'IRIS', 'smooth
 
 # %% ../../nbs/faces/canvas.ipynb #27d3813b
 import numpy as np, pandas as pd
+from ..doors import all_finite, fitting, none_empty, one_of, real
 from .data import ATTRIBUTES, REGIONS
 
 F = np.float32
 
 # %% ../../nbs/faces/canvas.ipynb #b1f57c67
 def smooth(x):
-    "Smoothstep: 0 below 0, 1 above 1, no kink between."
+    "Smoothstep: 0 below 0, 1 above 1, of infinite `x` too; no kink between."
     x = np.clip(x, 0, 1)
     return x*x*(3 - 2*x)
 
 def fill(d, px, soft=0.):
-    "Share of a pixel of width `px` inside the signed distance `d`; `soft` widens the edge."
+    """Share of a pixel of width `px` inside the signed distance `d`, infinite ones included; `soft`
+    widens the edge. ValueError for a width that is not finite."""
+    all_finite(px=px, soft=soft)
+    fitting(d=d, px=px)
     return smooth(.5 - d/(1.4*px + soft))
 
 # %% ../../nbs/faces/canvas.ipynb #b5979644
 def line(d, w, px):
     "Coverage by a crisp line of half-width `w` along d = 0."
+    all_finite(w=w, px=px)
+    fitting(d=d, w=w, px=px)
     return np.minimum(1, 2.2*w/px)*fill(np.abs(d) - np.maximum(w, .35*px), px)
 
 def crease(d, w, px, soft):
     "Coverage by a soft line of half-width `w` along d = 0."
+    all_finite(w=w)
     return fill(np.abs(d) - w, px, soft)
 
 # %% ../../nbs/faces/canvas.ipynb #1bad847c
 def ellipse(x, y, rx, ry):
     "Signed distance to an ellipse, exact at the edge to first order."
+    all_finite(rx=rx, ry=ry)
+    fitting(x=x, y=y, rx=rx, ry=ry)
     x, y = x/rx, y/ry
     k = np.sqrt(x*x + y*y) + F(1e-6)
     x, y = x/rx, y/ry
@@ -44,11 +53,15 @@ def ellipse(x, y, rx, ry):
 
 def squircle(x, y, p, floor=1e-4):
     "p-norm of (x, y): 1 on a superellipse, rounder for small p, squarer for large p."
+    all_finite(p=p)
+    fitting(x=x, y=y, p=p)
     return ((np.abs(x) + F(floor))**p + (np.abs(y) + F(floor))**p)**(1/p)
 
 # %% ../../nbs/faces/canvas.ipynb #44db06e8
 def blob(x, y, rx, ry):
-    "Smooth bump: 1 at the centre, 0 beyond the ellipse (rx, ry)."
+    "Smooth bump: 1 at the centre, 0 beyond the ellipse (rx, ry), infinitely far away too."
+    all_finite(rx=rx, ry=ry)
+    fitting(x=x, y=y, rx=rx, ry=ry)
     x, y = x/rx, y/ry
     r = np.maximum(0, 1 - x*x - y*y)
     return r*r
@@ -79,6 +92,9 @@ def hsv(h, s, v):
 # %% ../../nbs/faces/canvas.ipynb #165f4719
 def ramp(t, stops):
     "Colours (n, 3, 1, 1) at `t` (n, 1, 1) in [0, 1] along 8-bit colours."
+    all_finite(t=t)
+    for colour in stops: real(len(colour), 'The length of a colour', 3, 3)
+    none_empty(stops=stops)
     stops = np.array(stops, F)/255
     x = np.linspace(0, 1, len(stops))
     channels = [np.interp(t[:, 0, 0], x, stops[:, c]) for c in range(3)]
@@ -98,6 +114,8 @@ NUISANCE = (
 def nuisance(ids, size, seed):
     """Draws (n, len(NUISANCE)) and random grids of the faces numbered `ids`; `pixel` comes last so
     that the rest is the same at every size."""
+    for i in (*ids, seed): real(i, 'An identity or a seed', 0)
+    real(size, 'The size', 1)
     shapes = dict(soft=(3, 4, 4), mid=(3, 8, 8), fine=(36, 36), pixel=(3, size, size))
     draws, grids = [], {k: [] for k in shapes}
     for i in ids:
@@ -174,7 +192,7 @@ def sound(c) -> bool:
 
 def region_area(c, region) -> np.ndarray:
     "Pixels of each face (n,) that belong to a region."
-    return c.cover[:, REGIONS.index(region)].sum((1, 2))
+    return c.cover[:, REGIONS.index(one_of(region, REGIONS, 'region'))].sum((1, 2))
 
 # %% ../../nbs/faces/canvas.ipynb #4fdf6de4
 SKIN = [(252, 212, 186), (246, 196, 164), (232, 177, 142), (208, 156, 122), (176, 122, 88),
@@ -217,6 +235,8 @@ def face_landmarks(c):
 # %% ../../nbs/faces/canvas.ipynb #d1a468a8
 def painted(parts, attrs, ids, size, seed) -> Canvas:
     "The canvas of the people numbered `ids` after the strokes `parts`, from back to front."
+    all_finite(attrs=attrs)
+    real(len(attrs), 'The number of rows of attributes', len(ids), len(ids))
     draws, grids = nuisance(ids, size, seed)
     c = Canvas(Person(attrs, draws), grids, size)
     face_landmarks(c)
@@ -426,6 +446,8 @@ def relief(c):
 # %% ../../nbs/faces/canvas.ipynb #32ba51c0
 def normals(z, px):
     "Unit normal (x, y, z components) of the height `z` sampled every `px`."
+    all_finite(px=px)
+    fitting(z=z, px=px)
     gx, gy, k = np.zeros_like(z), np.zeros_like(z), F(.5)/px
     gx[:, :, 1:-1] = (z[:, :, :-2] - z[:, :, 2:])*k
     gy[:, 1:-1] = (z[:, :-2] - z[:, 2:])*k

@@ -18,7 +18,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch.nn.functional import adaptive_avg_pool2d
-from ..core import absolute, atomic_write, content_hash, home, log, preset
+from ..core import absolute, atomic_write, content_hash, file_name, home, log, preset
+from ..doors import real
 
 # %% ../../nbs/faces/data.ipynb #1539c307
 ATTRIBUTES = ('smiling', 'mouth_open', 'beard', 'mustache', 'male', 'young', 'eyeglasses', 'hat',
@@ -223,10 +224,12 @@ def load_faces(path) -> FaceSet:
 def cached_faces(key: str,  # names the content: a `content_hash` of all that `make` depends on
                  make):     # () -> FaceSet
     "The faces kept under `key` in `home()/faces`; made when absent or, with a notice, damaged."
-    path = home()/'faces'/key
+    path = home()/'faces'/file_name(key)
     try: return load_faces(path)
     except FileNotFoundError: pass
     except ValueError as e: log.warning(f"{e} They are made again.")
+    if not callable(make):
+        raise ValueError(f'No faces are kept under {key!r}, and nothing was given that makes them.')
     faces = make()
     save_faces(path, faces)
     return faces
@@ -697,7 +700,7 @@ def split_by_identity(faces: FaceSet,
                       seed=0):
     """(train, heldout) FaceSets without a common identity: people in random order until `n_heldout`
     images are held out, the others train."""
-    g = np.random.default_rng(seed)
+    g = np.random.default_rng(real(seed, 'The seed', 0))
     out = _people_enough(faces.ids, n_heldout, g)
     heldout = np.sort(g.permutation(np.flatnonzero(out))[:n_heldout])
     train = np.sort(g.permutation(np.flatnonzero(~out))[:n_train])

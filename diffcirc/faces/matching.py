@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from .attributes import attribute_model, sample_attributes
 from ..core import code_key, content_hash, preset
+from ..doors import all_finite, none_empty
 from .data import (
     ATTRIBUTES, FaceSet, _say_once, cached_faces, natural_faces, split_by_identity)
 from .people import halves, training_rows
@@ -66,9 +67,11 @@ def _bits(x):
 _LUMA = torch.tensor([.299, .587, .114])[:, None, None]
 
 def image_complexity(images) -> pd.DataFrame:  # tensor (n, c, h, w) in [-1, 1]
-    "The five measures of `COMPLEXITY`, one row per image."
+    "The five measures of `COMPLEXITY`, one row per image. ValueError for none, and for NaN."
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"complexity wants images (n, 1 or 3, h, w), got {tuple(images.shape)}.")
+    none_empty(images=images)
+    all_finite(images=images)
     grey = images if images.shape[1] == 1 else (images * _LUMA).sum(1, keepdim=True)
     x = grey[:, 0].clamp(-1, 1).double().numpy()
     measures = x.std((1, 2)), _entropy(x), _edges(x), _slope(x), _bits(x)
@@ -93,6 +96,7 @@ def _scaled(a, b, floor=.25, weight=2.):
     """Covariates known in both tables, comparable: attributes over their pooled SD (at least
     `floor`) times `weight`, others as ranks of SD 1."""
     cols = _known(a, b)
+    all_finite(covariates=a[cols], others=b[cols])
     both = pd.concat([a[cols], b[cols]], ignore_index=True)
     for c in cols:
         if c in ATTRIBUTES: both[c] *= weight / max(floor, both[c].std())
@@ -102,7 +106,8 @@ def _scaled(a, b, floor=.25, weight=2.):
 # %% ../../nbs/faces/matching.ipynb #8a76b3be
 def match_pairs(a: pd.DataFrame, b: pd.DataFrame,  # covariates of two sets
                 n=None):  # pairs to keep, the closest ones; None: all
-    "Optimal one-to-one pairs as integer arrays (rows of `a`, rows of `b`) in the order of `a`."
+    """Optimal one-to-one pairs as integer arrays (rows of `a`, rows of `b`) in the order of `a`, by
+    the covariates that are NaN nowhere. ValueError for infinite ones."""
     most = min(len(a), len(b))
     n = most if n is None else n
     if n > most:
@@ -115,8 +120,8 @@ def match_pairs(a: pd.DataFrame, b: pd.DataFrame,  # covariates of two sets
 
 # %% ../../nbs/faces/matching.ipynb #3b749726
 def match_faces(pool: pd.DataFrame, target: pd.DataFrame) -> np.ndarray:
-    """For each row of `target` the row of `pool` that is its partner; no row of `pool` serves
-    twice."""
+    """For each row of `target` the row of `pool` that is its partner, by the covariates that are
+    NaN nowhere; no row of `pool` serves twice. ValueError for infinite ones."""
     if len(pool) < len(target):
         raise ValueError(f"A pool of {len(pool):,} faces cannot match {len(target):,}; enlarge the "
                          "pool or shorten the target.")
@@ -136,7 +141,7 @@ def smd(a: pd.DataFrame, b: pd.DataFrame) -> pd.Series:
 def balance(synthetic, natural,  # covariates after matching
             synthetic_before=None, natural_before=None):  # and of what was on offer
     """Means, SDs and SMD (synthetic − natural) per covariate; with the sets on offer, SMD before
-    matching too."""
+    matching too. Each over the faces of which it is known; NaN where of none."""
     out = pd.DataFrame({'mean synthetic': synthetic.mean(), 'SD synthetic': synthetic.std(ddof=0),
                         'mean natural': natural.mean(), 'SD natural': natural.std(ddof=0)})
     if natural_before is not None:
@@ -149,7 +154,7 @@ def balance(synthetic, natural,  # covariates after matching
 BALANCED = .1  # |SMD| below which a covariate counts as balanced
 
 def n_balanced(smds: pd.Series) -> int:
-    "How many of these standardized mean differences count as balanced."
+    "How many of these standardized mean differences count as balanced; NaN, unknown, does not."
     return int((smds.abs() < BALANCED).sum())
 
 def mean_smd(smds: pd.Series) -> float:
@@ -157,7 +162,8 @@ def mean_smd(smds: pd.Series) -> float:
     return smds.replace([np.inf, -np.inf], np.nan).abs().mean()
 
 def remaining(table: pd.DataFrame) -> pd.DataFrame:
-    "Rows of a table of balance that are not balanced after matching, the furthest apart first."
+    """Rows of a table of balance that are not balanced after matching, the furthest apart first;
+    without those that are unknown (NaN)."""
     apart = table[table['SMD after'].abs() >= BALANCED]
     return apart.sort_values('SMD after', key=np.abs, ascending=False)
 
@@ -165,10 +171,11 @@ def remaining(table: pd.DataFrame) -> pd.DataFrame:
 def most_alike(a: pd.DataFrame, b: pd.DataFrame, n: int) -> np.ndarray:
     """Rows of the `n` members of `a` most like `b` in `COMPLEXITY` for people with their
     attributes, ascending."""
+    attributes = a.reindex(columns=list(ATTRIBUTES), fill_value=0.)
+    all_finite(a=a[list(COMPLEXITY)], b=b[list(COMPLEXITY)], attributes=attributes)
     A, B = _scaled(a[list(COMPLEXITY)], b[list(COMPLEXITY)])
     ridge = .05 * np.eye(len(COMPLEXITY))  # a little: entropy and bits nearly say the same
     w = np.linalg.solve((np.cov(A.T) + np.cov(B.T)) / 2 + ridge, B.mean(0) - A.mean(0))
-    attributes = a.reindex(columns=list(ATTRIBUTES), fill_value=0.)
     X = np.column_stack([np.ones(len(a)), attributes])
     expected = X @ np.linalg.lstsq(X, A @ w, rcond=None)[0]
     return np.sort(np.argsort(expected - A @ w, kind='stable')[:n])
@@ -296,7 +303,8 @@ def study_halves(p=None):  # a Preset, its name, or None: the one in force
 
 # %% ../../nbs/faces/matching.ipynb #217ac969
 def attributes_balance(known: pd.DataFrame) -> str:
-    "What the rows of attributes in a table of balance say, in one sentence; they may be none."
+    """What the rows of attributes in a table of balance say, in one sentence; they may be none. An
+    unknown difference (NaN) does not count as balanced."""
     if not len(known):
         return ("The attributes of the natural faces are unknown, so these sets are matched on "
                 "complexity alone: who is seen may differ in every respect, and no comparison in "

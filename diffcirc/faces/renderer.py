@@ -8,6 +8,7 @@ __all__ = ['PARTS', 'eyes', 'brows', 'nose', 'mouth_shape', 'lip_colour', 'mouth
 
 # %% ../../nbs/faces/renderer.ipynb #18392f78
 import numpy as np, pandas as pd
+from ..doors import all_finite
 from .canvas import (
     F, IRIS, background, blob, clothes, crease, ears, ellipse, fill, hair_back, head, hsv, line,
     neck, nose_x, painted, ramp, rgb, smooth, squircle, strands)
@@ -398,6 +399,7 @@ def develop(c):
 # %% ../../nbs/faces/renderer.ipynb #e6d508d9
 def to_bytes(cover):
     "Coverage (n, regions, h, w) as uint8 that sums to 255 at every pixel."
+    all_finite(cover=cover)
     q = np.round(cover*(255/cover.sum(1, keepdims=True))).astype(np.int16)
     top = q.argmax(1)[:, None]
     rest = 255 - q.sum(1, keepdims=True)

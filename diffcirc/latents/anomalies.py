@@ -10,6 +10,7 @@ __all__ = ['LEAST_GAIN', 'AREAS', 'THRESHOLD', 'MRI_COLUMNS', 'REFUSALS', 'slice
 from pathlib import Path
 import numpy as np, pandas as pd
 import diffcirc
+from ..doors import integer, none_empty, proper, real
 from ..core import paper_claims
 from .rivals import NETWORKS
 from .scores import (
@@ -31,6 +32,7 @@ def gained_verdict(lo, hi) -> Verdict:
 # %% ../../nbs/latents/anomalies.ipynb #11853a1b
 def area_verdict(source, lo, hi, printed) -> Verdict:
     "The rule for a printed area: within a tenth of it, on slices of patients."
+    real(printed, 'The printed area')
     if source == 'phantom':
         return Verdict('not comparable', 'drawn slices are no patients')
     if not np.isfinite([lo, hi]).all(): return Verdict('inconclusive', NO_INTERVAL)
@@ -40,6 +42,8 @@ def area_verdict(source, lo, hi, printed) -> Verdict:
 def rule_passes(n=4000, seed=0) -> dict:
     """{rule: share of studies in which it says *holds*} where the claim is not so: 'area', a true
     area anywhere between .5 and 1, standard error .02; 'gain', no gain, any standard error."""
+    integer(n, 'The number of studies')
+    real(seed, 'The seed', 0)
     rng = np.random.default_rng(seed)
     area = rng.uniform(.5, 1, n) + .02*rng.normal(size=n)
     gain, se = rng.normal(size=n), 1.
@@ -62,6 +66,7 @@ def _measured(rows, draws) -> dict:
 def measures(found: pd.DataFrame, n=400) -> dict:
     """{(source, detector, kind, unit, metric): (1 + n,)} from a table of `detector_scores`: means
     over seeds, first as found, then of n draws of patients, the same for all of a source."""
+    none_empty(found=found)
     out = {}
     for source, of in found[found.unit != 'coverage'].groupby('source', sort=False):
         draws = patient_draws(of.patient, n)
@@ -93,7 +98,8 @@ def mri_table(values: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MRI_COLUMNS)
 
 def mri_csv(found) -> str:
-    "`mri_table` of a table of `detector_scores`, as CSV text."
+    """`mri_table` of a table of `detector_scores`, as CSV text. An unknown bound (NaN) is an
+    empty field."""
     return mri_table(measures(found)).to_csv(index=False)
 
 # %% ../../nbs/latents/anomalies.ipynb #832bcbe4
@@ -102,6 +108,7 @@ REFUSALS = 'epistemic', 'aleatoric', 'nearness to the threshold'  # how slices a
 def decisions(g: pd.DataFrame) -> tuple:
     """Of one detector's slices and seed: (wrong (n,), {how to refuse: uncertainty (n,)}, patients
     (n,)), decided at the threshold from slices without anomaly."""
+    proper(slices=g[['score', 'threshold']])
     s, main = g.pivot(index='row', columns='kind', values='score'), g[g.kind == 'all']
     main = main.set_index('row').loc[s.index]
     wrong = ((main.score >= main.threshold) != (main.positives == 1)).to_numpy(float)
@@ -130,8 +137,10 @@ def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:
 # %% ../../nbs/latents/anomalies.ipynb #5f3e9d95
 def error_curves(found: pd.DataFrame, source, detector, points=25) -> pd.DataFrame:
     "Share of wrong decisions over the share of slices that are kept, by how they are refused."
-    at, rows = np.linspace(.04, 1, points), []
-    for g in _of_slices(found, source, detector):
+    at, rows = np.linspace(.04, 1, integer(points, 'The number of points')), []
+    of_seeds = _of_slices(found, source, detector)
+    none_empty(slices=of_seeds)
+    for g in of_seeds:
         wrong, by, _ = decisions(g)
         for how, u in by.items():
             kept = kept_errors(wrong, u)[np.ceil(at*len(wrong)).astype(int) - 1]

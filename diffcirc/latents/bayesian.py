@@ -14,6 +14,7 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from ..doors import integer, none_empty, proper, real
 from ..core import code_key, content_hash, home, locked, unwritable
 from ..denoiser.training import _threads, save_tensors
 from ..denoiser.unet import GroupNorm, Point, State, Stepwise, Transformer, _conv, _step, _up
@@ -193,6 +194,9 @@ def _passes(net, x, n):
 def read_slices_with(nets, images, passes=8, seed=0, batch=64) -> Reading:
     """`passes` of each network on images (n, 1, s, s), all with the same noise for a seed. Of one
     that is not variational, one pass, with a variance of one."""
+    proper(images=images)
+    none_empty(nets=nets)
+    for k in (passes, batch): integer(k, 'A number of passes or slices')
     found = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -243,6 +247,7 @@ def _of_novelty(r: Reading, twin: Reading, masks) -> dict:
 def uncertainty_truth(scale, seed, share=1.) -> pd.DataFrame:
     """One row: how the two parts of a network that has learned from a share of the drawn patients
     follow the known noise and novelty, and their means on brains without a lesion."""
+    real(share, 'The share', 0, 1)
     s = slices_of('phantom', scale)
     rows = split_patients(s.about)
     few = rows['train'][:max(8, int(share*len(rows['train'])))]
@@ -259,12 +264,15 @@ def uncertainty_truth(scale, seed, share=1.) -> pd.DataFrame:
 # %% ../../nbs/latents/bayesian.ipynb #24260f2f
 def sure(values, above) -> tuple:
     "(mean, lo, hi) over networks, and where it lies: 'above', 'below' or 'unsure'."
+    real(above, 'What has to be exceeded')
     mean, lo, hi, _ = t_interval(values)
     if not np.isfinite([lo, hi]).all(): return mean, lo, hi, None
     return mean, lo, hi, 'above' if lo > above else 'below' if hi < above else 'unsure'
 
 def truth_verdict(*found) -> Verdict:
     "The rule for what is known of drawings: all readings of `sure` above, or one below."
+    none_empty(found=found)
+    for f in found: integer(len(f), 'The length of a reading', 4, 4)
     where = [f[3] for f in found]
     if None in where: return Verdict('inconclusive', NO_INTERVAL)
     if 'below' in where: return Verdict('contradicted', 'surely not so')

@@ -11,6 +11,7 @@ __all__ = ['DECODER_FAMILIES', 'K', 'PIXELS', 'DECODER_MEASURES', 'PlantedDecode
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import Tensor
+from ..doors import integer
 from .disentanglement import SCORES, dci, disentanglement_scores
 from .mediation import (
     EPSILON, HOWS, SHIFT, Machine, changes, circuit_modularity, factor_effects, monosemantic,
@@ -75,6 +76,7 @@ def machine_of_planted(p: PlantedDecoder) -> Machine:
 # %% ../../nbs/latents/decoders.ipynb #3ac45829
 def planted_codes(p: PlantedDecoder, n, seed=0) -> tuple[Tensor, np.ndarray]:
     "Codes (n, d) and the normal factors (n, k) that they are of; units without effect get noise."
+    integer(n, 'The number of codes')
     g = torch.Generator().manual_seed(10_000 + seed)
     F = torch.randn(n, K, generator=g, dtype=torch.float64)
     extra = torch.randn(n, p.M.shape[0], generator=g, dtype=torch.float64)

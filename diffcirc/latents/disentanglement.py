@@ -10,6 +10,7 @@ __all__ = ['BINS', 'SCORES', 'importances', 'dci', 'binned', 'shared_information
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.linear_model import LassoCV
+from ..doors import equally_long, integer, one_of, proper, real
 
 # %% ../../nbs/latents/disentanglement.ipynb #f307a4a4
 def _discrete(f, most=4) -> bool: return len(np.unique(f)) <= most
@@ -30,6 +31,9 @@ def _by_lasso(z, f) -> np.ndarray:
 # %% ../../nbs/latents/disentanglement.ipynb #e4d27cdb
 def importances(z, F, by='trees') -> np.ndarray:
     "Importances (d, k) of units z (n, d) for factors F (n, k), by 'trees' or 'lasso'."
+    proper(z=z, F=F)
+    equally_long(z=z, F=F)
+    one_of(by, ('trees', 'lasso'), 'kind of importance')
     one = dict(trees=_by_trees, lasso=_by_lasso)[by]
     return np.stack([one(z, f) for f in np.asarray(F, float).T], 1)
 
@@ -47,6 +51,7 @@ def _weighted(values, weights) -> float:
 
 def dci(R) -> tuple[float, float]:
     "Disentanglement and completeness (Eastwood & Williams 2018) of importances R (d, k)."
+    proper(R=R)
     return _weighted(_certainty(R), R.sum(1)), _weighted(_certainty(R.T), R.sum(0))
 
 # %% ../../nbs/latents/disentanglement.ipynb #ec985121
@@ -54,6 +59,8 @@ BINS = 10
 
 def binned(v, bins=BINS) -> np.ndarray:
     "Codes 0 … of equally frequent bins of values (n,); of few values, each is one."
+    proper(values=v)
+    integer(bins, 'The number of bins')
     if _discrete(v, bins): return np.unique(v, return_inverse=True)[1]
     return np.searchsorted(np.quantile(v, np.linspace(0, 1, bins + 1)[1:-1]), v, 'right')
 
@@ -62,6 +69,9 @@ def _entropy(p) -> float: return float(-(p[p > 0]*np.log(p[p > 0])).sum())
 # %% ../../nbs/latents/disentanglement.ipynb #73d98e9c
 def shared_information(a, b) -> float:
     "Mutual information in nats of two codes 0 …, from their joint counts."
+    proper(a=a, b=b)
+    equally_long(a=a, b=b)
+    a, b = (np.asarray(v).astype(int) for v in (a, b))
     joint = np.zeros((a.max() + 1, b.max() + 1))
     np.add.at(joint, (a, b), 1/len(a))
     return max(0., _entropy(joint.sum(0)) + _entropy(joint.sum(1)) - _entropy(joint))
@@ -69,12 +79,16 @@ def shared_information(a, b) -> float:
 # %% ../../nbs/latents/disentanglement.ipynb #3465b19a
 def information_table(z, F) -> np.ndarray:
     "Mutual information (d, k), in nats, of the bins of units z (n, d) and factors F (n, k)."
+    proper(z=z, F=F)
+    equally_long(z=z, F=F)
     units, factors = ([binned(v) for v in np.asarray(m, float).T] for m in (z, F))
     return np.array([[shared_information(u, f) for f in factors] for u in units])
 
 # %% ../../nbs/latents/disentanglement.ipynb #2fe74fa4
 def mig(I, F) -> float:
     "Mutual information gap (Chen et al. 2018) of a table I (d, k) and the factors F (n, k)."
+    proper(I=I, F=F)
+    integer(len(I), 'The number of units', 2)
     H = np.array([_entropy(np.bincount(binned(f))/len(f)) for f in np.asarray(F, float).T])
     best = np.sort(I, 0)[::-1]
     return float(((best[0] - best[1])/np.where(H > 0, H, 1)).mean())
@@ -82,6 +96,7 @@ def mig(I, F) -> float:
 # %% ../../nbs/latents/disentanglement.ipynb #7ebbbd69
 def modularity(I) -> float:
     "Modularity (Ridgeway & Mozer 2018) of a table of mutual information I (d, k), silent units 0."
+    proper(I=I)
     top = I.max(1)
     others = (I**2).sum(1) - top**2
     score = 1 - others/np.where(top > 0, top**2*(I.shape[1] - 1), 1)
@@ -106,6 +121,9 @@ def _threshold_share(u, f) -> float:
 # %% ../../nbs/latents/disentanglement.ipynb #bb0df106
 def sap(z, F) -> float:
     "Separated attribute predictability (Kumar et al. 2018) of units z (n, d) for factors F (n, k)."
+    proper(z=z, F=F)
+    equally_long(z=z, F=F)
+    integer(np.shape(z)[1], 'The number of units', 2)
     rows = []
     for f in np.asarray(F, float).T:
         alone = _threshold_share if _discrete(f) else _linear_share
@@ -129,6 +147,10 @@ def factor_vae_score(z, F, n=600, size=32, seed=0) -> float:
     """Share of right majority votes (Kim & Mnih 2018): units z (n, d), factors F (n, k), whose bins
     are what is held fixed; half of n votes are learned from, half are judged. Silent units have
     none."""
+    proper(z=z, F=F)
+    equally_long(z=z, F=F)
+    for k in (n, size): integer(k, 'A number of votes or codes', 2)
+    real(seed, 'The seed', 0)
     rng = np.random.default_rng([seed, 16])
     votes = _votes(z, [binned(f) for f in np.asarray(F, float).T], n, size, rng)
     table = np.zeros((F.shape[1], z.shape[1]))

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
-from ..core import code_key, content_hash, home, locked
+from ..doors import all_finite, integer, one_of, proper, real, shaped
+from ..core import code_key, content_hash, file_name, home, locked
 from ..denoiser.training import _threads, load_tensors, save_tensors
 from ..faces.synthetic import balanced_attributes, draw_faces
 
@@ -40,6 +41,8 @@ WORLDS = {w.name: w for w in (
 def propagated(w: CausalWorld, noise, do=None) -> np.ndarray:
     """Factors (n, k) of a world from noise (n, k) in [0, 1); with `do` {factor: values (n,)}, as if
     these had been set by hand, causes still acting on the others. ValueError for another factor."""
+    all_finite(noise=noise, do=do)
+    shaped(noise, 'The noise', None, len(w.factors))
     f, do = np.array(noise, float), do or {}
     if unknown := set(do) - set(w.factors):
         raise ValueError(f"There is no factor {', '.join(sorted(unknown))}; {w.name} has "
@@ -76,6 +79,7 @@ def _triangle(x, y):
 # %% ../../nbs/latents/factors.ipynb #2a2629f5
 def sprites(f, size=32) -> Tensor:
     "Pictures (n, 1, size, size) in [−1, 1] of factors f (n, 5), each in [0, 1]."
+    proper(factors=f)
     f = np.asarray(f, float)
     x, y, radius = _turned(f, size)
     gauge, kind = np.empty_like(x + y), np.rint(2*f[:, 0]).astype(int)
@@ -126,6 +130,8 @@ class Sample:
 # %% ../../nbs/latents/factors.ipynb #8371f2f9
 def sample_of(name, n, seed, size=32) -> Sample:
     "n pictures of the world `name`; other seeds have other people. ValueError for another world."
+    for k in (n, size): integer(k, 'A number of pictures, or a size')
+    real(seed, 'The seed', 0)
     if name not in WORLDS:
         raise ValueError(f"There is no world {name!r}; choose of {', '.join(WORLDS)}.")
     w, ids = WORLDS[name], np.arange(n) + 20_000*seed
@@ -136,6 +142,9 @@ def sample_of(name, n, seed, size=32) -> Sample:
 # %% ../../nbs/latents/factors.ipynb #f13dcf0c
 def other_values(w: CausalWorld, f, factor, seed=0) -> np.ndarray:
     "For factors f (n, k), another value (n,) of one of them, at least a quarter of its range away."
+    one_of(factor, w.factors, 'factor')
+    proper(factors=f)
+    real(seed, 'The seed', 0)
     j, rng = w.factors.index(factor), np.random.default_rng([seed, 15])
     if m := w.levels[w.factors.index(factor)]:
         return np.rint(f[:, j]*(m - 1) + rng.integers(1, m, len(f))) % m/(m - 1)
@@ -144,6 +153,7 @@ def other_values(w: CausalWorld, f, factor, seed=0) -> np.ndarray:
 # %% ../../nbs/latents/factors.ipynb #718bd97b
 def manipulated(s: Sample, factor, held=True, seed=0, size=32) -> Sample:
     "The same pictures with one factor changed; what it causes is `held`, or follows."
+    one_of(factor, s.world.factors, 'factor')
     value = other_values(s.world, s.factors, factor, seed)
     if held:
         f = s.factors.copy()
@@ -160,6 +170,8 @@ def columns_of(w: CausalWorld) -> list:
 # %% ../../nbs/latents/factors.ipynb #ae1392b0
 def as_columns(w: CausalWorld, f) -> Tensor:
     "Factors (n, k) as the columns that a reader should give."
+    proper(factors=f)
+    shaped(f, 'The factors', None, len(w.factors))
     out = [np.eye(m)[np.rint(v*(m - 1)).astype(int)] if m > 2 else v[:, None]
            for v, m in zip(np.asarray(f, float).T, w.levels)]
     return torch.from_numpy(np.concatenate(out, 1)).float()
@@ -189,6 +201,8 @@ class Reader(nn.Module):
 @torch.enable_grad()  # a notebook may have switched gradients off
 def fit_reader(name, n, steps, size=32, batch=64, lr=2e-3) -> Reader:
     "A reader of a world, learned from n pictures in one thread: its weights depend on these alone."
+    for k in (n, steps, batch): integer(k, 'A number of pictures or steps')
+    real(lr, 'The rate', 0)
     s, g = sample_of(name, n, 90, size), torch.Generator().manual_seed(0)
     target = as_columns(s.world, s.factors)
     with torch.random.fork_rng(devices=[]), _threads(1, 'cpu'):
@@ -210,6 +224,7 @@ def fit_reader(name, n, steps, size=32, batch=64, lr=2e-3) -> Reader:
 # %% ../../nbs/latents/factors.ipynb #781bc41e
 def kept_net(folder, key, make, fit) -> nn.Module:
     "The network `make()` with the weights kept under a key in a folder of the cache, else `fit()`."
+    for name in (folder, key): file_name(name)
     path = home()/folder/f'{key}.safetensors'
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_suffix('.lock')):

@@ -12,6 +12,7 @@ __all__ = ['SHIFT', 'HOWS', 'EPSILON', 'SILENT', 'PATCHED', 'Machine', 'machine_
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import Tensor
+from ..doors import equally_long, integer, none_empty, proper
 from .factors import Reader, columns_of
 from .vae import Autoencoder
 
@@ -38,6 +39,7 @@ SHIFT, HOWS = 2., ('raw', 'posterior')
 # %% ../../nbs/latents/mediation.ipynb #3738ca0f
 def perturbed(z, i, how='posterior', seed=0) -> Tensor:
     "Codes z (n, d) with unit i moved by `SHIFT`, or shuffled. ValueError for another `how`."
+    integer(i, 'The number of the unit', 0, z.shape[1] - 1)
     if how not in HOWS: raise ValueError(f"There is no perturbation {how!r}; choose of {HOWS}.")
     out = z.clone()
     order = torch.randperm(len(z), generator=torch.Generator().manual_seed(1000*seed + i))
@@ -47,6 +49,7 @@ def perturbed(z, i, how='posterior', seed=0) -> Tensor:
 # %% ../../nbs/latents/mediation.ipynb #22ca0996
 def changes(m: Machine, z, how='posterior') -> Tensor:
     "What perturbing each unit of codes z (n, d) changes in the pictures: (d, n, pixels)."
+    proper(codes=z)
     made = m.decode(z)
     return torch.stack([(m.decode(perturbed(z, i, how)) - made).flatten(1)
                         for i in range(z.shape[1])])
@@ -54,6 +57,7 @@ def changes(m: Machine, z, how='posterior') -> Tensor:
 # %% ../../nbs/latents/mediation.ipynb #89aba505
 def strengths(Δ) -> Tensor:
     "Causal effect strength (d,) of changes (d, n, pixels)."
+    none_empty(changes=Δ)
     return Δ.norm(dim=2).mean(1)
 
 # %% ../../nbs/latents/mediation.ipynb #312b45ba
@@ -67,12 +71,14 @@ def _apart(m: Machine, a, b) -> Tensor:
 # %% ../../nbs/latents/mediation.ipynb #0eca5eed
 def usual_distance(m: Machine, images) -> Tensor:
     "Mean distance (k,) of the readings of a picture and the next, for each factor."
+    proper(images=images)
     r = m.read(images)
     return _apart(m, r, r.roll(1, 0)).mean(0).clamp(min=1e-6)
 
 # %% ../../nbs/latents/mediation.ipynb #b60cb629
 def factor_effects(m: Machine, z, usual, how='posterior') -> Tensor:
     "Effects (d, k) of perturbing each unit of codes z on the reading of each factor."
+    proper(codes=z, usual=usual)
     before = m.read(m.decode(z))
     return torch.stack([_apart(m, m.read(m.decode(perturbed(z, i, how))), before).mean(0)/usual
                         for i in range(z.shape[1])])
@@ -80,12 +86,14 @@ def factor_effects(m: Machine, z, usual, how='posterior') -> Tensor:
 # %% ../../nbs/latents/mediation.ipynb #ff054375
 def live(e) -> Tensor:
     "Which units (d,) are not silent, by effects or importances e (d, k)."
+    proper(effects=e)
     total = e.sum(1)
     return total > SILENT*total.max()
 
 # %% ../../nbs/latents/mediation.ipynb #4bf17c25
 def shares_of(e) -> Tensor:
     "Rows of effects (d, k) as shares; even ones where there are no effects."
+    proper(effects=e)
     total = e.sum(1, keepdim=True)
     return torch.where(total > 0, e/total.clamp(min=1e-12), 1/e.shape[1])
 
@@ -98,6 +106,7 @@ def specificities(e) -> Tensor:
 # %% ../../nbs/latents/mediation.ipynb #4a7d3d98
 def factor_correlations(z, F) -> Tensor:
     "|correlation| (d, k) of units z (n, d) and factors F (n, k); 0 where one is constant."
+    equally_long(z=z, F=F)
     u, f = (torch.as_tensor(np.asarray(v), dtype=torch.float64) for v in (z, F))
     u, f = ((v - v.mean(0))/v.std(0, correction=0).clamp(min=1e-12) for v in (u, f))
     return (u.T @ f/len(u)).abs()
@@ -117,6 +126,7 @@ def overlaps_of(Δ) -> Tensor:
 # %% ../../nbs/latents/mediation.ipynb #266ff8f4
 def circuit_modularity(Δ) -> float:
     "1 − mean |ρ| over pairs of units whose changes are not silent; NaN for fewer than two."
+    none_empty(changes=Δ)
     s = strengths(Δ)
     ρ = overlaps_of(Δ[s > SILENT*s.max()])
     pairs = ρ[~torch.eye(len(ρ), dtype=torch.bool)]
@@ -140,6 +150,8 @@ def _run(stages, h) -> list:
 def patched_shares(net: Autoencoder, x, other) -> pd.DataFrame:
     """place, unit, share: how much of the change of the output from pictures x to `other` (n, c, h,
     w) each unit carries when it alone is patched."""
+    proper(x=x, other=other)
+    equally_long(x=x, other=other)
     chain, rows = _chain(net), []
     a, b = _run(chain, x), _run(chain, other)
     whole = b[-1] - a[-1]
@@ -171,6 +183,9 @@ def _moved(m: Machine, j, true, r) -> float:
 def unit_mediation(m: Machine, x, other, j) -> pd.DataFrame:
     """One row per unit: effects of changing factor j (pictures x → other) on its reading, mediated
     by that unit; columns of `mediated`."""
+    proper(x=x, other=other)
+    equally_long(x=x, other=other)
+    integer(j, 'The number of the factor', 0, len(m.columns) - 1)
     z, y, rows = m.encode(x), m.encode(other), []
     true, at = m.read(other) - m.read(x), m.read(m.decode(z))
     whole = _moved(m, j, true, m.read(m.decode(y)) - at)
@@ -186,6 +201,8 @@ def computed_edges(m: Machine, x, changed: dict, usual) -> pd.DataFrame:
     """From pictures x and the same with each factor changed alone {factor: pictures}: factor (that
     was changed), reading, effect (change of the reading, in units of `usual`), in the
     reconstruction and of the `picture` itself."""
+    proper(x=x, changed=changed, usual=usual)
+    for other in changed.values(): equally_long(x=x, other=other)
     rows, made, seen = [], m.read(m.decode(m.encode(x))), m.read(x)
     for name, other in changed.items():
         ours = (_apart(m, m.read(m.decode(m.encode(other))), made).mean(0)/usual).tolist()

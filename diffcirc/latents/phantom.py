@@ -9,6 +9,7 @@ __all__ = ['TISSUES', 'BRIGHT', 'NOISE', 'TEXTURES', 'MIDDLE', 'FEWEST', 'Lesion
 from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
+from ..doors import all_finite, integer, real
 from .slices import SliceSet
 
 # %% ../../nbs/latents/phantom.ipynb #3d98f1b3
@@ -69,6 +70,9 @@ def _ventricles(p, x, y, z):
 # %% ../../nbs/latents/phantom.ipynb #1bb2f57d
 def tissue_shares(p, z, size) -> np.ndarray:
     "Shares (tissues, size, size) of the slice at z (0 to 1) of a patient, 1 in all at each pixel."
+    all_finite(patient=p)
+    real(z, 'The place of the slice')
+    integer(size, 'The size')
     x, y = _grid(size, p['turn'])
     reach = np.sqrt(max(.1, 1 - ((z - .5)/.66)**2))
     d = np.hypot(x/p['wide'], y/p['long'])/reach
@@ -86,6 +90,9 @@ def _texture(kind, d, x, y):
 
 def lesion_of(p, z, size) -> np.ndarray:
     "Brightness (size, size) that the lesion adds to the slice at z; 0 where it is not cut."
+    all_finite(patient=p)
+    real(z, 'The place of the slice')
+    integer(size, 'The size')
     l, (x, y) = p['lesion'], _grid(size, p['turn'])
     r2 = l.radius**2 - (1.1*(z - l.z))**2
     if r2 <= (.3*l.radius)**2: return 0*x
@@ -114,6 +121,8 @@ FEWEST = 6  # pixels of a lesion
 @lru_cache(4)
 def phantom(patients=110, per_patient=12, size=32, seed=0) -> SliceSet:
     "Drawn slices of so many patients, with the truth: `noise`, and `healthy` twins."
+    for k in (patients, per_patient, size): integer(k, 'A number of patients or slices, or a size')
+    real(seed, 'The seed', 0)
     rows, got = [], []
     for i in range(patients):
         rng = np.random.default_rng((seed, i))

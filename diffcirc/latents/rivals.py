@@ -13,8 +13,9 @@ import numpy as np, pandas as pd, torch
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from torch import Tensor
+from ..doors import all_finite, equally_long, fitting, integer, one_of, proper
 from ..core import preset
-from ..denoiser.diffusion import add_noise, numbered_noise, x0_from_ε
+from ..denoiser.diffusion import T, add_noise, numbered_noise, x0_from_ε
 from ..denoiser.training import TrainConfig, train
 from ..denoiser.unet import UNetConfig
 from .bayesian import (
@@ -30,16 +31,21 @@ SCORE_KINDS = {'all': SCORE_PARTS, 'error': ('error',), 'without epistemic': ('e
 
 def parts_of(r: Reading, images) -> dict:
     "{part: (n, s, s)}: squared error of the reading, and both variances."
+    equally_long(images=images, mean=r.mean, epistemic=r.epistemic, aleatoric=r.aleatoric)
     return dict(error=(images[:, 0] - r.mean).square(), epistemic=r.epistemic,
                 aleatoric=r.aleatoric)
 
 def units_of(parts: dict, heads) -> dict:
     "Mean of each part over brains: what it is divided by."
+    all_finite(parts=parts)
+    for v in parts.values(): equally_long(part=v, heads=heads)
     return {k: max(v[heads].mean().item(), 1e-12) for k, v in parts.items()}
 
 # %% ../../nbs/latents/rivals.ipynb #98ed28ef
 def joined_parts(parts: dict, units: dict) -> dict:
     "{kind of score: map (n, s, s)}, `SCORE_KINDS` and 'standardized'."
+    for k in SCORE_PARTS: one_of(k, parts, 'part')
+    all_finite(parts=parts, units=units)
     one = {k: v/units[k] for k, v in parts.items()}
     out = {kind: sum(one[k] for k in some) for kind, some in SCORE_KINDS.items()}
     variance = (parts['epistemic'] + parts['aleatoric']).clamp(min=1e-9)
@@ -50,6 +56,8 @@ COMPONENTS = 48  # as many numbers as the code of the networks
 
 def equalized(images, heads, patients) -> Tensor:
     "Histogram equalization: rank, 0 to 1, of each pixel among those of the patient's brains."
+    proper(images=images)
+    equally_long(images=images, heads=heads, patients=patients)
     out, patients = torch.zeros(images[:, 0].shape), np.asarray(patients)
     for p in np.unique(patients):
         own = torch.from_numpy(patients == p)
@@ -63,6 +71,10 @@ def equalized(images, heads, patients) -> Tensor:
 # %% ../../nbs/latents/rivals.ipynb #73750394
 def left_by_components(train, images, n=COMPONENTS) -> Tensor:
     "Squared error (n, s, s) of images rebuilt from principal components of the training slices."
+    proper(train=train, images=images)
+    fitting(train=train[:1], images=images[:1])
+    integer(n, 'The number of components')
+    integer(len(train), 'The number of training slices', 2)
     fit = PCA(min(n, len(train) - 1), svd_solver='randomized', random_state=0)
     fit.fit(train.flatten(1).numpy())
     flat = images.flatten(1).numpy()
@@ -85,6 +97,9 @@ def restorer(train_set: SliceSet, scale):
 @torch.no_grad()
 def restored(denoiser, images, t=300, noises=2, batch=50) -> Tensor:
     "Clean images (n, 1, s, s) that a denoiser predicts from noise up to t, averaged over noises."
+    proper(images=images)
+    integer(t, 'The timestep', 0, T - 1)
+    for k in (noises, batch): integer(k, 'A number of noises or slices')
     out = torch.zeros_like(images)
     for k in range(noises):
         ε = numbered_noise(len(images), images.shape[1:], 'restoring', k)

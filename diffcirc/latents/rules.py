@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy import stats
 import diffcirc
+from ..doors import equally_long, integer, none_empty, real
 from ..core import paper_claims
 from ..statistics.tests import t_interval
 from ..statistics.verdicts import surely
@@ -25,6 +26,7 @@ def vae_claims() -> dict:
 # %% ../../nbs/latents/rules.ipynb #188f2a45
 def lead(a, b, level=.95) -> tuple:
     "Interval of mean(a) − mean(b), networks (n,) of two variants; NaN for fewer than two."
+    real(level, 'The level', 0, 1)
     if min(len(a), len(b)) < 2: return np.nan, np.nan
     ci = stats.ttest_ind(a, b, equal_var=False).confidence_interval(level)
     return float(ci.low), float(ci.high)
@@ -37,7 +39,10 @@ def ordered(groups, level=.975) -> dict:
 
 # %% ../../nbs/latents/rules.ipynb #d86bc768
 def variant_share(groups) -> float:
-    "ω²: share of the variance of networks that their group explains, chance taken off."
+    """ω²: share of the variance of networks that their group explains, chance taken off. NaN where
+    a value is."""
+    none_empty(groups=groups)
+    for g in groups: none_empty(group=g)
     every, k = np.concatenate(groups), len(groups)
     within = sum(np.var(g)*len(g) for g in groups)
     total, error = np.var(every)*len(every), within/(len(every) - k)
@@ -45,7 +50,12 @@ def variant_share(groups) -> float:
 
 # %% ../../nbs/latents/rules.ipynb #4fccb8d1
 def variant_share_interval(groups, n=600, seed=0) -> tuple:
-    "95 % interval of `variant_share`, networks drawn with replacement within groups."
+    """95 % interval of `variant_share`, networks drawn with replacement within groups. NaN where a
+    value is, or a group has fewer than three."""
+    none_empty(groups=groups)
+    if not all(np.isfinite(g).all() for g in groups): return np.nan, np.nan
+    integer(n, 'The number of draws')
+    real(seed, 'The seed', 0)
     if min(map(len, groups)) < 3: return np.nan, np.nan
     rng = np.random.default_rng([seed, 17])
     draws = [variant_share([rng.choice(g, len(g)) for g in groups]) for _ in range(n)]
@@ -53,7 +63,11 @@ def variant_share_interval(groups, n=600, seed=0) -> tuple:
 
 # %% ../../nbs/latents/rules.ipynb #a6a27948
 def within_correlation(a, b, level=.95) -> tuple:
-    "(r, lo, hi) of groups a and b of networks after each group's means are taken off (Fisher's z)."
+    """(r, lo, hi) of groups a and b of networks after each group's means are taken off (Fisher's
+    z). NaN where a value is."""
+    equally_long(a=a, b=b)
+    for u, v in zip(a, b): equally_long(a=u, b=v)
+    real(level, 'The level', 0, 1)
     u, v = (np.concatenate([np.asarray(g) - np.mean(g) for g in groups]) for groups in (a, b))
     free = len(u) - len(a) - 2
     if free < 1 or u.std() == 0 or v.std() == 0: return np.nan, np.nan, np.nan
@@ -143,6 +157,8 @@ VAE_RULES = {
 def chance_of_vae_rules(n, networks=10, seed=0) -> pd.DataFrame:
     """One row per claim: id, null, pass_rate (share of n studies of its null, of so many networks,
     that the rule calls *holds*), against (the same of *contradicted*), n."""
+    integer(networks, 'The number of networks', 3)
+    real(seed, 'The seed', 0)
     rows = []
     for k, rule in VAE_RULES.items():
         rng, slow = np.random.default_rng([seed, 18]), rule.decides is differences_rule

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy.stats import norm
 from torch import Tensor
+from ..doors import all_finite, equally_long, integer, none_empty, proper, real, shaped
 from ..statistics.tests import Interval
 
 # %% ../../nbs/latents/scores.ipynb #7da1b07b
@@ -19,10 +20,13 @@ HIGHEST = 1/20  # share of the head that makes the score of a slice
 
 def smoothed(maps) -> Tensor:
     "Means over 3 × 3 pixels of maps (n, s, s)."
+    none_empty(maps=maps)
     return F.avg_pool2d(maps[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
 
 def slice_scores(maps, heads) -> np.ndarray:
     "Mean of the highest twentieth within the head of maps (n, s, s): (n,); 0 without a head."
+    all_finite(maps=maps)
+    equally_long(maps=maps, heads=heads)
     out = []
     for m, h in zip(maps, heads):
         own = m[h]
@@ -35,6 +39,8 @@ STEPS = 240  # of the score
 
 def edges_of(values, extra=()) -> np.ndarray:
     "Edges of steps for pooled scores: quantiles, finer towards the top, and what is in `extra`."
+    proper(values=values)
+    all_finite(extra=extra)
     q = 1 - np.logspace(0, -4.5, STEPS)
     return np.unique(np.concatenate([np.quantile(values, np.clip(q, 0, 1)), extra]))
 
@@ -42,6 +48,9 @@ def edges_of(values, extra=()) -> np.ndarray:
 def pixel_counts(maps, masks, heads, patients, threshold) -> pd.DataFrame:
     """Rows patient × step: score (its lower edge), positives and negatives (pixels of the heads
     with and without anomaly); `threshold` is one of the edges."""
+    proper(maps=maps)
+    equally_long(maps=maps, masks=masks, heads=heads, patients=patients)
+    real(threshold, 'The threshold')
     patients = np.asarray(patients)
     edges = edges_of(maps[heads].numpy(), [threshold])
     rows = []
@@ -66,8 +75,10 @@ class Counted(NamedTuple):
 def tallied(rows: pd.DataFrame, weights=None) -> Counted:
     """Counts (columns patient, score, positives, negatives) for `weights` (draws, patients in
     sorted order), by default one draw in which every patient counts once."""
+    proper(scores=rows.score, positives=rows.positives, negatives=rows.negatives)
     who, index = np.unique(rows.patient, return_inverse=True)
     weights = np.ones((1, len(who))) if weights is None else weights
+    shaped(weights, 'The weights', None, len(who))
     order = np.argsort(-rows.score.to_numpy(), kind='stable')
     score = rows.score.to_numpy()[order]
     starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])
@@ -76,11 +87,14 @@ def tallied(rows: pd.DataFrame, weights=None) -> Counted:
     return Counted(score[starts], cumulated('positives'), cumulated('negatives'))
 
 # %% ../../nbs/latents/scores.ipynb #55916f43
+def _sound(c: Counted): proper(scores=c.score, positives=c.positives, negatives=c.negatives)
+
 def _before(a): return np.concatenate([np.zeros((len(a), 1)), a[:, :-1]], 1)
 
 @np.errstate(all='ignore')
 def roc_area(c: Counted) -> np.ndarray:
     "Area under the ROC curve (draws,), ties counting half; NaN without both classes."
+    _sound(c)
     P, N = c.positives[:, -1], c.negatives[:, -1]
     gained = c.negatives - _before(c.negatives)
     return (gained*(c.positives + _before(c.positives))/2).sum(1)/(P*N)
@@ -89,6 +103,7 @@ def roc_area(c: Counted) -> np.ndarray:
 @np.errstate(all='ignore')
 def pr_area(c: Counted) -> np.ndarray:
     "Average precision (draws,): precision at every threshold, weighted by the gain in recall."
+    _sound(c)
     precision = c.positives/(c.positives + c.negatives)
     gained = c.positives - _before(c.positives)
     return np.nansum(np.where(gained > 0, gained*precision, 0), 1)/c.positives[:, -1]
@@ -98,16 +113,20 @@ def _dice(c): return 2*c.positives/(c.positives + c.negatives + c.positives[:, -
 
 def best_dice(c: Counted) -> np.ndarray:
     "The largest Dice overlap at any threshold (draws,)."
+    _sound(c)
     return _dice(c).max(1)
 
 # %% ../../nbs/latents/scores.ipynb #2ecdc72c
 def dice_at(c: Counted, threshold) -> np.ndarray:
     "The Dice overlap of what lies at or above a threshold (draws,)."
+    _sound(c)
+    real(threshold, 'The threshold')
     k = int((c.score >= threshold).sum())
     return _dice(c)[:, k - 1] if k else np.zeros(len(c.positives))
 
 def prevalence(c: Counted) -> np.ndarray:
     "Share of positives (draws,)."
+    _sound(c)
     P = c.positives[:, -1]
     return P/(P + c.negatives[:, -1])
 
@@ -116,12 +135,17 @@ DRAWS = 400
 
 def patient_draws(patients, n=DRAWS, seed=0) -> np.ndarray:
     "How often each of the sorted patients is drawn: (1 + n, patients), first all once."
+    none_empty(patients=patients)
+    integer(n, 'The number of draws', 0)
+    real(seed, 'The seed', 0)
     k = len(np.unique(patients))
     drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1/k), n)
     return np.concatenate([np.ones((1, k)), drawn])
 
 def interval_of(values, level=.95) -> Interval:
     "Estimate (the first of `values`) and percentile interval over the other draws; NaN left out."
+    none_empty(values=values)
+    real(level, 'The level', 0, 1)
     rest = values[1:][np.isfinite(values[1:])]
     if len(rest) < 20: return Interval(float(values[0]), np.nan, np.nan, 'none: undefined on draws')
     lo, hi = np.quantile(rest, [.5 - level/2, .5 + level/2])
@@ -132,6 +156,8 @@ CENTRAL = .5, .8, .95
 
 def coverage_counts(error, variance, heads, patients) -> pd.DataFrame:
     "Rows patient × level: pixels of the heads, and how many lie within the central interval."
+    proper(error=error, variance=variance)
+    equally_long(error=error, variance=variance, heads=heads, patients=patients)
     ratio, patients = error.abs()/variance.sqrt().clamp(min=1e-9), np.asarray(patients)
     rows = []
     for p in np.unique(patients):
@@ -144,6 +170,8 @@ def coverage_counts(error, variance, heads, patients) -> pd.DataFrame:
 # %% ../../nbs/latents/scores.ipynb #39df05e7
 def interval_share(rows: pd.DataFrame, weights) -> np.ndarray:
     "Share of pixels within, of the rows of one level, for weights (draws, patients): (draws,)."
+    proper(weights=weights, rows=rows[['within', 'pixels']])
+    shaped(weights, 'The weights', None, len(rows))
     r = rows.sort_values('patient')
     return (weights @ r.within.to_numpy())/(weights @ r.pixels.to_numpy())
 
@@ -151,6 +179,8 @@ def interval_share(rows: pd.DataFrame, weights) -> np.ndarray:
 def kept_errors(wrong, uncertainty, weights=None) -> np.ndarray:
     """Weighted share of wrong decisions (n,) among the k most certain, k = 1 … n; ties in the order
     of the rows."""
+    proper(wrong=wrong, uncertainty=uncertainty)
+    equally_long(wrong=wrong, uncertainty=uncertainty)
     order = np.argsort(uncertainty, kind='stable')
     w = np.ones(len(order)) if weights is None else weights
     return np.cumsum((w*wrong)[order])/np.maximum(np.cumsum(w[order]), 1e-12)

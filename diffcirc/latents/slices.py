@@ -7,7 +7,7 @@ __all__ = ['AIR', 'RIM', 'PARTS_OF', 'MEDIAN', 'EVERY', 'LEAST', 'SliceSet', 'he
            'scaled_by_patient', 'smaller', 'read_nifti', 'read_slices', 'slices_folder', 'own_slices']
 
 # %% ../../nbs/latents/slices.ipynb #3c417e13
-import gzip, os, struct
+import gzip, os, struct, zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion, binary_fill_holes
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
+from ..doors import equally_long, integer, proper
 from ..core import absolute, content_hash
 
 # %% ../../nbs/latents/slices.ipynb #816cb9bf
@@ -48,6 +49,7 @@ RIM = 1/16   # of the picture's side
 
 def head_of(images) -> Tensor:
     "Where the head is: images (n, 1, s, s) in [−1, 1] → bool (n, s, s)."
+    proper(images=images)
     bright = ((images[:, 0] + 1)/2 > AIR).numpy()
     return torch.from_numpy(np.stack([binary_fill_holes(b) for b in bright]))
 
@@ -80,6 +82,8 @@ MEDIAN = .4
 
 def scaled_by_patient(values, patients) -> Tensor:
     "Brightness (n, s, s), 0 to 1, scaled for each patient → images (n, 1, s, s) in [−1, 1]."
+    proper(values=values)
+    equally_long(values=values, patients=patients)
     out, patients = torch.empty_like(values), np.asarray(patients)
     for p in np.unique(patients):
         rows = torch.from_numpy(np.flatnonzero(patients == p))
@@ -141,6 +145,7 @@ def _read_pictures(root, size) -> tuple:
 # %% ../../nbs/latents/slices.ipynb #532a96e3
 def smaller(x, size) -> Tensor:
     "Means of a picture (h, w) over `size` × `size` areas."
+    integer(size, 'The size')
     return adaptive_avg_pool2d(x.float()[None], size)[0]
 
 # %% ../../nbs/latents/slices.ipynb #8a404661
@@ -149,8 +154,11 @@ _TYPES = {2: 'u1', 4: 'i2', 8: 'i4', 16: 'f4', 64: 'f8', 256: 'i1', 512: 'u2', 7
 # %% ../../nbs/latents/slices.ipynb #c9cd24a6
 def read_nifti(path) -> np.ndarray:
     "The volume (x, y, z) of a NIfTI-1 file, packed or not. ValueError for another file."
-    raw = Path(path).read_bytes()
-    if raw[:2] == b'\x1f\x8b': raw = gzip.decompress(raw)
+    try:
+        raw = Path(path).read_bytes()
+        if raw[:2] == b'\x1f\x8b': raw = gzip.decompress(raw)
+    except (OSError, EOFError, ValueError, zlib.error) as e:
+        raise ValueError(f'{path} cannot be read ({e}); copy it anew.') from e
     end = '<' if raw[:4] == struct.pack('<i', 348) else '>'
     if len(raw) < 352 or struct.unpack(f'{end}i', raw[:4])[0] != 348:
         raise ValueError(f'{path} is no NIfTI-1 file.')
@@ -159,7 +167,10 @@ def read_nifti(path) -> np.ndarray:
     if dims[0] < 3 or kind not in _TYPES:
         raise ValueError(f'{path} has {dims[0]} dimensions of type {kind}; a volume has three, '
                          'of plain numbers.')
-    a = np.frombuffer(raw, end + _TYPES[kind], int(np.prod(dims[1:4])), int(start))
+    n = int(np.prod(dims[1:4], dtype=np.int64))
+    if n < 1 or not 0 <= start <= len(raw) - n*np.dtype(_TYPES[kind]).itemsize:
+        raise ValueError(f'{path} is shorter than its header says; copy it anew.')
+    a = np.frombuffer(raw, end + _TYPES[kind], n, int(start))
     a = a.reshape(dims[1:4], order='F').astype('float32')
     return a*(slope or 1) + (inter if slope else 0)
 
@@ -198,6 +209,7 @@ def _positions(table) -> np.ndarray:
 # %% ../../nbs/latents/slices.ipynb #dd0710cb
 def read_slices(folder, size=64) -> SliceSet:
     "The slices of a folder, `size` × `size`. ValueError in one sentence for what cannot be read."
+    integer(size, 'The size')
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f'There is no folder {folder}; set DIFFCIRC_MRI to one with slices.csv, '

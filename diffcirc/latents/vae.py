@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import pandas as pd, torch, torch.nn.functional as F
 from torch import Tensor, nn
+from ..doors import fitting, one_of, proper, real
 from ..core import code_key, content_hash, home, locked
 from ..denoiser.training import _threads, load_tensors, save_tensors
 from .factors import sample_of
@@ -69,10 +70,13 @@ class Autoencoder(nn.Module):
 # %% ../../nbs/latents/vae.ipynb #29e423fa
 def information(mean, log_variance) -> Tensor:
     "KL (n, latents) of N(mean, exp(log_variance)) from N(0, 1), in nats."
+    fitting(mean=mean, log_variance=log_variance)
     return .5*(mean.square() + log_variance.exp() - 1 - log_variance)
 
 def misfit(x, made, noise) -> Tensor:
     "‖x − made‖²/(2·noise²) of each picture (n,)."
+    fitting(x=x, made=made)
+    real(noise, 'The SD of a pixel', 1e-9)
     return (x - made).square().flatten(1).sum(1)/(2*noise**2)
 
 # %% ../../nbs/latents/vae.ipynb #8f4f1168
@@ -100,6 +104,7 @@ LOOK = 25  # steps between looks at the reconstruction
 @torch.no_grad()
 def unexplained(net, images) -> float:
     "Squared error of the reconstructions from the means, over the variance of the pictures."
+    proper(images=images)
     made = net.decode(net.encode(images)[0])
     spread = (images - images.mean(0)).square().sum()
     return ((images - made).square().sum()/spread).item()
@@ -202,6 +207,7 @@ def train_vae(cfg: VAEConfig):
 # %% ../../nbs/latents/vae.ipynb #d423bbe1
 def opened_vae(cfg: VAEConfig, stage='matched') -> Autoencoder:
     "The network of a configuration at one of `VAE_STAGES`, in evaluation mode, gradients off."
+    one_of(stage, VAE_STAGES, 'stage')
     net = network_of(cfg, 3 if cfg.data == 'faces' else 1)
     if stage != 'untrained':
         kept, prefix = load_tensors(train_vae(cfg))[0], f'{stage} '

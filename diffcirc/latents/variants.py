@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np, pandas as pd, torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import cohen_kappa_score
+from ..doors import all_finite, integer, one_of, real
 from .decoders import intervention_measures
 from .disentanglement import disentanglement_scores
 from .factors import (
@@ -79,6 +80,7 @@ def _patch_rows(net, x, changed) -> list:
 def world_mediation(m: Machine, s, effect, cause, size=32) -> dict:
     """What changing a cause does to the reading of its effect in the reconstruction, directly and
     by way of the effect itself, which can be held: `mediated`, in units of what pictures show."""
+    for f in (effect, cause): one_of(f, s.world.factors, 'factor')
     w, i = s.world, s.world.factors.index(effect)
     after = manipulated(s, cause, held=False, size=size)
     def crossed(base, other):
@@ -104,6 +106,7 @@ def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pair
                 reader=None) -> pd.DataFrame:
     """Everything that is asked of one network, trained or found in the cache: stage, metric, value,
     and where they apply unit, factor, half, reading, place."""
+    real(target, 'The target')
     cfg = VAEConfig(data, variant, seed, target, n=n, steps=steps, size=size)
     s, few, changed = _asked(data, asked, pairs, size)
     read, rows, some = reader_of(data, size=size, **(reader or {})), [], max(2, pairs//6)
@@ -125,6 +128,7 @@ def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pair
 # %% ../../nbs/latents/variants.ipynb #775239d0
 def linear_answers(data, n=4000, asked=1000, latents=6, size=32, reader=None) -> pd.DataFrame:
     "Scores and measures of principal components, whitened; the columns of `vae_answers`."
+    integer(latents, 'The number of components')
     x = vae_pictures(data, n, size)[0].images
     s, _, _ = _asked(data, asked, 4, size)
     p, shape = PCA(latents, whiten=True, random_state=0).fit(x.flatten(1).numpy()), x.shape[1:]
@@ -147,9 +151,11 @@ def groups_of(answers, metric, data, stage='matched') -> list:
 
 # %% ../../nbs/latents/variants.ipynb #77e943db
 def sources_of(answers, metric, data, stage) -> dict:
-    """Shares of a metric's variance over networks: reconstruction (squared correlation with what is
-    unexplained), variant (explained on top of it), seed (the rest); and ω² of the variant alone."""
+    """Shares of a metric's variance over networks: reconstruction (squared correlation with
+    what is unexplained), variant (explained on top of it), seed (the rest); and ω² of the
+    variant alone. Networks without a value (NaN) do not count."""
     own = answers[(answers.data == data) & (answers.stage == stage)]
+    one_of(metric, set(own.metric), 'metric of these networks')
     wide = own[own.metric.isin([metric, 'unexplained'])].pivot(
         index=['variant', 'seed'], columns='metric', values='value').dropna()
     y, u = (wide[c].to_numpy() - wide[c].mean() for c in (metric, 'unexplained'))
@@ -167,6 +173,7 @@ def kinds_agreement(answers) -> pd.DataFrame:
     """Per network: κ between kinds of units (which factor has more than half of a unit's effect, or
     none) by intervention on two halves, and between those by correlation and by intervention on
     the other half; data, variant, seed, agreement, by_correlation."""
+    all_finite(values=answers.value[answers.metric.isin(['effect', 'correlation'])])
     rows = []
     units = answers[answers.metric.isin(['effect', 'correlation'])]
     for about, g in units.groupby(['data', 'variant', 'seed']):
@@ -186,6 +193,7 @@ def kinds_agreement(answers) -> pd.DataFrame:
 def mediated_share(answers) -> pd.DataFrame:
     """Per network and factor: the share of the total effect that goes through one unit, chosen on
     one half of the pairs and judged on the other; data, variant, seed, factor, share, unit."""
+    all_finite(values=answers.value[answers.metric.isin(['total', 'indirect'])])
     m = answers[answers.metric.isin(['total', 'indirect'])]
     rows = []
     for about, g in m.groupby(['data', 'variant', 'seed', 'factor']):
@@ -200,6 +208,7 @@ def mediated_share(answers) -> pd.DataFrame:
 def edges_by_kind(answers) -> pd.DataFrame:
     """Per network of a world with causes: mean edge from causes to their effects (`true`), from
     effects to causes (`reverse`), and between other factors (`unrelated`)."""
+    all_finite(values=answers.value[answers.metric == 'edge'])
     e = answers[answers.metric == 'edge']
     rows = []
     for (data, variant, seed), g in e.groupby(['data', 'variant', 'seed']):
@@ -217,7 +226,8 @@ VAE_COLUMNS = ['variant', 'seed', 'data', 'stage', 'metric', 'value', 'truth']
 
 # %% ../../nbs/latents/variants.ipynb #d971e68f
 def vae_csv(answers, linear, planted) -> str:
-    "CSV text of `VAE_COLUMNS`: scalars of trained networks, of components, and planted decoders."
+    """CSV text of `VAE_COLUMNS`: scalars of trained networks, of components, and planted
+    decoders. What is not known (NaN) is an empty field."""
     own = answers[answers.unit.isna() & answers.factor.isna()]
     known = planted.rename(columns=dict(family='variant')).assign(data='planted', stage='planted')
     return pd.concat([own, linear, known])[lambda d: ~d.metric.isna()].reindex(

@@ -11,6 +11,7 @@ import math, re
 # %% ../../nbs/statistics/report.ipynb #a379e2c3
 def num(v, digits=2, unit='', sign=False) -> str:
     "A number with a real minus sign, none before a rounded zero; `–` for NaN. `sign` writes a +."
+    if digits < 0: raise ValueError(f'{digits} digits were asked for; ask for none, or some.')
     if v is None or v != v: return '–'
     text = f"{v:{'+' if sign else ''}.{digits}f}"
     return re.sub(r'^[-+](?=0(\.0*)?$)', '', text).replace('-', '−') + unit

@@ -7,6 +7,7 @@ __all__ = ['JUDGES', 'half_mirrored', 'by_person', 'at_random', 'gaussian_faces'
 
 # %% ../../nbs/study/judging.ipynb #a2cd9105
 import numpy as np, pandas as pd, torch
+from ..doors import none_empty, proper, real
 from ..faces.data import FaceSet
 from ..statistics.twosample import folds_of, kernel_distance, two_sample
 
@@ -32,6 +33,9 @@ def at_random(faces: FaceSet, parts, n) -> list:
 def gaussian_faces(images, n, seed=0) -> torch.Tensor:
     """n draws from the normal distribution with the mean and covariance of the images and their
     mirror images, clipped to [−1, 1]."""
+    proper(images=images)
+    real(n, 'The number of faces', 1)
+    real(seed, 'The seed')
     x = torch.cat([images, images.flip(-1)]).flatten(1)
     centre, g = x.mean(0), torch.Generator().manual_seed(seed)
     z = torch.randn(n, len(x), generator=g)/(len(x) - 1)**.5
@@ -46,6 +50,8 @@ def judgement(sets: list,       # one tensor of faces (n, c, h, w) per network
            ) -> pd.DataFrame:
     """How well each judge tells the faces of each network from held-out ones when it has seen
     neither (accuracy; .5 is perfect), and their kernel distance. Rows seed × judge, `value`."""
+    none_empty(sets=sets)
+    for x in sets: proper(faces=x)
     real, every = half_mirrored(heldout.images), torch.cat(sets)
     who = np.repeat(range(len(sets)), [len(x) for x in sets])
     points = [features(x).numpy() for x in (every, real)]

@@ -12,7 +12,8 @@ import os
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 import numpy as np, pandas as pd
-from ..core import Preset, content_hash, home, preset
+from ..core import content_hash, home, Preset, preset
+from ..doors import all_finite, equally_long, none_empty, proper
 from ..denoiser.diffusion import Exam, make_exam
 from ..denoiser.training import Run, TrainConfig, open_run, run_folder, train
 from ..denoiser.unet import UNetConfig
@@ -165,6 +166,7 @@ def bands_fallen(records) -> int:
 def skills(errors, linear) -> pd.DataFrame:
     """The skill of every model, from tables of errors: one row per dataset × seed × timestep with
     accuracy, linear (the filter's accuracy) and skill."""
+    proper(errors=errors.mse, filter=linear.mse)
     key = ['dataset', 'seed', 'timestep']
     mse = pd.DataFrame({name: table.groupby(key).mse.mean()
                         for name, table in (('mse', errors), ('filter', linear))})
@@ -175,6 +177,7 @@ def skills(errors, linear) -> pd.DataFrame:
 def skill_table(models) -> pd.DataFrame:
     """Over models of the table of `skills`: dataset, timestep, accuracy, linear, skill, its 95 % t
     interval lo, hi, and n_models."""
+    proper(skill=models.skill, accuracy=models.accuracy, linear=models.linear)
     by = ['dataset', 'timestep']
     out = over_models(models, 'skill', by).rename(columns=dict(mean='skill', n='n_models'))
     means = models.groupby(by)[['accuracy', 'linear']].mean().reset_index()
@@ -182,11 +185,15 @@ def skill_table(models) -> pd.DataFrame:
 
 # %% ../../nbs/study/models.ipynb #10bb1aba
 def learned(table) -> pd.Series:
-    "Which rows of a `skill_table` are above 0 with their whole interval: networks beat the matrix."
+    """Which rows of a `skill_table` are above 0 with their whole interval: networks beat the
+    matrix. A place without an interval (NaN) is not."""
     return table.lo > 0
 
 def skill_text(table) -> str:
-    "One sentence on where the networks of a `skill_table` beat the linear filter, and by how much."
+    """One sentence on where the networks of a `skill_table` beat the linear filter, and by how
+    much. Places without an interval (NaN) do not count."""
+    none_empty(table=table)
+    all_finite(skill=table.skill)
     good = table[learned(table)]
     if not len(good): return 'At no timestep do the networks surely beat the linear filter.'
     best = good.loc[good.skill.idxmax()]
@@ -197,6 +204,7 @@ def skill_text(table) -> str:
 # %% ../../nbs/study/models.ipynb #d0310ba5
 def paired_accuracies(errors) -> pd.DataFrame:
     "Sign-flip test of synthetic against natural accuracy at each timestep: timestep, p, p_holm."
+    proper(accuracy=errors.accuracy)
     models = per_model(errors, 'accuracy', ['timestep'])
     pairs = models.pivot(index=['timestep', 'seed'], columns='dataset', values='accuracy')
     rows = [(t, paired_flip(g.synthetic, g.natural)) for t, g in pairs.groupby('timestep')]
@@ -205,11 +213,14 @@ def paired_accuracies(errors) -> pd.DataFrame:
 # %% ../../nbs/study/models.ipynb #5befa396
 def same_order(ours, paper) -> int:
     "At how many places natural − synthetic has the same sign in two tables with these columns."
+    equally_long(ours=ours, paper=paper)
+    for f in (ours, paper): all_finite(natural=f.natural, synthetic=f.synthetic)
     sign = [np.sign((f.natural - f.synthetic).to_numpy()) for f in (ours, paper)]
     return int((sign[0] == sign[1]).sum())
 
 def accuracy_course(means) -> str:
     "How the mean accuracy (rows timesteps, columns datasets) runs over t, beside the paper's."
+    proper(means=means)
     if (means.diff().iloc[1:] > 0).all(axis=None):
         return 'rises with $t$ on both datasets, as in the paper'
     return 'does not rise with $t$ throughout, as it does in the paper'
@@ -217,6 +228,7 @@ def accuracy_course(means) -> str:
 # %% ../../nbs/study/models.ipynb #47eade5d
 def rising_models(errors) -> pd.Series:
     "Whether each model's accuracy rises from every timestep to the next, by dataset and seed."
+    proper(accuracy=errors.accuracy)
     models = per_model(errors, 'accuracy', ['timestep'])
     models = models.pivot(index=['dataset', 'seed'], columns='timestep', values='accuracy')
     return (models.diff(axis=1).iloc[:, 1:] > 0).all(axis=1)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor
+from ..doors import proper, real
 from ..denoiser.diffusion import image_errors, make_exam, ᾱ
 from ..denoiser.linear import fit_linear
 
@@ -22,13 +23,14 @@ TRIED = ['trial', 'change', 'faces', 'seed', 'parameters_M', 'images', 'core_sec
 
 def kept_trials(path) -> pd.DataFrame:
     "The trials in a CSV file, in the order in which they were made; no rows without a file."
-    if not Path(path).exists(): return pd.DataFrame(columns=TRIED)
+    if not Path(path).is_file(): return pd.DataFrame(columns=TRIED)
     return pd.read_csv(path)[TRIED]
 
 # %% ../../nbs/study/recipes.ipynb #f5fe1253
 def best_at_least(trials, start) -> tuple:
     """The names (first, best): the trial `start` that all others are measured by, and the one with
     the largest mean skill. ValueError when `start` is not among them."""
+    proper(skills=trials[SKILLS])
     if start not in set(trials.trial):
         raise ValueError(f'There is no trial {start!r}; the first is {trials.trial.iloc[0]!r}.')
     return start, trials.trial[trials[SKILLS].mean(axis=1).idxmax()]
@@ -42,6 +44,7 @@ def seed_spread(trials) -> float:
 # %% ../../nbs/study/recipes.ipynb #abc1da9c
 def load_sentence(trials, least=.02) -> str:
     "One sentence: in how many trials all three layers bear `least`, and what skill the best has."
+    proper(trials=trials[[*LOADS, 'skill_300']])
     good = trials[(trials[LOADS] >= least).all(axis=1)]
     if len(good):
         skill = good.skill_300.max()
@@ -62,6 +65,8 @@ def posterior_mean(x_t, t: int, images) -> Tensor:
 def attainable(dataset: str, heldout, own, every, timesteps: tuple) -> pd.DataFrame:
     """Rows timestep × knows: skill on the images `heldout`, against the linear denoiser of the
     images `own`, of the linear denoiser and of the posterior mean of `every` image."""
+    proper(heldout=heldout, own=own, every=every, timesteps=timesteps)
+    for t in timesteps: real(t, 'A timestep', 0, len(ᾱ) - 1)
     rows, exam = [], make_exam(heldout, timesteps)
     weak, strong = fit_linear(own), fit_linear(every)
     both = torch.cat([every, every.flip(-1)])
@@ -79,6 +84,7 @@ def attainable(dataset: str, heldout, own, every, timesteps: tuple) -> pd.DataFr
 def bound_text(knows, networks) -> str:
     """One sentence: whether the networks' skill at the noisiest timestep, an interval (lo, hi), is
     bounded by what can be known or by the training. `knows`: skills of better informed denoisers."""
+    proper(knows=knows, networks=networks)
     top = max(knows)
     if networks[0] > 0: return 'the networks beat the linear denoiser.'
     if top <= .001:

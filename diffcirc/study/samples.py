@@ -8,6 +8,7 @@ __all__ = ['NEXT', 'REFERENCE', 'CONCLUSIONS', 'drawn', 'shown', 'drawing', 'dra
 
 # %% ../../nbs/study/samples.ipynb #bd5a481f
 import numpy as np, pandas as pd, torch
+from ..doors import equally_long, fitting, none_empty, proper, real
 from ..denoiser.diffusion import Exam, device_of, image_errors, sample, starting_noise
 from ..faces.data import FaceSet
 from ..faces.people import distinct
@@ -18,6 +19,7 @@ from .jobs import jobs
 def drawn(denoiser, exam: Exam, n, steps, η=1., first=10_000) -> pd.DataFrame:
     """An instrument like the others: one row of pixels per sample, by DDPM or (η = 0) DDIM. The
     starting noise of image i depends on `first` + i only; the exam gives the image shape."""
+    real(n, 'The number of drawings', 1)
     dev = device_of(denoiser)
     noise = starting_noise(n, exam.x0.shape[1:], first).to(dev)
     x = sample(denoiser, noise, steps, η, torch.Generator(dev).manual_seed(0))
@@ -28,6 +30,7 @@ def shown(denoiser, exam: Exam, at=(300,), **drawing) -> pd.DataFrame:
     """What a network predicts and draws: rows `of` 'predicted' (timestep × image: mse, accuracy, and
     the pixels of ε̂ at the timesteps `at`) and, with options of `drawn`, 'drawn' (pixels)."""
     out, dev = [], device_of(denoiser)
+    none_empty(timesteps=exam.timesteps)
     for t in exam.timesteps:
         for part, x, s, ε in exam.batches(t, device=dev):
             ε̂ = denoiser(x, s)
@@ -59,6 +62,9 @@ def nearest(x, pool, flip=True, own=None) -> tuple[np.ndarray, np.ndarray, np.nd
     """For each image of x (n, c, h, w): root-mean-square pixel distance to the nearest image of
     `pool` (mirrored too), its index, and that distance over the mean one to the `NEXT` nearest.
     `own` (n,): the index in the pool of the image itself, which does not count."""
+    proper(x=x, pool=pool)
+    fitting(x=x[:1], pool=pool[:1])
+    if own is not None: equally_long(x=x, own=own)
     a, b = x.flatten(1), pool.flatten(1)
     d = torch.cdist(a.double(), b.double())/a.shape[1]**.5
     mirrored = pool.flip(-1).flatten(1)

@@ -11,6 +11,7 @@ __all__ = ['RANKS', 'Perceptron', 'Learner', 'kept_in_half', 'random_heads', 'lo
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import code_key, content_hash, home, log
+from ..doors import all_finite, none_empty, real
 from ..denoiser.diffusion import Denoiser, add_noise, make_exam, v_target, ᾱ
 from ..denoiser.sites import editing, zero
 from ..denoiser.training import load_tensors, save_tensors
@@ -67,6 +68,7 @@ def random_heads(size, steps, c, d) -> Movers:
 # %% ../../nbs/trust/able.ipynb #d8b4bf90
 def looks_of(seed, size) -> tuple:
     "({layer: [step of each head]}, name of the one that looks across)."
+    real(seed, 'The seed', 0)
     rng = np.random.default_rng([seed, 23])
     down = [(int(y), 0) for y in rng.permutation(np.arange(1, size))[:7]]
     place = int(rng.integers(8))
@@ -77,6 +79,7 @@ def looks_of(seed, size) -> tuple:
 # %% ../../nbs/trust/able.ipynb #7e664d91
 def blank(seed) -> tuple:
     "(the network before training, side of its images, its able head)."
+    real(seed, 'The seed', 0)
     size = (8, 12)[seed//2 % 2]
     looks, able = looks_of(seed, size)
     with torch.random.fork_rng(devices=[]):
@@ -105,6 +108,9 @@ RANKS = (2, 5, 5, 2, 3, 4, 4, 3)  # of the able head's loudness among eight, by 
 
 def by_rank(names, able, rank, seed) -> dict:
     "Loudness of the heads: even steps on a logarithmic scale; the able head has this rank."
+    none_empty(names=names)
+    real(rank, 'The rank', 0, len(names) - 1)
+    real(seed, 'The seed', 0)
     steps = np.exp(np.linspace(-.7, .7, len(names)))
     rest = np.random.default_rng([seed, 29]).permutation(np.delete(steps, rank))
     return dict(zip([n for n in names if n != able], rest)) | {able: steps[rank]}
@@ -113,6 +119,8 @@ def by_rank(names, able, rank, seed) -> dict:
 @torch.no_grad()
 def heads_made_loud(denoiser, draw, wanted: dict):
     "Give every head its wanted root-mean-square at t = 500; what it writes is divided by as much."
+    all_finite(wanted=wanted)
+    for h, v in wanted.items(): real(abs(v), f'The wanted loudness of {h}', 1e-6)
     rms = rms_of_sites(denoiser, draw)
     for layer, a in attention_layers(denoiser.net).items():
         f = torch.tensor([wanted[f'{layer}.h{i}']/rms[f'{layer}.h{i}'] for i in range(a.heads)])
@@ -156,6 +164,7 @@ def _tensors_at(path):
 
 def kept_able(seed, steps=300) -> Specimen:
     "`alone_able`, from the cache where it is there."
+    real(seed, 'The seed', 0)
     key = content_hash(seed, steps, code_key('trust.able.alone_able'))
     path = home()/'planted'/f'able-{key}.safetensors'
     if (tensors := _tensors_at(path)) is None:
@@ -177,4 +186,5 @@ def read_able(seed, weights) -> Specimen:
 # %% ../../nbs/trust/able.ipynb #7a6e485e
 def planted_specimen(family, seed, steps=300) -> Specimen:
     "Specimen number `seed` of a family of FAMILIES; `steps` of training where it is trained."
+    real(seed, 'The seed', 0)
     return BY_HAND[family](seed) if family in BY_HAND else kept_able(seed, steps)

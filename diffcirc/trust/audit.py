@@ -20,6 +20,7 @@ import numpy as np, pandas as pd
 from scipy import stats
 from ..statistics.effects import power, required_n, words
 from ..core import paper_claims
+from ..doors import one_of, proper, real
 from ..statistics.effects import n_of, p_of
 
 # %% ../../nbs/trust/audit.ipynb #67000f80
@@ -50,7 +51,11 @@ def printed(value, rounding) -> Span:
 
 def over(f, *spans) -> Span:
     "The span of f over a box, for f monotone in each argument."
-    v = [f(*x) for x in itertools.product(*spans)]
+    for s in spans: proper(span=s)
+    try: v = [f(*x) for x in itertools.product(*spans)]
+    except ArithmeticError as e:
+        raise ValueError(f'No span follows from {", ".join(map(str, spans))}: {e}; give values '
+                         'at which the formula has an answer.') from e
     return Span(min(v), max(v))
 
 def _ratio(a, b): return b/a
@@ -79,10 +84,14 @@ def values(claim) -> list[Span]:
 # %% ../../nbs/trust/audit.ipynb #2ac36844
 def number(C, id, i=0) -> float:
     "A printed number of the claim `id`."
+    one_of(id, C, 'claim')
+    real(i, f'The place of the value in {id}', 0, len(C[id]['values']) - 1)
     return C[id]['values'][i]
 
 def span(C, id, i=0) -> Span:
     "What it stands for."
+    one_of(id, C, 'claim')
+    real(i, f'The place of the value in {id}', 0, len(C[id]['values']) - 1)
     return values(C[id])[i]
 
 # %% ../../nbs/trust/audit.ipynb #e66d0d26
@@ -114,6 +123,8 @@ def found(id, ok, ours, text) -> Finding:
 # %% ../../nbs/trust/audit.ipynb #83c2434a
 def whole(n: Span) -> str:
     "A span of N in whole images."
+    real(n.lo, 'The smallest number of images')
+    if n.hi != math.inf: real(n.hi, 'The largest number of images')
     lo, hi = math.ceil(n.lo), math.floor(n.hi) if n.hi < math.inf else math.inf
     if lo > hi: return 'no whole number'
     if hi == math.inf: return f'{lo:,} or more'
@@ -136,11 +147,15 @@ def audit_p(C, id, d: Span) -> Finding:
 def pair_correlation(difference, sd1, sd2, d) -> float:
     """Correlation of pairs at which their mean difference over the SD of differences is d; NaN for
     d = 0."""
-    return math.nan if d == 0 else (sd1**2 + sd2**2 - (difference/d)**2)/(2*sd1*sd2)
+    for v in (sd1, sd2): real(v, 'A standard deviation', 1e-100, 1e100)
+    if d == 0: return math.nan
+    sd = real(difference/d, 'The SD of the differences', -1e100, 1e100)
+    return (sd1**2 + sd2**2 - sd**2)/(2*sd1*sd2)
 
 # %% ../../nbs/trust/audit.ipynb #5f7c6bc8
 def table1_row(C, t) -> list[Finding]:
     "Ratio and p of one timestep of Table 1."
+    one_of(f'table1-{t}', C, 'claim')
     s, ss, n, ns = values(C[f'table1-{t}'])
     if s is None:
         return [found(f'table1-{k}-{t}', None, 'not legible',
@@ -162,6 +177,7 @@ AUDITED_METRICS = ('circuit', 'attention', 'feature', 'intervention')
 def table4_row(C, k) -> tuple[Span, Span, Span]:
     """The spans of the difference that the means allow, of the one that they and the printed
     difference allow, and of d."""
+    one_of(f'table4-{k}', C, 'claim')
     s, ss, n, ns = values(C[f'table4-{k}'])
     means, told = over(_difference, s, n), span(C, f'table4-difference-{k}')
     difference = means.both(told) if means.meets(told) else means
@@ -526,4 +542,5 @@ def _check_once(wanted, checked):
 # %% ../../nbs/trust/audit.ipynb #41258cbc
 def inconsistent(findings, ids) -> int:
     "How many of these claims were found inconsistent: `findings` as from `audit`."
+    for k in ids: one_of(k, set(findings.id), 'finding')
     return int((findings.set_index('id').verdict[list(ids)] == FINDINGS[1]).sum())

@@ -17,6 +17,7 @@ import numpy as np, pandas as pd, torch
 from safetensors.torch import load_file, save_file
 from scipy import stats
 from ..core import atomic_write
+from ..doors import all_finite, equally_long, none_empty, one_of, proper, real
 from ..denoiser.diffusion import Exam, make_exam
 from ..statistics.report import interval, num
 from ..statistics.tests import t_interval
@@ -32,6 +33,8 @@ TOLD_APART = .05  # parts whose importance differs by less are not compared
 def concordance(scores, values) -> float:
     """Share of pairs of sites with different values that the scores put in the same order, ties
     count half: for values 0 and 1 the AUC. NaN where no two values differ."""
+    all_finite(scores=scores, values=values)
+    equally_long(scores=scores, values=values)
     s, v = np.asarray(scores, float), np.asarray(values, float)
     above = v[:, None] > v[None] + TOLD_APART
     order = np.sign(s[:, None] - s[None])[above]
@@ -50,6 +53,7 @@ def marks_of(scores: dict, values: dict) -> dict:
 # %% ../../nbs/trust/benchmark.ipynb #02714877
 def exam_for(p: Specimen, t, n=32) -> Exam:
     "The exam of a specimen at one timestep: n images of its kind."
+    real(n, 'The number of images', 1)
     return make_exam(p.draw(n, 1000), (t,), seed=100)
 
 @torch.no_grad()
@@ -79,6 +83,7 @@ def marks_by_network(scores) -> pd.DataFrame:
     "One row per family × seed × half × instrument: `marks_of`, averaged over timesteps."
     by, rows = ['family', 'seed', 'half', 'instrument'], []
     known = scores[scores.instrument != 'check']
+    proper(scores=known.score, values=known.value)
     for key, g in known.groupby([*by, 'timestep'], sort=False):
         truth = dict(zip(g.site, g.value))
         rows.append(dict(zip(by, key)) | marks_of(dict(zip(g.site, g.score)), truth))
@@ -86,7 +91,8 @@ def marks_by_network(scores) -> pd.DataFrame:
 
 # %% ../../nbs/trust/benchmark.ipynb #44c8d699
 def directions(marks) -> dict:
-    "{instrument: +1 or −1} by the mean over families of the AUC on the fit half."
+    """{instrument: +1 or −1} by the mean over families of the AUC on the fit half. Networks
+    without AUC (NaN) do not count."""
     fit = marks[marks.half == 'fit']
     mean = fit.groupby(['instrument', 'family']).auc.mean().groupby('instrument').mean()
     return {i: -1 if v < .5 else 1 for i, v in mean.items()}
@@ -99,6 +105,7 @@ def turned(rows, sign) -> pd.DataFrame:
 # %% ../../nbs/trust/benchmark.ipynb #e9696263
 def directed(marks) -> pd.DataFrame:
     "The marks in the direction of the fit half; information flow in both, as 'more' and 'less'."
+    none_empty(marks=marks)
     sign, out = directions(marks), []
     for name, rows in marks.groupby('instrument', sort=False):
         if name in FLOWS:
@@ -112,17 +119,22 @@ def relative_scores(scores) -> pd.DataFrame:
     "Site scores with `share`, the score over the largest size in its network and timestep."
     by = ['family', 'seed', 'instrument', 'timestep']
     d = scores[scores.instrument != 'check']
+    proper(scores=d.score)
     top = d.score.abs().groupby([d[k] for k in by]).transform('max')
     return d.assign(share=np.where(top > 0, d.score/top, 0.))
 
 def balanced(share, true, threshold) -> float:
     "Mean of the shares of true sites above and of false ones not above the threshold."
+    proper(share=share, true=true)
+    equally_long(share=share, true=true)
     share, true = np.asarray(share), np.asarray(true, bool)
     return float(((share > threshold)[true].mean() + (share <= threshold)[~true].mean())/2)
 
 # %% ../../nbs/trust/benchmark.ipynb #818628b3
 def best_threshold(share, true) -> float:
     "The threshold with the best balanced accuracy, half-way between two values."
+    proper(share=share, true=true)
+    equally_long(share=share, true=true)
     v = np.unique(share)
     v = v[np.linspace(0, len(v) - 1, min(len(v), 101)).astype(int)]
     between = (v[1:] + v[:-1])/2 if len(v) > 1 else v
@@ -133,6 +145,7 @@ def at_threshold(scores, sign: dict) -> pd.DataFrame:
     """Rows instrument × judged network: balanced `accuracy` at the threshold of the fit half;
     `threshold`, as a share of the network's largest score."""
     d, rows = relative_scores(scores), []
+    all_finite(values=d.value)
     for name, g in d.groupby('instrument', sort=False):
         g = g.assign(share=g.share*sign.get(name, 1), true=g.value > 0)
         fit, judged = g[g.half == 'fit'], g[g.half == 'judged']
@@ -144,7 +157,8 @@ def at_threshold(scores, sign: dict) -> pd.DataFrame:
 
 # %% ../../nbs/trust/benchmark.ipynb #c5a2f6da
 def over_networks(d, value='auc', by=('instrument', 'family')) -> pd.DataFrame:
-    "Mean over networks with a t interval, clipped to [0, 1]; n networks."
+    """Mean over networks with a t interval, clipped to [0, 1]; n networks. Networks without a
+    value (NaN) do not count."""
     rows = []
     for key, g in d.dropna(subset=value).groupby(list(by), sort=False):
         m = t_interval(g[value])
@@ -156,7 +170,8 @@ def over_networks(d, value='auc', by=('instrument', 'family')) -> pd.DataFrame:
 EASY = .65  # a family whose circuits the norm finds better than this is too easy
 
 def too_easy(d) -> pd.DataFrame:
-    "`over_networks` of the norm in each family of judged networks, and whether it is too easy."
+    """`over_networks` of the norm in each family of judged networks, and whether it is too
+    easy. NaN does not count."""
     norm = over_networks(d[(d.half == 'judged') & (d.instrument == BASELINES[0])])
     return norm.assign(easy=norm['mean'] > EASY)
 
@@ -175,8 +190,9 @@ def kendall_w(ranked) -> float:
 
 # %% ../../nbs/trust/benchmark.ipynb #d7c2cafa
 def order_stability(d) -> dict:
-    """Kendall's W of the order of the instruments, by AUC on the judged half: over families, over
-    networks; of the instruments that speak of all kinds of sites."""
+    """Kendall's W of the order of the instruments, by AUC on the judged half: over families,
+    over networks; of the instruments that speak of all kinds of sites. Networks without AUC
+    (NaN) do not count."""
     judged = d[(d.half == 'judged') & d.auc.notna()]
     full = judged.groupby('instrument').covered.min()
     judged = judged[judged.instrument.map(full) == 1]
@@ -237,6 +253,7 @@ def tensors_of(p: Specimen) -> dict:
 # %% ../../nbs/trust/benchmark.ipynb #a3daeabe
 def write_benchmark(folder, specimens):
     "Write weights.safetensors and truth.json of some specimens."
+    real(str(folder).count('\0'), 'The number of zero bytes in the path', 0, 0)
     specimens = list(specimens)
     weights = {k: v for p in specimens for k, v in tensors_of(p).items()}
     atomic_write(Path(folder)/'weights.safetensors', lambda f: save_file(weights, f))
@@ -281,6 +298,7 @@ def benchmark_csv(d) -> str:
 # %% ../../nbs/trust/benchmark.ipynb #319ffbe7
 def easy_text(norm) -> str:
     "What the norm alone says of the families, from `too_easy`."
+    proper(norm=norm[['mean', 'lo', 'hi']])
     worst = norm.loc[norm['mean'].idxmax()]
     most = f'{worst.family}: {interval(worst["mean"], worst.lo, worst.hi)}'
     easy = list(norm.family[norm.easy])
@@ -293,7 +311,7 @@ def easy_text(norm) -> str:
 # %% ../../nbs/trust/benchmark.ipynb #a0df5155
 def flow_text(whole) -> str:
     "What the marks say of information flow in both directions, from `over_networks` by instrument."
-    def of(name): return interval(*whole.loc[name, ['mean', 'lo', 'hi']])
+    def of(name): return interval(*whole.loc[one_of(name, whole.index, 'instrument'), ['mean', 'lo', 'hi']])
     said = [f'{name}: *more* {of(f"{name}: more")}, *less* {of(f"{name}: less")}' for name in FLOWS]
     best = max(whole['mean'][f'{n}: {w}'] for n in FLOWS for w in ('more', 'less'))
     how = 'no measure of importance' if best < .9 else 'a measure of importance here'
@@ -302,8 +320,9 @@ def flow_text(whole) -> str:
 # %% ../../nbs/trust/benchmark.ipynb #2a342045
 def weakest_text(by_family) -> str:
     """Which instrument's worst family is the best, from a table of mean AUC (instruments,
-    families); those that do not speak of all families are left out."""
+    families); those that do not speak of all families (NaN) are left out."""
     worst = by_family.dropna().min(axis=1)
+    none_empty(instruments=worst)
     name = worst.idxmax()
     where = by_family.loc[name].idxmin()
     start = ('No instrument finds all kinds of circuits' if worst[name] < .9

@@ -16,16 +16,17 @@ __all__ = ['NONE', 'STRONG', 'TABLE', 'MARKS', 'ALIKE', 'PHOTOGRAPHS', 'variance
 import itertools, math
 import numpy as np, pandas as pd
 from scipy import stats
+from ..doors import all_finite, equally_long, none_empty, one_of, proper, real
 from ..circuits.ablation import over_images
-from ..statistics.effects import cohens_d
+from ..statistics.effects import _studies, cohens_d
 from ..statistics.replication import (
     GROUPS, cluster_bootstrap, crossed_test, exact, mean_squares, over_models, tested, welch_p)
 from ..statistics.tests import adjust, bca, ks, permutation, tost, tost_p
 from ..statistics.verdicts import (
     ALPHA, DECIDED, MARGIN, MARGIN_D, level_verdict, verdicts_of_studies)
 from diffcirc.trust.simulated import (
-    IMAGES, MODELS, UNIT_NAMES, World, by_people, count, crossed_ids, frame_of, on_second,
-    simulate)
+    IMAGES, MODELS, UNIT_NAMES, World, by_people, check_studies, count, crossed_ids, frame_of,
+    on_second, simulate)
 
 # %% ../../nbs/trust/calibration.ipynb #35c37f95
 def _components(Y):
@@ -42,6 +43,8 @@ def variance_components(frame, value, by=('dataset', 'timestep')) -> pd.DataFram
     """Shares of variance between models, images and the rest, by the method of moments (negative
     estimates are 0), total variance, and skewness of the images' means. Rows: `by`. Photographs
     of one person, and what else varies, are averaged. NaN for a single model."""
+    none_empty(frame=frame, by=by)
+    for c in (value, *by): one_of(c, frame, 'column')
     rows = []
     for key, g in frame.groupby(list(by), observed=True):
         Y = g.groupby(['seed', 'person'])[value].mean().unstack().to_numpy()
@@ -62,9 +65,9 @@ NONE, STRONG = World('models alike', 0., .8, .2), World('strong', .7, .2, .1, 's
 
 # %% ../../nbs/trust/calibration.ipynb #f3d03937
 def worlds(found: dict) -> list:
-    """The worlds of this chapter: no variance between models, those measured (median shares over
-    datasets and timesteps), and a strong and skewed one. Rounded, so that their tables are found
-    again."""
+    """The worlds of this chapter: no variance between models, those measured (median shares
+    over datasets and timesteps), and a strong and skewed one. Rounded, so that their tables are
+    found again. A quantity without shares (NaN) has no world."""
     out = []
     for name, c in found.items():
         v = c[['model', 'image', 'rest']].median().to_numpy()
@@ -76,12 +79,16 @@ def worlds(found: dict) -> list:
 def extremes(worlds) -> tuple:
     "Of the measured worlds, those with the smallest and the largest share between models."
     measured = [w for w in worlds if w not in (NONE, STRONG)]
+    none_empty(measured=measured)
     return min(measured, key=lambda w: w.model), max(measured, key=lambda w: w.model)
 
 # %% ../../nbs/trust/calibration.ipynb #7e0d2a96
 def design_effect(world, unit, models=MODELS, images=IMAGES) -> float:
     """True over estimated variance of a difference of means when only `unit` ('image' of one model,
     or 'model') is taken as random; ValueError for another unit."""
+    all_finite(world=world[1:4])
+    real(models, 'The number of models', 1)
+    real(images, 'The number of images', 1)
     if unit == 'image': return 1 + images*world.model/(world.image + world.rest)
     if unit == 'model': return 1 + models*world.image/max(images*world.model + world.rest, 1e-12)
     raise ValueError(f"A t test here has 'image' or 'model' as its unit, not {unit!r}.")
@@ -90,6 +97,8 @@ def design_effect(world, unit, models=MODELS, images=IMAGES) -> float:
 def actual_level(effect, df, alpha=ALPHA) -> float:
     """What a t test at level alpha rejects when the variance is `effect` times what it estimates;
     also the share of its intervals that miss."""
+    all_finite(effect=effect, df=df)
+    real(alpha, 'The level', 0, 1)
     return 2*stats.t.sf(stats.t.isf(alpha/2, df)/np.sqrt(effect), df)
 
 # %% ../../nbs/trust/calibration.ipynb #6c9d314b
@@ -106,6 +115,7 @@ def world_of(share) -> World:
 # %% ../../nbs/trust/calibration.ipynb #b5a0396a
 def flips(Y) -> np.ndarray:
     "p of `replication.paired_flip` of models of one seed, for studies Y (2, n, models, images) → (n,)."
+    _studies(Y)
     signs = np.array(list(itertools.product((1, -1), repeat=Y.shape[2])))
     v = (Y[1] - Y[0]).mean(-1) @ signs.T
     return (np.abs(v) >= np.abs(v[:, :1])*(1 - 1e-9)).mean(1)
@@ -114,6 +124,7 @@ def flips(Y) -> np.ndarray:
 def pvalues(Y) -> dict:
     """{(test, unit): p (n,)} of the tests of `compare` and of pairs of models; Y (2, n, models,
     images)."""
+    _studies(Y)
     means, permuted, quasi_f = Y.mean(-1), exact(Y), crossed_test(*Y)['p']
     return {('t test', 'image'): welch_p(*Y[:, :, 0]), ('t test', 'model'): welch_p(*means),
             ('exact permutation', 'model'): permuted,
@@ -125,12 +136,14 @@ def pvalues(Y) -> dict:
 def student(Y) -> np.ndarray:
     """p of `mixed_effect` (models random) for complete tables: Student's t of models' means.
     Studies Y (2, n, models, images) → (n,)."""
+    _studies(Y)
     return stats.ttest_ind(*Y.mean(-1), axis=-1).pvalue
 
 # %% ../../nbs/trust/calibration.ipynb #5edadce2
 def tests_called(s, k) -> list:
     """Rows of errors of the tests that are called study by study, in the first k: permutation of
     images (199 relabellings) and Kolmogorov–Smirnov."""
+    check_studies(s, k)
     pairs = list(zip(*s.Y[:, :k, 0]))
     permuted = [permutation(b, a, n=199, seed=j).p <= ALPHA for j, (a, b) in enumerate(pairs)]
     return [count('permutation', 'image', permuted),
@@ -140,6 +153,7 @@ def tests_called(s, k) -> list:
 def truths(s, first=False, level=False) -> dict:
     """{what: true values (n,)} of the difference of the datasets, or of the level of dataset 0;
     `first`: of the first model of each."""
+    check_studies(s)
     a, b = s.model[:, :, 0] if first else s.model.mean(-1), s.image.mean(-1)
     def of(v): return v[0] if level else s.difference + v[1] - v[0]
     return {'in general': of(0*a), 'of these networks': of(a), 'on these images': of(b)}
@@ -147,6 +161,8 @@ def truths(s, first=False, level=False) -> dict:
 # %% ../../nbs/trust/calibration.ipynb #8d2cd2d1
 def misses(name, unit, lo, hi, truth) -> list:
     "Rows of errors of intervals lo, hi (k,) of the first k studies, one per kind of truth."
+    all_finite(truth=truth)
+    for v in truth.values(): equally_long(truth=v[:len(lo)], lo=lo, hi=hi)
     lo, hi = np.asarray(lo), np.asarray(hi)
     missed = {what: (v[:len(lo)] < lo) | (v[:len(lo)] > hi) for what, v in truth.items()}
     counted = {what: np.where(np.isnan(lo), np.nan, v) for what, v in missed.items()}
@@ -155,6 +171,7 @@ def misses(name, unit, lo, hi, truth) -> list:
 # %% ../../nbs/trust/calibration.ipynb #b9b5823e
 def level_intervals(s) -> list:
     "Rows of errors of the intervals of `replication.over_models` for the level of dataset 0."
+    check_studies(s)
     n, M = s.model.shape[1:]
     means = dict(dataset=np.repeat(range(n), M), seed=np.tile(range(M), n),
                  value=s.Y[0].mean(-1).ravel())
@@ -164,6 +181,7 @@ def level_intervals(s) -> list:
 # %% ../../nbs/trust/calibration.ipynb #68476791
 def intervals(s) -> list:
     "Rows of errors of the intervals of `compare`, of pairs, and of `replication.over_models`."
+    check_studies(s)
     image, means, both, truth = s.Y[:, :, 0], s.Y.mean(-1), crossed_test(*s.Y), truths(s)
     def welch(v): return stats.ttest_ind(v[1], v[0], axis=-1, equal_var=False).confidence_interval()
     pairs = stats.ttest_rel(means[1], means[0], axis=-1).confidence_interval()
@@ -176,6 +194,7 @@ def intervals(s) -> list:
 # %% ../../nbs/trust/calibration.ipynb #238aa1f2
 def d_intervals(s, k) -> list:
     "Rows of errors of the intervals of Cohen's d by image, model and both, in the first k studies."
+    check_studies(s, k)
     A, B = s.Y[:, :k]
     out = []
     for unit, a, b in (('image', A[:, 0], B[:, 0]), ('model', A.mean(-1), B.mean(-1))):
@@ -189,6 +208,7 @@ def d_intervals(s, k) -> list:
 def bca_intervals(s, k) -> list:
     """Rows of errors of BCa intervals over images for the level of one model, in the first k
     studies."""
+    check_studies(s, k)
     x = [bca(v, n=999) for v in s.Y[0, :k, 0]]
     truth = truths(s, first=True, level=True)
     return misses('BCa, level', 'image', [i.lo for i in x], [i.hi for i in x], truth)
@@ -196,6 +216,7 @@ def bca_intervals(s, k) -> list:
 # %% ../../nbs/trust/calibration.ipynb #1e42cc1b
 def image_intervals(s, k) -> list:
     "Rows of errors of `ablation.over_images` for the level of dataset 0, in the first k studies."
+    check_studies(s, k)
     ids = crossed_ids(*s.Y.shape[2:])
     frames = [pd.DataFrame(dict(dataset=j, site='', mse=2 + s.Y[0, j].ravel(), clean=1., **ids))
               for j in range(k)]
@@ -205,6 +226,7 @@ def image_intervals(s, k) -> list:
 # %% ../../nbs/trust/calibration.ipynb #fa7766aa
 def cluster_intervals(s, k) -> list:
     "Rows of errors of `cluster_bootstrap` for the difference, in the first k studies."
+    check_studies(s, k)
     tables = [cluster_bootstrap(frame_of(s, j), 'value', n=399, seed=j) for j in range(k)]
     b = np.array([t.iloc[2, 2:4] for t in tables], float)
     return misses('cluster bootstrap', 'both', *b.T, truths(s))
@@ -229,6 +251,7 @@ def equivalence(s, k) -> list:
     """Rows: the equivalence test of `tost` and `tost_p` (both) within 0.2 SD of one value, where
     the difference equals the margin (error: called equivalent) and where there is none (error:
     not)."""
+    check_studies(s, k)
     margin = MARGIN_D*s.world.sd('both')
     A, B = s.Y[:, :k]
     at = _called_equivalent(A, B + margin - s.difference, margin)
@@ -242,6 +265,8 @@ TABLE = 4  # claims per table of the paper
 # %% ../../nbs/trust/calibration.ipynb #8116984e
 def correlated(s, correlation) -> np.ndarray:
     "Tables of four studies each (2, n·4, models, images) that share a part of their variance."
+    check_studies(s, TABLE + 1)
+    real(correlation, 'The correlation', 0, 1)
     n = s.Y.shape[1]//(TABLE + 1)
     Y = s.Y[:, :n*(TABLE + 1)].reshape(2, n, TABLE + 1, *s.Y.shape[2:])
     own = Y[:, :, 1:]
@@ -285,6 +310,7 @@ def families(s, correlation=.5) -> list:
 def false_discoveries(p_null, p_true) -> np.ndarray:
     """Share of false ones among what BH finds in grids of null and true hypotheses, each (n,
     hypotheses)."""
+    equally_long(p_null=p_null, p_true=p_true)
     hit = np.array([adjust(q, 'bh') <= ALPHA for q in np.hstack([p_null, p_true])])
     return hit[:, :p_null.shape[1]].sum(1)/np.maximum(hit.sum(1), 1)
 
@@ -303,6 +329,8 @@ def discoveries(null, true, size=20) -> list:
 def rule(Y, claimed) -> list:
     """Verdicts (n,) of `verdicts` on studies Y (2, n, models, images), n a multiple of four: a size
     or '+'."""
+    _studies(Y)
+    if claimed != '+': real(claimed, 'The claimed size')
     c, M = crossed_test(*Y), Y.shape[2]
     margin = math.nan if claimed == '+' else MARGIN*abs(claimed)
     p = np.concatenate([adjust(q) for q in np.maximum(exact(Y), c['p']).reshape(-1, TABLE)])
@@ -318,6 +346,7 @@ def outcomes(name, unit, verdicts, truth) -> list:
 # %% ../../nbs/trust/calibration.ipynb #eede0f89
 def level_errors(s, k) -> list:
     "`outcomes` of a claimed level of dataset 0 that is right, or wrong by 3 of the paper's SD."
+    check_studies(s, k)
     m, sd = s.Y[0, :k].mean(-1), s.world.sd('image')
     t = tested(m.mean(1), m.std(1, ddof=1)/m.shape[1]**.5, m.shape[1] - 1)
     out = []
@@ -331,6 +360,7 @@ def verdict_errors(s, k, d) -> list:
     """Rows with `outcome`: how often each verdict is given to a claimed direction or size (d, in SD
     of one value) that is absent, half, as claimed, or opposite; and to a claimed level
     (`level_errors`)."""
+    check_studies(s, max(k, TABLE))
     k, size, out = k//TABLE*TABLE, d*s.world.sd('both'), []
     for truth, share in (('absent', 0), ('half', .5), ('as claimed', 1), ('opposite', -1)):
         Y = s.Y[:, :k] + on_second(share*size - s.difference)
@@ -342,6 +372,7 @@ def verdict_errors(s, k, d) -> list:
 def power_errors(null, k) -> list:
     """Rows: how often a true difference, at the level of images or of models, is not found in k
     studies."""
+    check_studies(null, k)
     effects = {'0.5 SD between images': .5*null.world.sd('image'),
                '1.5 SD between models': 1.5*null.world.sd('model')}
     return [count(*key, p > ALPHA, truth) for truth, by in effects.items()
@@ -351,6 +382,9 @@ def power_errors(null, k) -> list:
 def calibration_of_world(world, n, few, rare, d, seed=0) -> pd.DataFrame:
     """Errors of everything above in n simulated studies of a world (`few` where called one by one,
     `rare` of the slow ones). Columns kind, name, unit, truth, nominal, n, wrong, outcome, world."""
+    real(n, 'The number of studies', TABLE + 1)
+    real(few, 'The number of those called one by one', TABLE, n)
+    real(rare, 'The number of those called by slow tests', 1, few)
     world = World(*world)
     null = simulate(world, n, seed=[seed, 0])
     true = simulate(world, n, difference=.5*world.sd('image'), seed=[seed, 1])
@@ -366,6 +400,7 @@ def calibration_of_world(world, n, few, rare, d, seed=0) -> pd.DataFrame:
 def calibration_of_unit(share, images, n, models=MODELS, seed=0) -> pd.DataFrame:
     """False positives of the three units at a share of variance between models and a number of
     images (nine tenths of the rest between images)."""
+    real(share, 'The share', 0, 1)
     seed = [seed, images, round(1000*share)]
     p = pvalues(simulate(world_of(share), n, models, images, seed=seed).Y)
     keys = (('t test', 'image'), ('t test', 'model'), ('quasi-F', 'both'))
@@ -374,6 +409,9 @@ def calibration_of_unit(share, images, n, models=MODELS, seed=0) -> pd.DataFrame
 # %% ../../nbs/trust/calibration.ipynb #c5aba4a5
 def at_height(x, y, height) -> tuple:
     "The point of a curve that is nearest to a height: where its label goes."
+    proper(y=y)
+    equally_long(x=x, y=y)
+    all_finite(height=height)
     k = int(np.argmin(np.abs(np.asarray(y) - height)))
     return x[k], y[k]
 
@@ -413,6 +451,8 @@ PHOTOGRAPHS = 10  # of each
 def alikeness(values, people) -> float:
     """Intraclass correlation of `values` (n,) by person, from one-way analysis of variance with
     unequal numbers; NaN where no one, or only one person, is there twice."""
+    proper(values=values)
+    equally_long(values=values, people=people)
     f = pd.DataFrame(dict(v=np.asarray(values, float), who=np.asarray(people)))
     g = f.groupby('who').v
     n, k = len(f), g.ngroups
@@ -426,6 +466,8 @@ def alikeness(values, people) -> float:
 def people_tests(A, B, margin) -> dict:
     """{(name, unit): whether (n,)} the tests with images among their units find a difference of A,
     B (n, models, images), or none in one as large as the margin."""
+    proper(A=A, B=B)
+    equally_long(A=A, B=B)
     c = crossed_test(A, B)
     means = np.stack([A.mean(-1), B.mean(-1)])[..., None]
     equivalent = tost_p(c['estimate'] + margin, c['se'], c['df'], margin) <= ALPHA
@@ -471,6 +513,8 @@ def calibration_of_people(world, n, rare, seed=0) -> pd.DataFrame:
     nothing differs: `counted` says what was taken for independent, images or people. n studies,
     `rare` of what is called one by one (0: not at all); columns as `calibration_of_world`, and
     `alike`."""
+    real(n, 'The number of studies', 1)
+    real(rare, 'The number of those called one by one', 0, n)
     world = World(*world)
     A = simulate(world._replace(photographs=1), n, seed=[seed, 2]).Y[0]
     s = simulate(world, n, seed=[seed, 3])
@@ -499,12 +543,14 @@ def power_table(errors) -> pd.DataFrame:
 def reach(found) -> str:
     """Whether *negligible* can be reached, in words, from the shares of studies in which it is, by
     world."""
+    proper(found=found)
     if max(found) < .2: return 'hardly ever be reached'
     return 'be reached in less than half of studies' if np.median(found) < .5 else 'be reached'
 
 # %% ../../nbs/trust/calibration.ipynb #958bb11f
 def range_text(rows) -> str:
     "The least and the largest rate over worlds, with the interval and the name of the worst."
+    proper(rows=rows[['rate', 'lo', 'hi']])
     worst = rows.loc[rows.rate.idxmax()]
     if worst.rate == 0: return f'**never** (at most {100*rows.hi.max():.1f} %)'
     text = f'{100*worst.rate:.1f} % [{100*worst.lo:.1f}, {100*worst.hi:.1f}]'

@@ -11,6 +11,7 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 from statsmodels.stats.proportion import proportion_confint
+from ..doors import real
 from ..circuits.ablation import agreement, ranks, reversals
 from ..circuits.attention import function_test
 from ..statistics.verdicts import ALPHA
@@ -53,6 +54,7 @@ def _is_selective(maps, reference):
 def head_errors(rng, n, images=24) -> list:
     """Rows: heads and channels that look at random smooth places, the same for all images or other
     ones for each, and pass the test for a name or are called selective, p < .05."""
+    real(n, 'The number of studies', 1)
     out = []
     for truth, centred in (('maps alike all over', False), ('maps centred', True)):
         R = [_references(rng, images, centred) for _ in range(n)]
@@ -88,6 +90,7 @@ def _rank_errors(rng, gap, sites, models):
 def ablation_errors(rng, n, sites=7, models=MODELS) -> list:
     """Rows: bootstrap intervals of ranks and of a rank correlation over models, and reversals
     between datasets without any difference between sites."""
+    real(n, 'The number of studies', 1)
     flat = np.zeros(sites)
     pairs = [[_impacts(rng, flat, models) for _ in range(2)] for _ in range(n)]
     reversed_ = [len(reversals(*pair)) > 0 for pair in pairs]
@@ -118,6 +121,7 @@ def pair_errors(rng, n, models=MODELS) -> list:
     """Rows: `transfer.over_pairs` for values of pairs of models, Wilson's interval for a share of
     samples of all models, and `statistics.share_verdict` where half of all models would show a
     thing."""
+    real(n, 'The number of studies', 1)
     v, a, b = _pair_values(rng, n, models)
     pairs = [over_pairs(pd.DataFrame(dict(seed_a=a, seed_b=b, v=x)), 'v')[1:] for x in v]
     lo, hi = np.transpose(pairs)
@@ -169,6 +173,7 @@ def _found_in_planted(rng, models, breaks):
 def phase_errors(rng, n, models=MODELS, breaks=(250, 500, 750), paper=(100, 350, 650)) -> list:
     """Rows: smooth curves in which breaks win or come near to the paper's boundaries, and 95 %
     intervals that miss planted breaks (where their number was found)."""
+    real(n, 'The number of studies', 1)
     studies = [(_found_in_smooth(rng, models, paper), _found_in_planted(rng, models, breaks))
                for _ in range(n)]
     smooth, planted = zip(*studies)
@@ -183,6 +188,8 @@ def phase_errors(rng, n, models=MODELS, breaks=(250, 500, 750), paper=(100, 350,
 def calibration_of_others(n, seed=0) -> pd.DataFrame:
     """Errors of the tests and intervals that are no comparison of two datasets; columns as
     `calibration_of_world`."""
+    real(n, 'The number of studies', 1)
+    real(seed, 'The seed', 0)
     rng = np.random.default_rng(seed)
     rows = (head_errors(rng, n) + ablation_errors(rng, max(2, n//5)) + pair_errors(rng, n)
             + phase_errors(rng, max(2, n//6)))

@@ -11,6 +11,7 @@ __all__ = ['FLOWS', 'BASELINES', 'CANDIDATES', 'one_value', 'constantly', 'half_
 from functools import partial
 import numpy as np, pandas as pd, torch
 from torch import Tensor
+from ..doors import none_empty, one_of, real
 from ..circuits.estimators import METHOD, coordinates, efficiency, estimator
 from ..denoiser.diffusion import Exam, image_errors
 from ..denoiser.sites import capturing, editing, find, mean, resample, sites, zero
@@ -39,6 +40,7 @@ def rests_of_run(denoiser, exam: Exam, t, names) -> dict:
     for step in range(1, len(net.plan)): states.append(net.advance(states[-1], step))
     def rest(before): return lambda: denoiser.read(net.advance(states[before]).h, x, tt)
     order = [n for _, n in net.plan]  # a skip edge's value arises where it is saved
+    for n in names: one_of(n, known, 'site')
     return {n: rest(order.index(head_parts(n)[0] if known[n].kind == 'head' else n)) for n in names}
 
 def constant_loss(denoiser, exam: Exam, name, a, run) -> Tensor:
@@ -123,6 +125,7 @@ def by_attribution(denoiser, exam: Exam, names) -> pd.DataFrame:
 # %% ../../nbs/trust/candidates.ipynb #c17c6719
 def by_gradients(denoiser, exam: Exam, names, steps=4) -> pd.DataFrame:
     "Score: the same with the gradient averaged at `steps` points between the two runs."
+    real(steps, 'The number of steps', 1)
     rows, many = [], Exam(exam.x0.repeat(steps, 1, 1, 1), exam.ε.repeat(steps, 1, 1, 1),
                           exam.timesteps)  # all points in one batch
     for t in exam.timesteps:
@@ -138,6 +141,7 @@ def by_gradients(denoiser, exam: Exam, names, steps=4) -> pd.DataFrame:
 # %% ../../nbs/trust/candidates.ipynb #3a35b2d2
 def information_side(v):
     "What the book's estimator needs of values (n, …); None for what is the same in all images."
+    none_empty(values=v)
     v = v.flatten(1).double()
     if (v - v.mean(0)).square().mean() < 1e-8*v.square().mean(): return None
     return estimator(METHOD).side(coordinates(v))

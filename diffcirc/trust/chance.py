@@ -11,6 +11,7 @@ import numpy as np, pandas as pd
 from ..circuits.ablation import ranks
 from ..circuits.temporal import near_by_chance, phase_boundaries, random_cuts
 from ..core import paper_claims
+from ..doors import all_finite, one_of, proper, real
 from ..statistics.replication import paired_flip
 from ..statistics.tests import adjust, t_interval
 from ..statistics.verdicts import RULES, level_verdict
@@ -21,6 +22,7 @@ from .simulated import MODELS, World, simulate
 # %% ../../nbs/trust/chance.ipynb #cbc9d7ee
 def claims_of(name) -> dict:
     "The measured claims that a rule decides: {id: claim}."
+    one_of(name, RULES, 'rule')
     return {id: c for id, c in paper_claims().items()
             if c['kind'] == 'measured' and re.fullmatch(RULES[name].claims, id)}
 
@@ -131,6 +133,9 @@ SLOW = 'phases', 'boundary', 'first'
 # %% ../../nbs/trust/chance.ipynb #eda61c41
 def pass_rate(name, n, seed=0) -> tuple:
     "Share of verdicts of a rule that say *holds* in n studies of its null, and their number."
+    one_of(name, RULES, 'rule')
+    real(n, 'The number of studies', 1)
+    real(seed, 'The seed', 0)
     rng = np.random.default_rng(seed)
     words = [w for _ in range(n) for w in (NULLS[name](rng) if name in NULLS
                                            else _printed(rng, name))]
@@ -139,6 +144,7 @@ def pass_rate(name, n, seed=0) -> tuple:
 def chance_of_rules(n, seed=0) -> pd.DataFrame:
     """One row per rule: rule, claims (ids), null, pass_rate, and n, the number of verdicts; about n
     of them are asked for, a tenth where that is slow."""
+    real(seed, 'The seed', 0)
     rows = []
     for k, r in RULES.items():
         studies = n//10 if k in SLOW else n//len(claims_of(k))
@@ -150,11 +156,13 @@ def chance_of_rules(n, seed=0) -> pd.DataFrame:
 # %% ../../nbs/trust/chance.ipynb #bdf688c3
 def rules_csv(rates) -> str:
     "The pass rates as CSV text: rule, claims, null, pass_rate, n."
+    proper(rates=rates.pass_rate)
     return rates[['rule', 'claims', 'null', 'pass_rate', 'n']].to_csv(index=False)
 
 # %% ../../nbs/trust/chance.ipynb #9dc47801
 def easiest_text(rates, most=.1) -> str:
     "Which rules chance passes in more than a share `most` of studies."
+    all_finite(rates=rates.pass_rate, most=most)
     easy = rates[rates.pass_rate > most].sort_values('pass_rate', ascending=False)
     if easy.empty: return f'No rule is passed by chance in more than {most:.0%} of studies.'
     named = ', '.join(f'*{r.rule}* ({r.pass_rate:.0%})' for r in easy.itertuples())

@@ -12,6 +12,7 @@ __all__ = ['halfway', 'twins', 'filtered', 'signal_level', 'switched_at', 'share
 from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import nn, Tensor
+from ..doors import all_finite, equally_long, one_of, proper, real
 from ..denoiser.diffusion import T, add_noise, ᾱ
 from ..denoiser.sites import capturing, sites
 from ..denoiser.unet import (
@@ -21,11 +22,14 @@ from .planted import Mix, X0Denoiser, normal
 # %% ../../nbs/trust/drafts.ipynb #9f1c6bb9
 def halfway(size, direction) -> tuple:
     "The step (rows, columns) to the partner: 'across', 'down' or 'diagonal', half an image long."
+    one_of(direction, ('across', 'down', 'diagonal'), 'direction')
     return {'across': (0, size//2), 'down': (size//2, 0), 'diagonal': (size//2, size//2)}[direction]
 
 # %% ../../nbs/trust/drafts.ipynb #7e16ef3f
 def twins(u, step) -> Tensor:
     "Images (n, 1, s, s) whose pixels repeat at `step`: half of u and its copy."
+    all_finite(u=u)
+    real(len(step), 'The number of coordinates of a step', 2, 2)
     s, first = u.shape[-1], torch.zeros(u.shape[-2:], dtype=torch.bool)
     if step[1]: first[:, :s//2] = True
     else: first[:s//2] = True
@@ -34,12 +38,16 @@ def twins(u, step) -> Tensor:
 # %% ../../nbs/trust/drafts.ipynb #4a630bf2
 def filtered(u, steps, taps) -> Tensor:
     "Stationary images: Σ taps · u moved by `steps`, with variance 1 for white u (n, 1, s, s)."
+    proper(taps=taps)
+    equally_long(steps=steps, taps=taps)
+    for step in steps: real(len(step), 'The number of coordinates of a step', 2, 2)
     x = sum(w*u.roll(tuple(-i for i in step), (-2, -1)) for step, w in zip(steps, taps))
     return x/float(np.square(taps).sum())**.5
 
 # %% ../../nbs/trust/drafts.ipynb #a577b1d3
 def signal_level(kind) -> Tensor:
     "k_t (T,) of a kind of images: 'copies', 'signs' or 'stationary'."
+    one_of(kind, ('copies', 'signs', 'stationary'), 'kind of images')
     return {'copies': ᾱ.sqrt()/(1 + ᾱ), 'signs': ᾱ.sqrt()/(1 - ᾱ), 'stationary': ᾱ.sqrt()}[kind]
 
 # %% ../../nbs/trust/drafts.ipynb #cadd4f0d
@@ -51,6 +59,9 @@ def switched_at(τ) -> Tensor:
 # %% ../../nbs/trust/drafts.ipynb #3a7fec28
 def shared_variance(steps, taps, size) -> np.ndarray:
     "Correlation (n, n) of filtered images between pixels at any two of `steps`."
+    proper(taps=taps)
+    equally_long(steps=steps, taps=taps)
+    real(size, 'The size', 1)
     f = np.zeros((size, size))
     for (y, x), w in zip(steps, taps): f[y % size, x % size] += w
     r = np.fft.ifft2(np.abs(np.fft.fft2(f))**2).real/np.square(f).sum()
@@ -59,10 +70,14 @@ def shared_variance(steps, taps, size) -> np.ndarray:
 # %% ../../nbs/trust/drafts.ipynb #f82a91fe
 def best_weights(r, a) -> np.ndarray:
     "Weights (n,) of the best linear x̂0 from pixels of correlation r (n, n), the first one's own."
+    proper(r=r)
+    real(a, 'ᾱ', 0, 1)
     return np.linalg.solve(a*r + (1 - a)*np.eye(len(r)), a**.5*r[0])
 
 def least_error(r, t, use=slice(None)) -> float:
     "Smallest mse of ε̂ at timestep t from the pixels `use` of correlation r, weights chosen anew."
+    proper(r=r)
+    real(t, 'The timestep', 0, T - 1)
     a, use = ᾱ[t].item(), np.arange(len(r))[use]
     r0, R = r[0, use], a*r[np.ix_(use, use)] + (1 - a)*np.eye(len(use))
     return float(a/(1 - a)*(1 - a*r0 @ np.linalg.solve(R, r0))) if len(use) else a/(1 - a)
@@ -83,6 +98,9 @@ class Relay(nn.Module):
 # %% ../../nbs/trust/drafts.ipynb #0358d17e
 def moving_map(size, step, sharp) -> Tensor:
     "Attention map (n, n) that looks `step` (rows, columns) ahead on a torus: softmax of `sharp`."
+    real(size, 'The size', 1)
+    real(len(step), 'The number of coordinates of a step', 2, 2)
+    all_finite(sharp=sharp)
     place = torch.arange(size*size).view(size, size)
     ahead = place.roll(tuple(-int(i) for i in step), (0, 1)).flatten()
     return (sharp*torch.eye(size*size)[ahead]).softmax(-1)
@@ -310,6 +328,7 @@ def rms_of_sites(denoiser, draw, t=500, n=64, seed=77) -> dict:
 # %% ../../nbs/trust/drafts.ipynb #9f6323d1
 def made_loud(d: Draft, wanted: dict) -> Draft:
     "The drawing with scales that give every site its wanted root-mean-square at t = 500."
+    for name, v in wanted.items(): real(v, f'The loudness of {name}', 1e-9, 1e9)
     d.scale = {}
     for kinds in (('block', 'head'), ('skip',)):  # a skip edge is as loud as the blocks before it
         net = drawn_net(d)

@@ -11,6 +11,7 @@ __all__ = ['TIMES', 'FAMILIES', 'BY_HAND', 'Specimen', 'Sketch', 'route', 'dead_
 # %% ../../nbs/trust/families.ipynb #787516b0
 from dataclasses import dataclass, field
 import numpy as np, torch
+from ..doors import none_empty, proper, real
 from ..denoiser.diffusion import Denoiser, image_errors, make_exam
 from ..denoiser.sites import capturing, editing, mean
 from .drafts import (
@@ -47,6 +48,7 @@ class Specimen:
 class Sketch:
     "A drawing in the making, with random numbers of its own; every part may carry an offset."
     def __init__(self, family, seed, direction=None, kind=None):
+        real(seed, 'The seed', 0)
         self.rng = np.random.default_rng([FAMILIES.index(family), seed, 11])
         self.size = (8, 8, 12, 12, 16)[seed % 5]
         direction = direction or str(self.rng.choice(['across', 'down', 'diagonal']))
@@ -155,7 +157,9 @@ def told(k: Sketch, heads, skips, true: dict) -> dict:
 # %% ../../nbs/trust/families.ipynb #16f34480
 def dealt_loudness(truth: dict, rng) -> dict:
     "Loudness of each site: lognormal for the true ones; the others have one of a true one each."
+    for s, v in truth.items(): proper(values=v)
     ever = [s for s, v in truth.items() if max(v) > 0]
+    none_empty(true_sites=ever)
     loud = dict(zip(ever, np.exp(rng.normal(0, .5, len(ever)))))
     rest = [s for s in truth if s not in loud]
     pool = [rng.permutation(list(loud.values())) for _ in range(len(rest)//len(ever) + 1)]

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
+from ..doors import all_finite, equally_long, integer, none_empty, one_of, proper, real
 from ..denoiser.diffusion import (
     Denoiser, T, add_noise, image_errors, make_exam, v_target, ᾱ)
 from ..denoiser.sites import attention_maps, capturing, editing, patch, sites
@@ -38,6 +39,7 @@ class Planted:
 # %% ../../nbs/trust/planted.ipynb #3aba4dc1
 def normal(n, seed, *shape) -> Tensor:
     "Standard normal numbers (n, *shape) that depend on the seed only."
+    for k in (n, *shape): integer(k, 'A number of images, or a size', 0)
     return torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed))
 
 # %% ../../nbs/trust/planted.ipynb #7879e590
@@ -107,6 +109,7 @@ class WiredTransformer(Transformer):
 # %% ../../nbs/trust/planted.ipynb #0ee20dc7
 def bands(k=8) -> Tensor:
     "Projections (k, 16, 16) on k bands of the 2D cosine transform, from low to high frequency."
+    one_of(k, (1, 2, 4, 8, 16), 'number of bands')
     i = torch.arange(SIZE, dtype=torch.float64)
     C = torch.cos(math.pi/SIZE*(i[None] + .5)*i[:, None])*(2/SIZE)**.5
     C[0] /= 2**.5
@@ -142,6 +145,7 @@ class Subspace(nn.Module):
 # %% ../../nbs/trust/planted.ipynb #9391001e
 def gaussian_images(λ) -> callable:
     "draw(n, seed) of Gaussian images with variance λ (k,) in the k bands."
+    proper(variances=λ)
     root = torch.einsum('k,kij->ij', torch.tensor(λ, dtype=torch.float).sqrt(), bands(len(λ)))
     def draw(n, seed): return (normal(n, seed, SIZE*SIZE) @ root).view(n, 1, SIZE, SIZE)
     return draw
@@ -149,12 +153,14 @@ def gaussian_images(λ) -> callable:
 # %% ../../nbs/trust/planted.ipynb #1a6cca7c
 def variances(seed, low=.05, high=4.) -> list:
     "Variances of the eight bands: four low and four high ones in random order."
+    real(seed, 'The seed', 0)
     return np.random.default_rng(seed).permutation([low]*4 + [high]*4).tolist()
 
 # %% ../../nbs/trust/planted.ipynb #ce188397
 def closed_form(seed=0) -> Planted:
     """The exact denoiser of a Gaussian, one block per band. In the circuit: the half of the bands
     whose removal must cost most."""
+    real(seed, 'The seed', 0)
     λ = variances(seed)
     order = np.random.default_rng([seed, 1]).permutation(8)
     blocks = [('block', f'enc1.band{k}', Subspace(bands()[k], λ[k])) for k in order]
@@ -183,6 +189,7 @@ def copy_error(t) -> float:
 def copy_parts(x, t) -> Tensor:
     """(own part, partner's part) of the best ε̂, both at the place of the pixel they are made of:
     (b, 2, 4, 4)."""
+    equally_long(x=x, t=t)
     a = ᾱ.to(x.device)[t].float().view(-1, 1, 1, 1)
     c = (1 + a)*(1 - a).sqrt()
     return torch.cat([x/c, -a*x/c], 1)
@@ -192,6 +199,10 @@ OWN, PART, SENT, MOVED, JUNK = 0, 1, 2, 3, 4  # channels of the wired stream; fo
 
 def unit(*pairs, c=8, rows=8) -> Tensor:
     "Matrix (rows, c) with ones at (to, from) pairs."
+    for pair in pairs:
+        equally_long(pair=pair, size=(rows, c))
+        for i, n in zip(pair, (rows, c)): integer(i, 'A row or channel', 0, n - 1)
+    for n in (c, rows): integer(n, 'The number of rows or channels')
     W = torch.zeros(rows, c)
     for to, from_ in pairs: W[to, from_] = 1.
     return W
@@ -199,6 +210,7 @@ def unit(*pairs, c=8, rows=8) -> Tensor:
 # %% ../../nbs/trust/planted.ipynb #e1f6d5d0
 def head_logits(kind, rng) -> Tensor:
     "Logits (16, 16): 'partner', 'wrong' (as sharp, another place) or 'diffuse'."
+    one_of(kind, ('partner', 'wrong', 'diffuse'), 'kind of head')
     where = {'partner': PARTNER.numpy(), 'wrong': rng.permutation(len(PARTNER)),
              'diffuse': np.arange(len(PARTNER))}[kind]
     return (1. if kind == 'diffuse' else 12.)*F.one_hot(torch.tensor(where), len(PARTNER)).float()
@@ -206,6 +218,7 @@ def head_logits(kind, rng) -> Tensor:
 # %% ../../nbs/trust/planted.ipynb #d2d7b84e
 def wired_block(role, i) -> Wire:
     "Block i of the wired network: 'true' sends the partner's message on, the others are decoys."
+    one_of(role, ('true', 'same', 'turned', 'constant'), 'role of a block')
     junk = unit((JUNK + i % 4, PART))
     if role == 'constant': return Wire(torch.zeros(8, 8), unit((MOVED, 0)).sum(1))
     return Wire({'true': unit((SENT, PART)), 'same': junk, 'turned': -junk}[role])
@@ -214,6 +227,7 @@ def wired_block(role, i) -> Wire:
 def wired_layer(kinds, rng) -> WiredTransformer:
     """Attention layer with a head of each kind; all read what was sent, and only 'partner' writes
     where it is read."""
+    none_empty(kinds=kinds)
     logits = torch.stack([head_logits(k, rng) for k in kinds])
     write = [MOVED if k == 'partner' else JUNK + i for i, k in enumerate(kinds)]
     return WiredTransformer(WiredAttention(logits, [SENT]*len(kinds), write, 8))
@@ -241,6 +255,7 @@ def _own_and_partner(x, t): return F.pad(copy_parts(x, t), (0, 0, 0, 0, 0, 6))
 def wired(seed=0) -> Planted:
     """The best denoiser of copied images, with decoys. In the circuit: one of five blocks, one of
     eight heads (and its layer), one of three skip edges."""
+    real(seed, 'The seed', 0)
     rng = np.random.default_rng(seed)
     roles = rng.permutation(['true', 'same', 'same', 'turned', 'constant']).tolist()
     layer, head, edge = rng.integers(2), rng.integers(4), rng.integers(1, 4)
@@ -258,6 +273,7 @@ def wired(seed=0) -> Planted:
 def small_unet(seed, n_res=1, keen=False) -> UNet:
     """U-Net for 4×4 images with 2 + 4 + 2 heads. `keen`: convolutions keep only their middle tap,
     and the transformers start out connected, without which some seeds never find the partner."""
+    real(seed, 'The seed', 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = UNet(UNetConfig(SIZE, 1, 16, (1,), n_res, temb=32, width=64))
@@ -410,12 +426,15 @@ def signed(A) -> callable:
 # %% ../../nbs/trust/planted.ipynb #8a92c907
 def belief(x, t, A) -> Tensor:
     "Posterior mean of each pattern's sign given x_t: (b, 3)."
+    all_finite(x=x, A=A)
+    equally_long(x=x, t=t)
     a = ᾱ[t].float()
     return torch.tanh((a.sqrt()/(1 - a))[:, None]*torch.einsum('bhw,jhw->bj', x[:, 0], A))
 
 # %% ../../nbs/trust/planted.ipynb #c3e06a83
 def circuit_sites(net, seed) -> list:
     "The three sites to be: a residual block, a head, the skip edge."
+    real(seed, 'The seed', 0)
     rng = np.random.default_rng([seed, 5])
     block = rng.choice([n for n in sites(net) if '.res' in n])
     return [str(block), str(rng.choice(heads(net))), 'skip1']
@@ -498,6 +517,9 @@ def interchange(net, A, chosen, t=300, n=200, seed=9) -> dict:
 def swap_marks(out, of_x, of_y, j) -> tuple[float, float]:
     """Of signs (b, 3) after site j got its value from y: share of those that should turn and do,
     and of the others that stay as in x."""
+    proper(out=out, of_x=of_x, of_y=of_y)
+    equally_long(out=out, of_x=of_x, of_y=of_y)
+    integer(j, 'The number of the site', 0, of_x.shape[1] - 1)
     turn = of_x[:, j] != of_y[:, j]
     other = [k for k in range(of_x.shape[1]) if k != j]
     return (float((out[turn, j] == of_y[turn, j]).float().mean()),

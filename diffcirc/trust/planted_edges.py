@@ -7,6 +7,7 @@ __all__ = ['TRIED_EDGES', 'leaving', 'of_parts', 'edge_marks', 'marks_by_method'
 
 # %% ../../nbs/trust/planted_edges.ipynb #7f2ec23c
 import pandas as pd
+from ..doors import all_finite, equally_long, one_of
 from ..circuits.finding import METHODS, case_of
 from ..denoiser.sites import sites
 from ..denoiser.unet import head_parts
@@ -18,6 +19,8 @@ from .families import TIMES
 # %% ../../nbs/trust/planted_edges.ipynb #4ab0d530
 def leaving(edges, scores) -> dict:
     "{node: sum of the scores of the edges that leave it}."
+    all_finite(scores=scores)
+    equally_long(edges=edges, scores=scores)
     out = {}
     for (sender, _), v in zip(edges, scores): out[sender] = out.get(sender, 0.) + float(v)
     return out
@@ -53,14 +56,18 @@ def edge_marks(family, seed, steps, n, methods=TRIED_EDGES) -> pd.DataFrame:
 
 # %% ../../nbs/trust/planted_edges.ipynb #82f846f8
 def marks_by_method(frame) -> pd.DataFrame:
-    "Mean AUC over timesteps of each network: rows instrument (`method, measure`) × family × seed."
+    """Mean AUC over timesteps of each network: rows instrument (`method, measure`) × family ×
+    seed. Timesteps without AUC (NaN) do not count."""
     f = frame.assign(instrument=frame.method + ', by ' + frame.measure)
     key = ['instrument', 'method', 'measure', 'family', 'seed']
     return f.groupby(key, sort=False).auc.mean().reset_index()
 
 # %% ../../nbs/trust/planted_edges.ipynb #12ccf03d
 def planted_line(whole, recommended='curvature') -> str:
-    "What the recommended method reaches, from `over_networks` by method and measure."
+    """What the recommended method reaches, from `over_networks` by method and measure. The mean
+    alone without an interval (NaN)."""
+    one_of(recommended, set(whole.index.get_level_values(0)), 'method')
+    all_finite(mean=whole['mean'])
     m = whole.loc[recommended]
     k = m['mean'].idxmax()
     said = 'finds' if m['mean'][k] >= .9 else 'does not always find'

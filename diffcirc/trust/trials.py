@@ -12,6 +12,7 @@ __all__ = ['CACHE', 'INSTRUMENTS', 'KINDS', 'TRAINED', 'GOOD', 'SAID', 'NO_MEASU
 import math
 from functools import partial
 import numpy as np, pandas as pd, torch
+from ..doors import all_finite, equally_long, none_empty, one_of, proper
 from . import planted
 from ..circuits.attention import attention_stats
 from ..denoiser.diffusion import Exam, make_exam
@@ -111,8 +112,10 @@ INSTRUMENTS = {'zero-ablation': partial(by_ablation, zero),
 # %% ../../nbs/trust/trials.ipynb #4014dd8c
 def precision_at_k(scores, true) -> float:
     """Share of true sites among the k with the highest scores, k = number of true sites; ties are
-    shared out as by chance."""
+    shared out as by chance. NaN where all are true, none is, or a score is NaN."""
     s, true = np.asarray(scores, float), np.asarray(true, bool)
+    equally_long(scores=s, true=true)
+    if np.isnan(s).any(): return math.nan
     k = int(true.sum())
     if not 0 < k < len(true): return math.nan
     cut = np.sort(s)[-k]
@@ -177,15 +180,16 @@ def marks(res) -> pd.DataFrame:
 
 # %% ../../nbs/trust/trials.ipynb #01d67ddd
 def marks_csv(m) -> str:
-    """The marks as CSV text: instrument, circuit_kind, seed, noise, timestep, auc, precision_at_k,
-    n_sites, n_true."""
+    """The marks as CSV text: instrument, circuit_kind, seed, noise, timestep, auc,
+    precision_at_k, n_sites, n_true. Without rows of no AUC (NaN)."""
     names = dict(kind='circuit_kind', n='n_sites', k='n_true')
     return m.dropna(subset='auc').rename(columns=names).to_csv(index=False)
 
 # %% ../../nbs/trust/trials.ipynb #9868e798
 def over_seeds(m, value='auc', by=('instrument', 'kind'), level=.95) -> pd.DataFrame:
     """Mean over seeds (each averaged over noise and timesteps) with a t interval over seeds,
-    clipped to [0, 1]; n = seeds with a circuit to find."""
+    clipped to [0, 1]; n = seeds with a circuit to find. What has no value (NaN) does not count."""
+    for c in (value, *by): one_of(c, m, 'column')
     by = list(by)
     seeds = m.dropna(subset=value).groupby([*by, 'seed'], sort=False)[value].mean()
     groups = seeds.groupby(by, sort=False)
@@ -200,14 +204,15 @@ GOOD = .9  # an instrument that is right in nine of ten comparisons
 def instrument_word(lo, hi) -> str:
     """What an interval of the AUC says: 'finds it' (lower end at least GOOD), 'better than chance'
     (above .5), 'misleads' (upper end below .5), 'not testable' (no interval), else 'fails'."""
-    if not np.isfinite(lo): return 'not testable'
+    if not np.isfinite([lo, hi]).all(): return 'not testable'
     if lo >= GOOD: return 'finds it'
     if lo > .5: return 'better than chance'
     return 'misleads' if hi < .5 else 'fails'
 
 # %% ../../nbs/trust/trials.ipynb #12f2aa5d
 def judged_instruments(m) -> pd.DataFrame:
-    "`over_seeds` with `verdict`, the `instrument_word` of each interval."
+    """`over_seeds` with `verdict`, the `instrument_word` of each interval. What has no value
+    (NaN) does not count."""
     d = over_seeds(m)
     return d.assign(verdict=[instrument_word(lo, hi) for lo, hi in zip(d.lo, d.hi)])
 
@@ -240,6 +245,7 @@ def _check_complete(d, names, timesteps):
 def planting(res) -> pd.DataFrame:
     """How well the planting took: mean over seeds with its t interval by kind and check. What is a
     share or an error of ε̂ stays within [0, 1]."""
+    none_empty(res=res)
     rows = []
     for (kind, check), v in res[res.instrument == 'check'].groupby(['kind', 'site']).score:
         m = t_interval(v)
@@ -254,6 +260,7 @@ def able_heads(res) -> tuple[int, int]:
     partner, and of how many."""
     share = res[(res.instrument == 'check') & (res.kind == 'copy, one head able')
                 & (res.site == 'mass')].score
+    all_finite(mass=share)
     return int((share > .5).sum()), len(share)
 
 # %% ../../nbs/trust/trials.ipynb #b10051e6
@@ -261,6 +268,7 @@ def error_ratios(res) -> pd.DataFrame:
     """Error of the learned closed forms over the smallest possible one: rows seed × timestep,
     `ratio`."""
     bands = res[res.instrument == 'band']
+    proper(bands=bands[['mse', 'exact']])
     bands = bands.assign(ratio=bands.mse/bands.exact)
     return bands.groupby(['seed', 'timestep']).ratio.first().reset_index()
 
@@ -269,6 +277,7 @@ def impact_agreement(res) -> pd.DataFrame:
     """Measured and analytic impact of the bands by seed: correlation of their logarithms (`r`) and
     median of measured/analytic (`ratio`)."""
     bands = res[res.instrument == 'band']
+    proper(bands=bands[['impact', 'analytic']])
     logs = pd.DataFrame(dict(formula=np.log(bands.analytic),
                              measured=np.log(bands.impact.clip(lower=1e-6))))
     r = {seed: d.corr().iloc[0, 1] for seed, d in logs.groupby(bands.seed)}

@@ -1,5 +1,5 @@
 """Hypothesis strategies for what can happen to a file, and to a value within its type."""
-import math, shutil
+import copy, math, shutil
 from hypothesis import strategies as st
 import numpy as np, pandas as pd, torch
 
@@ -90,7 +90,9 @@ def other(draw, v):
     if isinstance(v, dict) and v and draw(st.booleans()):
         k = draw(st.sampled_from(sorted(v, key=str)))
         what, new = draw(other(v[k]))
-        return what, v | {k: new}
+        changed = copy.copy(v)  # of its own type: `|` makes a plain dict of a cell of a notebook
+        changed[k] = new
+        return what, changed
     return 'same', v
 
 @st.composite

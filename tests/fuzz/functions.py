@@ -96,10 +96,15 @@ def passed_on(v) -> bool:
     if isinstance(v, pd.Series): v = v.to_frame()
     if isinstance(v, pd.DataFrame):
         return bool(v.isna().any(axis=None)) or any(passed_on(v[c].to_numpy()) for c in v)
+    if isinstance(v, np.ndarray) and v.dtype == object:  # texts of a table, as `nan %`
+        return any(map(passed_on, v.ravel()))
     if isinstance(v, (np.ndarray, np.generic)):
         return v.dtype.kind == 'f' and not np.isfinite(v).all()
     if isinstance(v, (list, tuple, set)): return any(map(passed_on, v))
     if isinstance(v, dict): return any(map(passed_on, v.values()))
+    if inspect.isfunction(v):  # an edit or a fitted map: what it was given is kept beside its code
+        return any(plain(c.cell_contents) and passed_on(c.cell_contents)
+                   for c in v.__closure__ or ())
     if hasattr(v, '__dict__') and not isinstance(v, torch.nn.Module):
         return any(map(passed_on, vars(v).values()))
     return False
