@@ -80,7 +80,7 @@
       if (!long && !wide) return;
       table.classList.add('dc-big'); box.classList.add('dc-box'); box.classList.toggle('dc-tall', long && table.id !== 'tbl-ledger');
       sortable(table);
-      if (table.id !== 'tbl-ledger') filtered(table, box);
+      if (table.id !== 'tbl-ledger' && table.tBodies[0].rows.length > 12) filtered(table, box);
     });
   }
   // regions that scroll can be reached by keys

@@ -211,7 +211,7 @@ def test_large_tables_sort_and_filter(open_page):
     page = open_page(next(f'{p}.html' for p in PAGES if any(
         len(re.findall('<tr', t)) > 42 and 'tbl-ledger' not in t
         for t in re.findall('<table.*?</table>', text_of(HTML/f'{p}.html') or '', re.S))))
-    table = page.locator('table.dc-big:not(.dcl)').first
+    table = page.locator('.dc-filter + .dc-box table.dc-big').first
     rows = table.locator('tbody tr:visible')
     n = rows.count()
     head = table.locator('th').first

@@ -218,8 +218,19 @@ def _simple_grid(fig):
 def _label_alone(ax, first, last):
     "A panel that shared its labels with neighbours: those of its row's first, its column's last."
     ax.tick_params(labelleft=ax.axison, labelbottom=ax.axison)
+    ax.tick_params(axis='x', labelrotation=max(t.get_rotation() for t in last.get_xticklabels()))
     if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
     if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
+
+# %% ../../nbs/book/style.ipynb #0f5c503c
+def _enlarge_text(fig, px=340, least=11):
+    "Give the texts of a figure `least` pixels where it is `px` wide."
+    size = least/px*72*fig.get_figwidth()
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            small = [t.get_fontsize() for t in axis.get_ticklabels(which='both')]
+            axis.set_tick_params(which='both', labelsize=max([size, *small]))
+    for t in fig.findobj(mpl.text.Text): t.set_fontsize(max(size, t.get_fontsize()))
 
 # %% ../../nbs/book/style.ipynb #abeb5918
 def narrow(fig, width=3.75) -> bool:
@@ -238,6 +249,7 @@ def narrow(fig, width=3.75) -> bool:
         _label_alone(ax, first, axes.get((grid.nrows - 1)*grid.ncols + column, ax))
         ax.set_subplotspec(places[i // across, i % across])
     fig.set_size_inches(width, rows*high)
+    _enlarge_text(fig)
     return True
 
 # %% ../../nbs/book/style.ipynb #76930eaf

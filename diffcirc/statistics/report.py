@@ -31,6 +31,6 @@ def sig(v, digits=2) -> str:
     if v is None or v != v: return '–'
     if v == 0: return '0'
     if abs(v) == math.inf: return '∞' if v > 0 else '−∞'
-    exponent = math.floor(math.log10(abs(v)))
+    exponent = int(f'{v:.{digits - 1}e}'.split('e')[1])  # of the rounded number
     if abs(v) >= 1e-3: return num(v, max(digits - 1 - exponent, 0))
     return f'{num(v/10**exponent, digits - 1)}·10{str(exponent).translate(_SUPERSCRIPT)}'
