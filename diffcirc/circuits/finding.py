@@ -6,11 +6,11 @@
 __all__ = ['THRESHOLDS', 'METHODS', 'CHEAP', 'DEEP', 'AGAIN', 'CURVED', 'OF_MODEL', 'MEASURES', 'Case', 'case_of', 'exact_scores',
            'curvature_scores', 'gradient_scores', 'inputs_scores', 'activations_scores', 'pruned', 'greedy_scores',
            'reread', 'dropping', 'corrected_scores', 'learned_scores', 'size_scores', 'found_by', 'sizes_of',
-           'first_edges', 'edge_circuits', 'by_corruption', 'edge_agreement', 'between_models', 'over_all',
-           'recommended', 'finding_lines']
+           'first_edges', 'edge_circuits', 'by_corruption', 'edge_agreement', 'between_models', 'shared_quarters',
+           'over_all', 'recommended', 'finding_lines']
 
 # %% ../../nbs/circuits/finding.ipynb #b452c399
-import math
+import itertools, math
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd, torch
 from scipy import stats
@@ -383,6 +383,29 @@ def between_models(frame, measure='distance') -> pd.DataFrame:
         rows += [(t, a[0], b[0], a[0] != b[0], r[i, j]) for i, a in enumerate(names)
                  for j, b in enumerate(names[:i])]
     return pd.DataFrame(rows, columns=['timestep', 'first', 'second', 'across', 'rank'])
+
+# %% ../../nbs/circuits/finding.ipynb #3cf22b4c
+def _top_quarters(frame, measure) -> dict:
+    "{(dataset, seed, timestep, method): edges of the quarter with the largest scores}."
+    out = {}
+    for key, g in frame.groupby(['dataset', 'seed', 'timestep', 'method'], sort=False):
+        if g[measure].nunique() < 2: continue  # ranks nothing
+        top = _largest_first(g[measure])[:max(1, len(g)//4)]
+        out[key] = set(zip(g.sender.iloc[top], g.reader.iloc[top]))
+    return out
+
+# %% ../../nbs/circuits/finding.ipynb #3433cfa8
+def shared_quarters(frame, measure='distance') -> pd.DataFrame:
+    """Rows pair of scored tables of one method and timestep: `shared`, the share of edges that both
+    have in their quarter; `between` two `batches` of images of one model, or two `seeds`."""
+    tops, rows = _top_quarters(frame, measure), []
+    for (a, A), (b, B) in itertools.combinations(tops.items(), 2):
+        (d, i, t, m), (d2, j, t2, m2) = a, b
+        if (d, t) != (d2, t2): continue
+        if i == j and m2 == m + AGAIN: rows.append(('batches', *a, len(A & B)/len(A)))
+        if i != j and m == m2 and AGAIN not in m: rows.append(('seeds', *a, len(A & B)/len(A)))
+    names = ['between', 'dataset', 'seed', 'timestep', 'method', 'shared']
+    return pd.DataFrame(rows, columns=names)
 
 # %% ../../nbs/circuits/finding.ipynb #662a5870
 def over_all(frame, value, by) -> pd.DataFrame:

@@ -276,10 +276,10 @@ def _compared(moved, wanted) -> dict:
 
 # %% ../../nbs/circuits/uses.ipynb #10748335
 def _changed(c, edges, change) -> Tensor:
-    "What becomes of ε̂ where {node: change} is added along these edges (numbers)."
+    "What becomes of ε̂ where these edges (numbers) carry the clean value and {node: change}."
     keep = torch.ones(len(c.graph.edges), 1, device=c.x.device)
     keep[torch.as_tensor(edges)] = 0
-    return c.run(Patching(keep, change, fixed=True)) - c.ε̂
+    return c.run(Patching(keep, {n: v + change[n] for n, v in c.own.items()})) - c.ε̂
 
 # %% ../../nbs/circuits/uses.ipynb #af386cf3
 def _sets(case, general, k, draws, seed) -> list:
