@@ -15,7 +15,7 @@
 
     function set(p) { return d.sets[state.sets[p]]; }
     function inside(p, e) { return set(p).rank[state.t][e] < state.k; }
-    function share(p, t, e) { return Math.max(0, set(p).score[t][e]) / Math.max(1, set(p).total[t]); }
+    function share(p, t, e) { return set(p).score[t][e] / set(p).total[t]; }
     function percent(v) { return (100 * v).toFixed(v < .0995 ? 1 : 0) + '\u00a0%'; }
     function small(v) { return v === 0 ? '0' : Math.abs(v) < 1e-3 ? v.toExponential(1).replace(/-/g, '\u2212') : v.toPrecision(2).replace('-', '\u2212'); }
     function name(e) { const x = d.edges[e]; return d.nodes[x[0]] + ' \u2192 ' + d.nodes[x[1]] + (x[2] ? ', ' + { q: 'query', k: 'key', v: 'value' }[x[2]] : ''); }
@@ -77,7 +77,7 @@
         pane.edges.forEach(function (path, e) {
           const on = inside(p, e), x = d.edges[e];
           path.classList.toggle('out', !on); path.classList.toggle('neg', s.error[t][e] < 0); path.classList.toggle('on', chosen(e));
-          path.style.strokeWidth = (.8 + 5.2 * Math.sqrt(Math.max(0, s.score[t][e]) / 9999)).toFixed(2);
+          path.style.strokeWidth = (.8 + 5.2 * Math.sqrt(s.score[t][e] / s.most[t])).toFixed(2);
           if (on) touched[x[0]] = touched[x[1]] = true;
         });
         pane.nodes.forEach(function (g, i) {
@@ -107,7 +107,7 @@
       });
     }
     function item(ol, p, t, e, text, go) {
-      const li = add(ol, 'li'), s = set(p), change = s.error[t][e] * s.unit[t] / 9999;
+      const li = add(ol, 'li'), s = set(p), change = s.error[t][e];
       li.classList.toggle('out', s.rank[t][e] >= state.k);
       if (go) { const b = add(li, 'button', text); b.type = 'button'; b.addEventListener('click', function () { choose(-1, e); }); }
       else li.append(text);

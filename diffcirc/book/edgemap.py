@@ -53,10 +53,9 @@ def _check_edges(g, frame):
         raise ValueError('Scores of edges must be finite.')
 
 # %% ../../nbs/book/edgemap.ipynb #aa48fcb8
-def _whole(v) -> tuple:
-    "(numbers from −9999 to 9999, the value of 9999)."
-    unit = float(np.abs(v).max()) or 1.
-    return np.round(9999*np.asarray(v)/unit).astype(int).tolist(), unit
+def _short(v) -> list:
+    "Numbers with three digits."
+    return [float(f'{x:.3g}') for x in v]
 
 def _kept_curve(own) -> list:
     "[[size, faithfulness]] of the circuits that were asked."
@@ -69,13 +68,13 @@ def _edge_set(g, own, timesteps) -> dict:
     "What the page carries of one model: rows of its edges at all timesteps."
     d, s = own.dataset.iloc[0], own.seed.iloc[0]
     out = dict(label=f'{d} faces, seed {s}', color=label_color(f'{d} faces'), score=[], error=[],
-               rank=[], total=[], unit=[], faithful=[])
+               rank=[], total=[], most=[], faithful=[])
     for t in timesteps:
         now = own[own.timestep == t].set_index(['sender', 'reader']).loc[g.edges]
-        score, _ = _whole(now.distance.clip(lower=0))
-        error, unit = _whole(now.error)
-        row = dict(score=score, error=error, unit=unit, total=sum(score),
-                   rank=now['rank'].astype(int).tolist(), faithful=_kept_curve(now))
+        score = _short(now.distance.clip(lower=0))
+        row = dict(score=score, error=_short(now.error), most=max(score) or 1.,
+                   total=float(f'{sum(score):.4g}') or 1., rank=now['rank'].astype(int).tolist(),
+                   faithful=_kept_curve(now))
         for k, v in row.items(): out[k].append(v)
     return out
 
@@ -97,7 +96,7 @@ def _curved(a, b, port='') -> str:
 
 def _edge_path(one, t, i, k, path) -> str:
     "One edge of the still picture, inside the circuit of k edges or faded."
-    width = .8 + 5.2*(max(one['score'][t][i], 0)/9999)**.5
+    width = .8 + 5.2*(one['score'][t][i]/one['most'][t])**.5
     kind = ' out'*(one['rank'][t][i] >= k) + ' neg'*(one['error'][t][i] < 0)
     return f'<path class="e{kind}" d="{path}" style="stroke-width:{width:.2f}"/>'
 

@@ -482,7 +482,7 @@ def of_uses(st) -> dict:
     n = 4 if st.preset.name == 'smoke' else 8
     return {'pruning': Protocol(pruning, images=n, seeds=USED, options=going_on),
             'training on': Protocol(training_on, images=n, seeds=USED, options=going_on),
-            'attribute control': Protocol(attribute_control, (300, 600), 8,
+            'attribute control': Protocol(attribute_control, (500,), 8,
                                           datasets=('synthetic',), options=drawn_pairs)}
 
 # %% ../../nbs/book/protocols.ipynb #3c2f13c4
@@ -831,9 +831,8 @@ def of_rules(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
-            of_information, of_ablation, of_screening, of_interruption, of_edges, of_uses, of_outcomes,
-            of_time,
-            of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
+            of_information, of_ablation, of_screening, of_interruption, of_edges, of_uses,
+            of_outcomes, of_time, of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
             of_composition)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,

@@ -8,7 +8,7 @@ __all__ = ['LATEST', 'wirings_by_name', 'block_scores', 'block_sizes', 'weight_s
            'attribute_control', 'pruning_leads', 'training_leads', 'control_leads', 'margins']
 
 # %% ../../nbs/circuits/uses.ipynb #7a205831
-import copy, itertools
+import copy
 import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -203,10 +203,9 @@ def _beside_whole(rows) -> pd.DataFrame:
 # %% ../../nbs/circuits/uses.ipynb #a68d91e3
 def _writer(block):
     "The layer by which a block of a known kind writes; None for others."
-    for part, name in (('resnet', 'conv2'), ('layer', 'to_out')):
-        if hasattr(block, part): block, names = getattr(block, part), (name,)
-    return next((m for m in (getattr(block, n, None) for n in ('proj_out', 'to_out', 'conv2'))
-                 if m is not None), None)
+    inner = getattr(block, 'resnet', getattr(block, 'layer', block))
+    found = (getattr(inner, n, None) for n in ('proj_out', 'to_out', 'conv2'))
+    return next((m for m in found if m is not None), None)
 
 @torch.no_grad()
 def begun_anew(denoiser, names, seed=0):
@@ -282,15 +281,31 @@ def _changed(c, edges, change) -> Tensor:
     return c.run(Patching(keep, {n: v + change[n] for n, v in c.own.items()})) - c.ε̂
 
 # %% ../../nbs/circuits/uses.ipynb #af386cf3
-def _sets(case, general, k, draws, seed) -> list:
-    "[(by, draw, numbers of edges)]: the k that carry most, k in general, at random; and all."
-    def order(c): return _largest_first(METHODS['curvature'](c)['distance'].mean(1).cpu().numpy())
-    n, rng = len(case.graph.edges), np.random.default_rng(seed)
-    sets = [('carrying', 0, order(case)[:k]), ('general', 0, order(general)[:k])]
-    sets += [('random', i, rng.permutation(n)[:k]) for i in range(draws)]
-    return [*sets, ('all', 0, np.arange(n))]
+def _carrying(c) -> np.ndarray:
+    "Numbers of the edges by what patching them does, as curvature forecasts it, the largest first."
+    return _largest_first(METHODS['curvature'](c)['distance'].mean(1).cpu().numpy())
 
-# %% ../../nbs/circuits/uses.ipynb #2f47242a
+def _sets(carrying, general, k, draws, seed) -> list:
+    "[(by, draw, numbers of edges)]: the first k of both orders, k at random, and all."
+    n, rng = len(carrying), np.random.default_rng(seed)
+    sets = [('carrying', 0, carrying[:k]), ('general', 0, general[:k])]
+    return [*sets, *(('random', i, rng.permutation(n)[:k]) for i in range(draws)),
+            ('all', 0, np.arange(n))]
+
+# %% ../../nbs/circuits/uses.ipynb #3475adc4
+def _controlled(denoiser, exam, t, without, with_it, general, share, draws, seed) -> list:
+    "Rows of one attribute at timestep t; `general` is the order of the edges in general."
+    c, other = (case_of(denoiser, _of_half(Exam(without, exam.ε, exam.timesteps), i), t, 'attribute',
+                        switched=with_it[i::2]) for i in (0, 1))
+    every = torch.zeros(len(c.graph.edges), 1, device=c.x.device)
+    theirs, wanted = (v.run(Patching(every, v.values)) - v.ε̂ for v in (c, other))
+    change = {n: (c.values[n] - v).mean(0, keepdim=True) for n, v in c.own.items()}
+    sets = _sets(_carrying(c), general, max(1, int(share*len(general))), draws, seed)
+    moved = [(by, i, len(e), _changed(other, e, change)) for by, i, e in sets]
+    moved.append(('mean change', 0, 0, theirs.mean(0, keepdim=True).expand_as(wanted)))
+    return [dict(_compared(v, wanted), by=by, draw=i, edges=n) for by, i, n, v in moved]
+
+# %% ../../nbs/circuits/uses.ipynb #e95523ae
 @torch.no_grad()
 def attribute_control(denoiser, exam: Exam, pairs: dict, share=.1, draws=4,
                       seed=0) -> pd.DataFrame:
@@ -299,21 +314,12 @@ def attribute_control(denoiser, exam: Exam, pairs: dict, share=.1, draws=4,
     without, with it}, as many as the exam has. ValueError for fewer than four."""
     if len(exam) < 4: raise ValueError('The change is taken from half of the faces; give four.')
     rows = []
-    for (a, (without, with_it)), t in itertools.product(pairs.items(), exam.timesteps):
-        halves = [_of_half(Exam(without, exam.ε, exam.timesteps), i) for i in (0, 1)]
-        c, other = (case_of(denoiser, half, t, 'attribute', switched=with_it[i::2])
-                    for i, half in enumerate(halves))
-        change = {n: (c.values[n] - v).mean(0, keepdim=True) for n, v in c.own.items()}
-        every = torch.zeros(len(c.graph.edges), 1, device=c.x.device)
-        wanted, theirs = (v.run(Patching(every, v.values)) - v.ε̂ for v in (other, c))
-        k = max(1, int(share*len(c.graph.edges)))
-        general = case_of(denoiser, halves[0], t, 'image')
-        rows += [dict(_compared(_changed(other, e, change), wanted), attribute=a, timestep=t, by=by,
-                      draw=i, edges=len(e)) for by, i, e in _sets(c, general, k, draws, seed)]
-        mean = theirs.mean(0, keepdim=True).expand_as(wanted)
-        rows.append(dict(_compared(mean, wanted), attribute=a, timestep=t, by='mean change', draw=0,
-                         edges=0))
-    return pd.DataFrame(rows)
+    for t in exam.timesteps:
+        general = _carrying(case_of(denoiser, _of_half(exam, 0), t, 'image'))
+        for a, (without, with_it) in pairs.items():
+            own = _controlled(denoiser, exam, t, without, with_it, general, share, draws, seed)
+            rows.append(pd.DataFrame(own).assign(attribute=a, timestep=t))
+    return pd.concat(rows, ignore_index=True)
 
 # %% ../../nbs/circuits/uses.ipynb #992fabc6
 def pruning_leads(frame) -> pd.DataFrame:
