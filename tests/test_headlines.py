@@ -8,6 +8,12 @@ from diffcirc.book import headlines as h
 from diffcirc.book.claims import audit_text, discoveries_text, tally_text, WORDS_OF
 from diffcirc.book.findings import BADGE, badge, beaten_text
 from diffcirc.book.front import cannot_say
+from diffcirc.circuits.corruptions import corruption_lines
+from diffcirc.circuits.faithful import found_line, necessary_line
+from diffcirc.circuits.finding import MEASURES, finding_lines
+from diffcirc.circuits.moments import time_line
+from diffcirc.statistics.tests import Interval
+from diffcirc.trust.planted_edges import planted_line
 from diffcirc.trust.trials import SAID
 
 DATASETS = ('synthetic', 'natural')
@@ -127,7 +133,50 @@ def control():
 def stability():
     for a, b in itertools.product(PAIRS, repeat=2): yield h.stability_headline(a, b)
 
-MADE = [dictionaries, naming, composition, pairs, control, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
+# a mean with its interval, as `t_interval` gives it
+FEW, MANY, NONE = ((m, m - .1, m + .1) for m in (-.3, .3, .05))
+
+def t_like(v): return Interval(*v, 't')
+
+def uses():
+    kinds = 'pruning', 'training on', 'control'
+    for some in itertools.product(('holds', 'contradicted', 'inconclusive'), repeat=3):
+        for v in (FEW, MANY, (.1, float('nan'), float('nan'))):
+            yield h.uses_headline(dict(zip(kinds, some)), {k: ('random', v) for k in kinds})
+
+def finding():
+    ask = 'Can the edges that matter be found without patching every edge?'
+    for some in itertools.product((.2, .95), repeat=4):
+        rows = [dict(method=m, measure=k, rank=v) for m, v in
+                zip(('gradient', 'IG, inputs', 'size', 'curvature'), some) for k in MEASURES]
+        yield h.Headline(ask, *finding_lines(pd.DataFrame(rows)))
+
+def faithful():
+    ask = 'Is a small circuit enough to stand for the network?'
+    for some in itertools.product((True, False), repeat=3):
+        f = pd.DataFrame([dict(zip(('found', 'beats', 'necessary'), some))]*6)
+        for v in (FEW, MANY, NONE, (float('nan'),)*3):
+            yield h.Headline(ask, found_line(f), necessary_line(f, t_like(v)))
+
+def moments():
+    for a, b in itertools.product((FEW, MANY, NONE), repeat=2):
+        yield h.Headline('Does denoising use one circuit or several?',
+                         time_line(t_like(a), t_like(b)))
+
+def planted():
+    for a, b in itertools.product((.5, .95), repeat=2):
+        w = pd.DataFrame(dict(mean=[a, b], lo=a - .1, hi=a + .1), pd.MultiIndex.from_product(
+            [['curvature'], MEASURES]))
+        yield h.Headline('Do methods that find edges find planted circuits?',
+                         planted_line(w) + '.')
+
+def corruptions():
+    for v in (.5, .95):
+        rows = [dict(first='image', second=b, rank=v - i/100) for i, b in enumerate(('noise', 'mean'))]
+        yield h.Headline('Does the order of the edges depend on what stands in for them?',
+                         corruption_lines(pd.DataFrame(rows)) + '.')
+
+MADE = [uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, control, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
         outcomes, probes, gradients, optimality, trials, audit]
 
 def others():

@@ -20,6 +20,7 @@ from diffcirc.circuits.optimality import jacobian_basis, jacobian_stats
 from diffcirc.circuits.probes import control_labels, probes
 from diffcirc.circuits.temporal import component_impacts, cooperation
 from diffcirc.circuits.transfer import gram, probe_transfer, stitch
+from diffcirc.circuits.uses import attribute_control, pruning, training_on
 from diffcirc.concepts.composition import composition
 from diffcirc.concepts.control import steering
 from diffcirc.concepts.dictionaries import dictionary_quality
@@ -79,11 +80,14 @@ ASKED = {  # instrument → options, from the kind of network
     gradient_flow: lambda make: {}, screened: lambda make: dict(points=1),
     edge_impacts: lambda make: {},
     exactness: lambda make: {}, frozen_error: lambda make: {},
-    edge_circuits: lambda make: dict(methods=('exact', 'size', 'gradient', 'curvature')),
+    edge_circuits: lambda make: dict(methods=('exact', 'size', 'gradient', 'curvature', 'AtP*')),
     by_corruption: lambda make: dict(corruptions=('mean', 'attribute'), reference=faces(4, 2),
                                      switched=faces(8, 5)),
     circuit_tests: lambda make: dict(other=make(1), random=8, asked=2),
     across_time: lambda make: {},
+    pruning: lambda make: dict(fit=faces(8, 4), shares=(.5,), draws=1, steps=1),
+    training_on: lambda make: dict(fit=faces(8, 4), draws=1, steps=1),
+    attribute_control: lambda make: dict(pairs=dict(other=(EXAM.x0, faces(8, 5)))),
     kept_alone: lambda make: dict(others=faces(4, 2), draws=2),
     route_impacts: lambda make: {}, edited_samples: lambda make: dict(n=2, steps=2),
     losses: lambda make: dict(regions=HALVES),

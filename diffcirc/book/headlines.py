@@ -8,7 +8,7 @@ __all__ = ['Headline', 'say', 'headlines_of', 'linked', 'listed', 'on_faces', 'e
            'features_headline', 'information_headline', 'transfer_headline', 'alone_headline', 'outcomes_headline',
            'probes_headline', 'gradients_headline', 'optimality_headline', 'trials_headline', 'audit_headline',
            'dictionaries_headline', 'naming_headline', 'composition_headline', 'pairs_headline', 'control_headline',
-           'stability_headline']
+           'stability_headline', 'uses_headline']
 
 # %% ../../nbs/book/headlines.ipynb #ce92d52a
 import json
@@ -440,3 +440,17 @@ def stability_headline(learned, random) -> Headline:
                     f'{start}: paired units of two networks answer with a mean correlation of '
                     f'{each(learned, value)}.',
                     f'Paired random directions do so with {each(random, value)}.')
+
+# %% ../../nbs/book/headlines.ipynb #877e3415
+def uses_headline(words, nearest) -> Headline:
+    "Verdicts {use: word}; the rival that comes nearest to the circuit {use: (name, interval)}."
+    told = {'holds': 'Better than all that is simpler for {}',
+            'contradicted': 'surely worse than something simpler for {}',
+            'inconclusive': 'not surely better than something simpler for {}'}
+    parts = [t.format(listed(uses)) for word, t in told.items()
+             if (uses := [u for u, w in words.items() if w == word])]
+    line = '; '.join(parts)
+    leads = listed(f'{interval(*v[:3], sign=True)} over {name} ({use})'
+                   for use, (name, v) in nearest.items())
+    return Headline('What are circuits good for?', f'{line[:1].upper()}{line[1:]}.',
+                    f'The least leads of circuits are {leads}.')

@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
-           'SCREENED', 'KEPT', 'OUTCOMES', 'EDGED', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES',
+           'SCREENED', 'KEPT', 'OUTCOMES', 'EDGED', 'USED', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES',
            'SHARES', 'COUNTS', 'VAE_WORLDS', 'VAE_SMALL', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol',
            'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors',
            'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting',
            'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
            'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
            'whole_regions', 'losing', 'drifting', 'of_outcomes', 'by_all_methods', 'corrupting', 'switching', 'testing',
-           'of_edges', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
-           'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all', 'of_dictionaries', 'naming',
-           'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'composing_judged',
+           'of_edges', 'going_on', 'of_uses', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer',
+           'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all', 'of_dictionaries',
+           'naming', 'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'composing_judged',
            'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'of_known', 'slice_sources', 'of_slices',
            'of_attending', 'of_planted_edges', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people',
            'of_others', 'of_units', 'vae_worlds', 'vae_plan', 'of_autoencoders', 'of_linear_autoencoders',
@@ -43,6 +43,7 @@ from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
+from ..circuits.uses import attribute_control, pruning, training_on
 from ..concepts.composition import composition
 from ..concepts.control import steering
 from ..concepts.dictionaries import dictionary_quality
@@ -422,9 +423,11 @@ EDGED = 16  # images
 def _edged(st) -> int: return 8 if st.preset.name == 'smoke' else EDGED
 
 def by_all_methods(st, dataset=None, seed=None) -> dict:
-    "Options of `edge_circuits` with every method, and exact patching once more on other images."
+    """Options of `edge_circuits` with every method, and of all but the two dearest once more on
+    other images."""
     methods = DEEP if st.preset.name != 'smoke' else tuple(m for m in DEEP if m != 'greedy')
-    return dict(methods=(*methods, 'exact' + AGAIN), curved=tuple(methods))
+    again = tuple(m + AGAIN for m in methods if m not in ('greedy', 'IG, activations'))
+    return dict(methods=(*methods, *again), curved=tuple(methods))
 
 def corrupting(st, dataset, seed) -> dict:
     "Options of `by_corruption`: training images of the model to take means of."
@@ -465,6 +468,22 @@ def of_edges(st) -> dict:
                 by_corruption, ends, n//2, seeds=1, datasets=('synthetic',), options=switching),
             'circuit tests': Protocol(circuit_tests, at, n, options=testing),
             'circuits across time': Protocol(across_time, images=n//2)}
+
+# %% ../../nbs/book/protocols.ipynb #478797d2
+USED = 3  # networks of each dataset that are pruned and trained on
+
+def going_on(st, dataset, seed) -> dict:
+    "Options of `pruning` and `training_on`: images of the model's own training set, and how long."
+    small = dict(draws=1, steps=2, few=4) if st.preset.name == 'smoke' else {}
+    return small | dict(fit=fit_faces(st, dataset, seed, 400).images, seed=seed)
+
+def of_uses(st) -> dict:
+    "Protocols of the chapter on what circuits are good for."
+    n = 4 if st.preset.name == 'smoke' else 8
+    return {'pruning': Protocol(pruning, images=n, seeds=USED, options=going_on),
+            'training on': Protocol(training_on, images=n, seeds=USED, options=going_on),
+            'attribute control': Protocol(attribute_control, (500,), 8,
+                                          datasets=('synthetic',), options=drawn_pairs)}
 
 # %% ../../nbs/book/protocols.ipynb #3c2f13c4
 def of_time(st) -> dict:
@@ -812,8 +831,8 @@ def of_rules(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
-            of_information, of_ablation, of_screening, of_interruption, of_edges, of_outcomes, of_time,
-            of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
+            of_information, of_ablation, of_screening, of_interruption, of_edges, of_uses,
+            of_outcomes, of_time, of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
             of_composition)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CIRCUIT_COLUMNS', 'curves_of', 'area', 'edges_for', 'circuit_readings', 'not_equivalent', 'dependent', 'quarter_of',
-           'circuit_tests', 'tested_circuits', 'found_in', 'found_line', 'circuit_table', 'circuits_csv']
+           'circuit_tests', 'tested_circuits', 'found_in', 'found_line', 'necessary_line', 'circuit_table',
+           'circuits_csv']
 
 # %% ../../nbs/circuits/faithful.ipynb #0e3aca98
 import math
@@ -13,6 +14,7 @@ from scipy import stats
 from .finding import (
     METHODS, OF_MODEL, _halved, _largest_first, _of_half, case_of, edge_agreement, first_edges)
 from ..denoiser.diffusion import Exam
+from ..statistics.report import interval
 from ..statistics.tests import adjust
 
 # %% ../../nbs/circuits/faithful.ipynb #68aed073
@@ -100,17 +102,18 @@ def _asked_circuits(kept, n_edges, share, rng) -> dict:
     return out
 
 # %% ../../nbs/circuits/faithful.ipynb #253c21e8
-def _random_rows(c, kept, n, rng) -> pd.DataFrame:
-    "Rows of n random circuits of the same size, each asked one image."
-    k, many = int(kept.sum()), []
-    drawn = torch.zeros(n, len(kept))
+def _random_rows(c, kept, n, without, rng) -> pd.DataFrame:
+    """Rows of n random circuits of the same size, each asked one image, and of the network without
+    one of the first so many (`random complement`)."""
+    k, many, drawn = int(kept.sum()), [], torch.zeros(n, len(kept))
     for row in drawn: row[rng.permutation(len(kept))[:k]] = 1
-    for i, some in enumerate(drawn.split(-(-n//len(c.x)))):
-        own = _one_image(c, i)
-        many += [(i*len(some) + j, i, *(float(v[0]) for v in m.values()))
-                 for j, m in enumerate(own.of_circuits(some))]
-    names = ['number', 'image', 'error', 'distance']
-    return pd.DataFrame(many, columns=names).assign(kind='random')
+    own, lacking = -(-n//len(c.x)), -(-without//len(c.x))
+    for i, some in enumerate(drawn.split(own)):
+        asked = {('random', own*i + j): v for j, v in enumerate(some)}
+        asked |= {('random complement', own*i + j): 1 - v for j, v in enumerate(some[:lacking])}
+        made = _one_image(c, i).of_circuits(torch.stack([*asked.values()]))
+        many += [(*name, i, *(float(v[0]) for v in m.values())) for name, m in zip(asked, made)]
+    return pd.DataFrame(many, columns=['kind', 'number', 'image', 'error', 'distance'])
 
 # %% ../../nbs/circuits/faithful.ipynb #8c19e58f
 def _one_image(c, i):
@@ -129,10 +132,11 @@ def quarter_of(case, method) -> torch.Tensor:
 # %% ../../nbs/circuits/faithful.ipynb #321ea8d9
 @torch.no_grad()
 def circuit_tests(denoiser, exam: Exam, corruption='image', method='curvature', other=None,
-                  random=1000, asked=8, **given) -> pd.DataFrame:
+                  random=1000, without=200, asked=8, **given) -> pd.DataFrame:
     """Rows timestep × kind × number × image: error and distance of the circuit that a method finds
     on the even images, on the odd ones: `whole`, `empty`, `circuit`, `complement`, `other seed` (a
-    circuit of the denoiser `other`), those of `_asked_circuits`, and `random`, one image each."""
+    circuit of the denoiser `other`) and its complement, those of `_asked_circuits`, and `random`
+    ones and the complements of the first `without` of them, one image each."""
     rows = []
     for t in exam.timesteps:
         first, c = (case_of(denoiser, _of_half(exam, i), t, corruption, **_halved(given, i))
@@ -143,12 +147,13 @@ def circuit_tests(denoiser, exam: Exam, corruption='image', method='curvature', 
         if other is not None:
             theirs = case_of(other, _of_half(exam, 0), t, corruption, **_halved(given, 0))
             kinds['other seed', 0] = quarter_of(theirs, method)
+            kinds['other seed complement', 0] = 1 - kinds['other seed', 0]
         kinds |= _asked_circuits(kept, len(kept), asked, rng)
         made = c.of_circuits(torch.stack([*kinds.values()]))
         rows += [pd.DataFrame({k: v.cpu() for k, v in m.items()}).assign(
             kind=kind, number=i, image=range(len(c.x)), timestep=t)
             for (kind, i), m in zip(kinds, made)]
-        rows.append(_random_rows(c, kept, random, rng).assign(timestep=t))
+        rows.append(_random_rows(c, kept, random, min(without, random), rng).assign(timestep=t))
     return pd.concat(rows, ignore_index=True)
 
 # %% ../../nbs/circuits/faithful.ipynb #d00aff6b
@@ -165,32 +170,41 @@ def _minimal(g) -> float:
     return float((_missed(g, 'without', 'circuit') > added).mean())
 
 # %% ../../nbs/circuits/faithful.ipynb #482dbd2d
+def _tests_of(g) -> dict:
+    "The readings of `tested_circuits` of one model and timestep; p-values not yet corrected."
+    by = {k: v.set_index('image') for k, v in g[g.number == 0].groupby('kind')}
+    empty = by['empty'].distance.mean()
+    def faithful(kind): return 1 - by[kind].distance.mean()/empty if kind in by else math.nan
+    def farther(kind, than):
+        drawn = g[g.kind == kind]
+        return float((drawn.distance > drawn.image.map(by[than].distance)).mean())
+    return dict(faithful=faithful('circuit'), complement=faithful('complement'),
+                other_seed=faithful('other seed'),
+                other_complement=faithful('other seed complement'),
+                beaten=farther('random', 'circuit'), minimal=_minimal(g),
+                necessary=1 - farther('random complement', 'complement'),
+                p_equivalent=not_equivalent(by['circuit'].error - by['whole'].error),
+                p_independent=dependent(by['complement'].error, by['whole'].error))
+
+# %% ../../nbs/circuits/faithful.ipynb #ce6aa4b2
 def tested_circuits(frame) -> pd.DataFrame:
     """One row per model × timestep of `circuit_tests`: `faithful`, of the complement and of the
-    other seed's circuit too; `beaten`, the share of random circuits that are farther from the
-    network on the same image; `minimal`; p of equivalence and independence, Holm-corrected."""
-    rows = []
-    for key, g in frame.groupby(['dataset', 'seed', 'timestep'], sort=False):
-        by = {k: v.set_index('image') for k, v in g[g.number == 0].groupby('kind') if k != 'random'}
-        empty = by['empty'].distance.mean()
-        def faithful(kind): return 1 - by[kind].distance.mean()/empty if kind in by else math.nan
-        drawn = g[g.kind == 'random']
-        own = drawn.image.map(by['circuit'].distance)
-        rows.append((*key, faithful('circuit'), faithful('complement'), faithful('other seed'),
-                     float((drawn.distance > own).mean()), _minimal(g),
-                     not_equivalent(by['circuit'].error - by['whole'].error),
-                     dependent(by['complement'].error, by['whole'].error)))
-    names = ['faithful', 'complement', 'other_seed', 'beaten', 'minimal', 'p_equivalent',
-             'p_independent']
-    out = pd.DataFrame(rows, columns=['dataset', 'seed', 'timestep', *names])
+    other seed's circuit and its complement too; `beaten`, the share of random circuits that are
+    farther from the network on the same image; `necessary`, the share of them without which the
+    network is nearer than without the circuit; `minimal`; p of equivalence and independence,
+    Holm-corrected."""
+    key = ['dataset', 'seed', 'timestep']
+    out = pd.DataFrame([dict(zip(key, k)) | _tests_of(g)
+                        for k, g in frame.groupby(key, sort=False)])
     return out.assign(**{p: adjust(out[p]) for p in ('p_equivalent', 'p_independent')})
 
 # %% ../../nbs/circuits/faithful.ipynb #87207ef9
 def found_in(tests, least=.9, share=.9) -> pd.DataFrame:
     """One row per model × timestep tested: `faithful` ≥ least, `beats` ≥ share of the random ones,
-    and `found`, both."""
+    `found`, both, and `necessary` ≥ share."""
     out = tests[['dataset', 'seed', 'timestep']].assign(
-        faithful=tests.faithful >= least, beats=tests.beaten >= share)
+        faithful=tests.faithful >= least, beats=tests.beaten >= share,
+        necessary=tests.necessary >= share)
     return out.assign(found=out.faithful & out.beats)
 
 # %% ../../nbs/circuits/faithful.ipynb #7721bf39
@@ -201,6 +215,17 @@ def found_line(found) -> str:
     said = 'is enough' if k >= 5/6*n else 'is not enough'
     return (f'A quarter of the edges {said}: it keeps nine tenths of the effect and beats random '
             f'circuits in {k} of {n} models (beats them in {beats}).')
+
+def necessary_line(found, apart) -> str:
+    """Whether the network misses the circuit; `apart`: interval over models of its faithfulness less
+    that of another seed's circuit of the same size, NaN where there is no other."""
+    n, k = len(found), int(found.necessary.sum())
+    said = (f'Without it the network loses more than without nine tenths of the random circuits in '
+            f'{k} of {n} models.')
+    if math.isnan(apart.lo): return said
+    word = ('is surely more faithful than' if apart.lo > 0 else 'is surely less faithful than'
+            if apart.hi < 0 else 'is not surely more faithful than')
+    return f"{said} It {word} another seed's of its size: {interval(*apart[:3], sign=True)}."
 
 # %% ../../nbs/circuits/faithful.ipynb #e3166514
 CIRCUIT_COLUMNS = ('dataset', 'seed', 'timestep', 'corruption', 'method', 'spearman_exact', 'edges',

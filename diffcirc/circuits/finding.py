@@ -5,20 +5,22 @@
 # %% auto #0
 __all__ = ['THRESHOLDS', 'METHODS', 'CHEAP', 'DEEP', 'AGAIN', 'CURVED', 'OF_MODEL', 'MEASURES', 'Case', 'case_of', 'exact_scores',
            'curvature_scores', 'gradient_scores', 'inputs_scores', 'activations_scores', 'pruned', 'greedy_scores',
-           'learned_scores', 'size_scores', 'found_by', 'sizes_of', 'first_edges', 'edge_circuits', 'by_corruption',
-           'edge_agreement', 'between_models', 'over_all', 'recommended', 'finding_lines']
+           'reread', 'dropping', 'corrected_scores', 'learned_scores', 'size_scores', 'found_by', 'sizes_of',
+           'first_edges', 'edge_circuits', 'by_corruption', 'edge_agreement', 'between_models', 'shared_quarters',
+           'over_all', 'recommended', 'finding_lines']
 
 # %% ../../nbs/circuits/finding.ipynb #b452c399
-import math
-from dataclasses import dataclass
+import itertools, math
+from dataclasses import dataclass, replace
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from .attribution import signs
 from .corruptions import stand_ins
-from .edges import (
-    Graph, Patching, circuits_run, each_patched, graph_of, graph_run, pushed_terms)
+from diffcirc.circuits.edges import (
+    Graph, Patching, _through_block, begun, circuits_run, each_patched, ended, graph_of, graph_run,
+    pushed_terms)
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..statistics.report import num
 from ..statistics.replication import over_models
@@ -150,6 +152,67 @@ def greedy_scores(c: Case, thresholds=THRESHOLDS) -> dict:
     for τ in thresholds: best = torch.where(pruned(c, τ*empty) > 0, τ, best)
     return dict(error=best[:, None], distance=best[:, None])
 
+# %% ../../nbs/circuits/finding.ipynb #ea9cdb73
+@torch.no_grad()
+def reread(c: Case) -> dict:
+    """{edge: change (b, …) of what its head reads} of the edges into queries and keys, each patched
+    alone and attention computed anew."""
+    g, states, out = c.graph, {}, {}
+    _, clean = ended(begun(g, c.x, c.t), c.x, c.t, lambda p: states.__setitem__(p.at, p))
+    change = {n: (c.values[n] - v).expand_as(v) for n, v in clean.items()}
+    for step, terms in pushed_terms(g, change):
+        for s, r in g.into(step):
+            if not r.endswith(('.q', '.k')): continue
+            p, head = replace(states[step], more={r: terms[r][s]}), r.rpartition('.')[0]
+            out[s, r] = _through_block(p, g.wirings[step]).values[head] - clean[head]
+    return out
+
+# %% ../../nbs/circuits/finding.ipynb #e0c63ab3
+def dropping(c: Case, values: dict) -> tuple:
+    """(layers, gone): a layer named in the set `gone` passes no gradient of `values` {node: tensor of
+    a pass} back. Layers are residual blocks, the heads of a layer together, perceptrons."""
+    only_on, gone, layers = {'stem', *c.graph.net.parts.skips}, set(), []
+    for node, v in values.items():
+        if node in only_on or node.endswith('.in'): continue
+        before, _, i = node.rpartition('.h')
+        layers.append(layer := before if i.isdigit() else node)
+        v.register_hook(lambda g, layer=layer: g*0 if layer in gone else None)
+    return list(dict.fromkeys(layers)), gone
+
+# %% ../../nbs/circuits/finding.ipynb #90477acf
+def _rereading(c: Case, keep, values):
+    "along(of): derivative (edges, b) of `of` as edges are patched, with attention computed anew."
+    moved = {c.graph.index[e]: (e[1].rpartition('.')[0], d) for e, d in reread(c).items()}
+    heads = list(dict.fromkeys(h for h, _ in moved.values()))
+    def along(of):
+        own, *of_heads = torch.autograd.grad(of, [keep, *(values[h] for h in heads)],
+                                             retain_graph=True)
+        out, of_heads = -own, dict(zip(heads, of_heads))
+        for i, (h, d) in moved.items(): out[i] = (of_heads[h]*d).flatten(1).sum(1)
+        return out
+    return along
+
+# %% ../../nbs/circuits/finding.ipynb #76567c3b
+@torch.enable_grad()
+def corrected_scores(c: Case, probes=2) -> dict:
+    "{measure: forecast (edges, b)} by AtP*: the error by its gradient, the distance by curvature."
+    keep, m = _kept(c), c.ε[0].numel()
+    out, values = graph_run(c.graph, c.x, c.t, Patching(keep, c.values))
+    ε̂, along = c.denoiser.read(out, c.x, c.t), _rereading(c, keep, values)
+    layers, gone = dropping(c, values)
+    def dropped(of):
+        found = []
+        for layer in layers:
+            gone.add(layer)
+            found.append(along(of))
+            gone.clear()
+        return torch.stack(found)
+    error = image_errors(ε̂, c.ε).sum()
+    size = dropped(error).abs().sum(0)/max(len(layers) - 1, 1)
+    square = sum(dropped((ε̂*signs(ε̂.shape, k, ε̂.device)).sum()).square().mean(0)
+                 for k in range(probes))/(probes*m)
+    return dict(error=along(error).sign()*size, distance=square)
+
 # %% ../../nbs/circuits/finding.ipynb #d44a27a2
 def _noisy(logits, b, step) -> Tensor:
     "Hard-concrete draws (edges, b) of logits (edges,) (Louizos et al., 2018)."
@@ -189,8 +252,8 @@ def size_scores(c: Case) -> dict:
 # %% ../../nbs/circuits/finding.ipynb #a57927a5
 METHODS = {'exact': exact_scores, 'size': size_scores, 'gradient': gradient_scores,
            'curvature': curvature_scores, 'IG, inputs': inputs_scores,
-           'IG, activations': activations_scores, 'greedy': greedy_scores,
-           'learned': learned_scores}
+           'IG, activations': activations_scores, 'AtP*': corrected_scores,
+           'greedy': greedy_scores, 'learned': learned_scores}
 CHEAP, DEEP = tuple(METHODS)[:5], tuple(METHODS)  # asked of all models, of a few
 
 # %% ../../nbs/circuits/finding.ipynb #c5239d5e
@@ -320,6 +383,29 @@ def between_models(frame, measure='distance') -> pd.DataFrame:
         rows += [(t, a[0], b[0], a[0] != b[0], r[i, j]) for i, a in enumerate(names)
                  for j, b in enumerate(names[:i])]
     return pd.DataFrame(rows, columns=['timestep', 'first', 'second', 'across', 'rank'])
+
+# %% ../../nbs/circuits/finding.ipynb #3cf22b4c
+def _top_quarters(frame, measure) -> dict:
+    "{(dataset, seed, timestep, method): edges of the quarter with the largest scores}."
+    out = {}
+    for key, g in frame.groupby(['dataset', 'seed', 'timestep', 'method'], sort=False):
+        if g[measure].nunique() < 2: continue  # ranks nothing
+        top = _largest_first(g[measure])[:max(1, len(g)//4)]
+        out[key] = set(zip(g.sender.iloc[top], g.reader.iloc[top]))
+    return out
+
+# %% ../../nbs/circuits/finding.ipynb #3433cfa8
+def shared_quarters(frame, measure='distance') -> pd.DataFrame:
+    """Rows pair of scored tables of one method and timestep: `shared`, the share of edges that both
+    have in their quarter; `between` two `batches` of images of one model, or two `seeds`."""
+    tops, rows = _top_quarters(frame, measure), []
+    for (a, A), (b, B) in itertools.combinations(tops.items(), 2):
+        (d, i, t, m), (d2, j, t2, m2) = a, b
+        if (d, t) != (d2, t2): continue
+        if i == j and m2 == m + AGAIN: rows.append(('batches', *a, len(A & B)/len(A)))
+        if i != j and m == m2 and AGAIN not in m: rows.append(('seeds', *a, len(A & B)/len(A)))
+    names = ['between', 'dataset', 'seed', 'timestep', 'method', 'shared']
+    return pd.DataFrame(rows, columns=names)
 
 # %% ../../nbs/circuits/finding.ipynb #662a5870
 def over_all(frame, value, by) -> pd.DataFrame:
