@@ -84,7 +84,7 @@ def other(draw, v):
         return what, pd.Series(a, v.index[:len(a)], name=v.name)
     if isinstance(v, np.ndarray) and v.ndim: return draw(other_array(v))
     if isinstance(v, torch.Tensor) and v.ndim and v.is_floating_point():
-        what, a = draw(other_array(v.detach().numpy()))
+        what, a = draw(other_array(v.detach().double().numpy()))  # NumPy has no bfloat16
         return what, torch.from_numpy(np.ascontiguousarray(a)).to(v.dtype)
     if isinstance(v, (list, tuple)) and len(v): return draw(other_list(v))
     if isinstance(v, dict) and v and draw(st.booleans()):
