@@ -81,10 +81,10 @@ def bound_by_work(results, work, plain='plain hooks, same tuning', ours='diffcir
 def ratio(results, work, arm, to='diffcirc', column='median_s') -> float:
     """Seconds (or another column) of one arm over those of another; NaN where one was not run. To
     ours it is the median over rounds."""
-    one_of(column, results, 'column')
     rows = results[results.work == work].set_index('arm')
     if arm not in rows.index or to not in rows.index: return float('nan')
     if to == 'diffcirc' and column == 'median_s': return float(rows.ratio_to_ours[arm])
+    one_of(column, rows, 'column')
     return float(rows[column][arm]/rows[column][to])
 
 # %% ../../nbs/book/costs.ipynb #818478c8

@@ -197,6 +197,7 @@ def _mosaic(maps, high, cmap='viridis', per=4, zoom=6, bar=5, gap=6):
 # %% ../../nbs/book/viewer.ipynb #71729c10
 def _grid(ts, pics, width):
     "Figure and axes with pictures {(row, column): array} in a grid, timesteps above."
+    real(width, 'The width in inches', 2, 100)
     rows = 1 + max(r for r, _ in pics)
     ratio = [pics[r, 0].shape[0]/pics[r, 0].shape[1]*(.7 if r % 2 == 0 else 1) for r in range(rows)]
     height = sum(ratio)*(width - .9)/len(ts)*.97 + .75
@@ -245,7 +246,6 @@ def small_multiples(frames,
                     cmap='viridis', width=7.5):
     "Figure after the paper's Figure 9: per dataset a row of noisy images, a row of attention."
     one_of(cmap, mpl.colormaps, 'colour map')
-    real(width, 'The width in inches', .5, 100)
     check_frames(frames)
     f0 = next(iter(frames.values()))
     have = [int(t) for t in f0['timesteps']]

@@ -13,6 +13,7 @@ from contextlib import contextmanager, ExitStack
 from typing import NamedTuple
 import torch, torch.nn.functional as F
 from torch import Tensor
+from ..doors import integer, real, shaped
 from ..denoiser.unet import attention_layers
 
 # %% ../../nbs/circuits/fused.ipynb #25bee99a
@@ -85,7 +86,10 @@ def largest_logit(q, k, scale) -> float:
     return float(scale*q.norm(dim=-1).amax()*k.norm(dim=-1).amax()) if q.numel() else 0.
 
 def exact_inputs(q, k, scale) -> tuple[Tensor, Tensor]:
-    "q and k as the kernels get them: keys centred, at least float32, float64 for large logits."
+    """q and k as the kernels get them: keys centred, at least float32, float64 for large logits.
+    ValueError for queries and keys of other images, heads or widths."""
+    shaped(q, 'Queries', *[None]*4)
+    shaped(k, 'Keys', *q.shape[:2], None, q.shape[3])
     q, k = (x.float() if x.dtype in HALF else x for x in (q, k))
     k = k - k.mean(-2, keepdim=True)
     return (q.double(), k.double()) if largest_logit(q, k, scale) > LARGE else (q, k)
@@ -98,6 +102,12 @@ class Fused(NamedTuple):
     scale: float
     lse: Tensor   # (b, heads, n): log-sum-exp of each query's logits, nats
     mean: Tensor  # (b, heads, n): each query's mean logit under its own weights
+
+def _check_fused(f):
+    "ValueError unless all parts of an attention are of the same images, heads and queries."
+    shaped(f.q, 'Queries', *[None]*4)
+    shaped(f.k, 'Keys', *f.q.shape[:2], None, f.q.shape[3])
+    for part in (f.lse, f.mean): shaped(part, 'A statistic of queries', *f.q.shape[:3])
 
 def mean_logit(q, k, of, scale) -> tuple[Tensor, Tensor]:
     "Σ_j p_ij·scale·(u_i·w_j), `of` = (u, w), under the weights p of (q, k); lse: (b, heads, n)."
@@ -124,10 +134,14 @@ def _bits(nats) -> Tensor:
 
 def fused_entropy(f: Fused) -> Tensor:
     "Eq. 1 in bits, averaged over queries: (b, heads)."
+    _check_fused(f)
     return _bits(f.lse - f.mean)
 
 def fused_renyi(f: Fused, α=2.) -> Tensor:
-    "Rényi's entropy of order α ≠ 1 in bits, averaged over queries: (b, heads)."
+    """Rényi's entropy of order α ≠ 1 in bits, averaged over queries: (b, heads). ValueError for an
+    order that is 1 or not finite."""
+    _check_fused(f)
+    if real(α, 'The order', 0) == 1: raise ValueError('Of order 1 it is `fused_entropy`; use that.')
     _, lse = attend(f.q, f.k, f.k, α*f.scale)
     return _bits((lse - α*f.lse)/(1 - α))
 
@@ -149,6 +163,8 @@ def fused_position(f: Fused) -> Tensor:
 def fused_distance(f: Fused, rows=512) -> Tensor:
     """Mean distance between query and attended position, eighths of the side, averaged over queries:
     (b, heads). ValueError where the positions form no square."""
+    _check_fused(f)
+    integer(rows, 'The number of rows taken together')
     at, means = places(f.k.shape[-2]).to(f.k), []
     for i in range(0, len(at), rows):
         far = torch.cdist(at[i:i + rows], at).clamp(min=1e-30)
@@ -159,13 +175,18 @@ def fused_distance(f: Fused, rows=512) -> Tensor:
 # %% ../../nbs/circuits/fused.ipynb #9ae957a4
 def fused_received(f: Fused) -> Tensor:
     "Attention that each position receives, averaged over queries: (b, heads, m), sums to 1."
+    _check_fused(f)
     q = torch.cat([f.q, -f.lse[..., None]/f.scale], -1)
     k = torch.cat([f.k, torch.ones_like(f.k[..., :1])], -1)
     return (attend(k, q, q, f.scale)[1].exp()/q.shape[-2]).float()
 
 # %% ../../nbs/circuits/fused.ipynb #d7acdd2f
 def fused_divergence(f: Fused, other: Fused) -> Tensor:
-    "KL(f‖other) over the same positions in bits, averaged over queries: (b, heads)."
+    """KL(f‖other) over the same positions in bits, averaged over queries: (b, heads). ValueError
+    for attention of other images, heads, queries or keys."""
+    for one in (f, other): _check_fused(one)
+    shaped(other.q, 'The other queries', *f.q.shape[:3], None)
+    shaped(other.k, 'The other keys', *f.k.shape[:3], None)
     kind = torch.promote_types(f.q.dtype, other.q.dtype)
     q, k, u, w = (x.to(kind) for x in (f.q, f.k, other.q, other.k))
     crossed, _ = mean_logit(q, k, (u, w), f.scale)

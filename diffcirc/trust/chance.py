@@ -141,6 +141,7 @@ def pass_rate(name, n, seed=0) -> tuple:
                                            else _printed(rng, name))]
     return float(np.mean([w == 'holds' for w in words])), len(words)
 
+# %% ../../nbs/trust/chance.ipynb #c858609e
 def chance_of_rules(n, seed=0) -> pd.DataFrame:
     """One row per rule: rule, claims (ids), null, pass_rate, and n, the number of verdicts; about n
     of them are asked for, a tenth where that is slow."""

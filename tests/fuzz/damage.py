@@ -40,7 +40,8 @@ TEXTS = ['', 'nonsense', '../x', '<script>alert(1)</script>', 'a\0b', '$x$ {{1}}
 
 def _one_other(draw, a):
     "An array with one of its numbers replaced; (what, array)."
-    a = np.array(a, dtype=float if a.dtype.kind in 'iuf' else a.dtype, copy=True)
+    # in one piece, or `reshape` below would write into a copy
+    a = np.array(a, dtype=float if a.dtype.kind in 'iuf' else a.dtype, copy=True, order='C')
     if not a.size or a.dtype.kind != 'f': return 'same', a
     v = draw(st.sampled_from([math.nan]*3 + [math.inf, -math.inf]))
     a.reshape(-1)[draw(st.integers(0, a.size - 1))] = v
@@ -84,7 +85,7 @@ def other(draw, v):
         return what, pd.Series(a, v.index[:len(a)], name=v.name)
     if isinstance(v, np.ndarray) and v.ndim: return draw(other_array(v))
     if isinstance(v, torch.Tensor) and v.ndim and v.is_floating_point():
-        what, a = draw(other_array(v.detach().numpy()))
+        what, a = draw(other_array(v.detach().double().numpy()))  # NumPy has no bfloat16
         return what, torch.from_numpy(np.ascontiguousarray(a)).to(v.dtype)
     if isinstance(v, (list, tuple)) and len(v): return draw(other_list(v))
     if isinstance(v, dict) and v and draw(st.booleans()):
