@@ -40,8 +40,9 @@ TEXTS = ['', 'nonsense', '../x', '<script>alert(1)</script>', 'a\0b', '$x$ {{1}}
 
 def _one_other(draw, a):
     "An array with one of its numbers replaced; (what, array)."
-    # in one piece, or `reshape` below would write into a copy
-    a = np.array(a, dtype=float if a.dtype.kind in 'iuf' else a.dtype, copy=True, order='C')
+    # in one piece, or `reshape` below would write into a copy; of its own precision, or all other
+    # numbers of a column would change with the one
+    a = np.array(a, dtype=float if a.dtype.kind in 'iu' else a.dtype, copy=True, order='C')
     if not a.size or a.dtype.kind != 'f': return 'same', a
     v = draw(st.sampled_from([math.nan]*3 + [math.inf, -math.inf]))
     a.reshape(-1)[draw(st.integers(0, a.size - 1))] = v
