@@ -66,7 +66,7 @@ def other_frame(draw, f):
     if not floats or not len(f): return 'same', f
     f, c = f.copy(), draw(st.sampled_from(floats))
     what, values = ('nan', math.nan) if kind == 'column' else _one_other(draw, f[c].to_numpy())
-    f[c] = values
+    f[c] = np.broadcast_to(np.asarray(values, f[c].dtype), len(f)).copy()
     return what, f
 
 @st.composite
