@@ -40,8 +40,9 @@ TEXTS = ['', 'nonsense', '../x', '<script>alert(1)</script>', 'a\0b', '$x$ {{1}}
 
 def _one_other(draw, a):
     "An array with one of its numbers replaced; (what, array)."
-    # in one piece, or `reshape` below would write into a copy
-    a = np.array(a, dtype=float if a.dtype.kind in 'iuf' else a.dtype, copy=True, order='C')
+    # in one piece, or `reshape` below would write into a copy; of its own precision, or all other
+    # numbers of a column would change with the one
+    a = np.array(a, dtype=float if a.dtype.kind in 'iu' else a.dtype, copy=True, order='C')
     if not a.size or a.dtype.kind != 'f': return 'same', a
     v = draw(st.sampled_from([math.nan]*3 + [math.inf, -math.inf]))
     a.reshape(-1)[draw(st.integers(0, a.size - 1))] = v
@@ -65,7 +66,7 @@ def other_frame(draw, f):
     if not floats or not len(f): return 'same', f
     f, c = f.copy(), draw(st.sampled_from(floats))
     what, values = ('nan', math.nan) if kind == 'column' else _one_other(draw, f[c].to_numpy())
-    f[c] = values
+    f[c] = np.broadcast_to(np.asarray(values, f[c].dtype), len(f)).copy()
     return what, f
 
 @st.composite
