@@ -174,8 +174,8 @@ def _lighter(m) -> str:
     return 'data:image/webp;base64,' + base64.b64encode(buf.getvalue()).decode()
 
 def _least_width(svg, least=11) -> int:
-    "Pixels that an SVG must be wide for its smallest text to have `least`; 0 for none."
-    sizes = [float(v) for v in re.findall(r'font-size: ([\d.]+)px', svg)]
+    "Pixels that an SVG must be wide for all texts, exponents apart, to have `least`; 0 for none."
+    sizes = [float(v) for v in re.findall(r'<text\b.*?font-size: ([\d.]+)px', svg, re.S)]
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
     return math.ceil(width*least/min(sizes)) if sizes else 0
 
