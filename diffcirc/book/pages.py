@@ -57,8 +57,9 @@ def _close_fold(self, node):
 
 # %% ../../nbs/book/pages.ipynb #631f538f
 def _part(cell, name):
-    "The child of a cell that holds its source or its output; None."
-    return next((c for c in cell.children if c.get('nb_element') == f'cell_code_{name}'), None)
+    "The child of a cell that holds its source or its output; None where there is nothing in it."
+    kind = f'cell_code_{name}'
+    return next((c for c in cell.children if c.get('nb_element') == kind and c.children), None)
 
 def _is_cell(node) -> bool:
     "Whether a node of a page is a code cell."

@@ -186,8 +186,8 @@ def _lighter(m) -> str:
     return 'data:image/webp;base64,' + base64.b64encode(buf.getvalue()).decode()
 
 def _least_width(svg, least=11) -> int:
-    "Pixels that an SVG must be wide for its smallest text to have `least`; 0 for none."
-    sizes = [float(v) for v in re.findall(r'font-size: ([\d.]+)px', svg)]
+    "Pixels that an SVG must be wide for all texts, exponents apart, to have `least`; 0 for none."
+    sizes = [float(v) for v in re.findall(r'<text\b.*?font-size: ([\d.]+)px', svg, re.S)]
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
     return math.ceil(width*least/min(sizes)) if sizes else 0
 
@@ -208,12 +208,12 @@ def _simple_grid(fig):
     "The grid of panels of a figure, where each has a place of its own; None for anything else."
     axes = [ax for ax in fig.axes if ax.get_visible()]
     specs = [ax.get_subplotspec() for ax in axes]
-    if len(axes) < 2 or None in specs or fig.texts or fig.legends or fig.artists: return None
+    if not axes or None in specs or fig.texts or fig.legends or fig.artists: return None
     grids = {s.get_gridspec() for s in specs}
     single = all(s.num1 == s.num2 for s in specs)
     drawn = any(ax.axison and not ax.get_images() for ax in axes)
     grid = grids.pop()
-    return grid if not grids and single and drawn and 2 <= grid.ncols <= 6 else None
+    return grid if not grids and single and drawn and grid.ncols <= 6 else None
 
 def _label_alone(ax, first, last):
     "A panel that shared its labels with neighbours: those of its row's first, its column's last."
