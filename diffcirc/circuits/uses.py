@@ -24,7 +24,7 @@ def wirings_by_name(net) -> dict:
     return {n: wiring_of(n, b) for n, b in net.parts.blocks.items()}
 
 def block_scores(denoiser, fit: Tensor, timesteps, method='curvature', n=8) -> dict:
-    "{block: score} by the edges that leave it, patched by means over the images `fit` (m, c, h, w)."
+    "{block: score} by the edges that leave it, patched by means over images `fit` (m, c, h, w)."
     of = {node: b for b, w in wirings_by_name(denoiser.net).items() for node in w.nodes}
     total = dict.fromkeys(denoiser.net.parts.blocks, 0.)
     for t in timesteps:
@@ -150,7 +150,7 @@ def trained_on(denoiser, images, steps, which, masks=None, batch=8, rate=3e-4, s
 
 # %% ../../nbs/circuits/uses.ipynb #82021d9d
 def _arms(denoiser, scores, budget, draws, seed) -> list:
-    "[(by, draw, blocks that go)] within a budget of parameters; random ones as large as by circuit."
+    "[(by, draw, blocks that go)] within a budget of parameters; random ones as large as the first."
     sizes, rng = block_sizes(denoiser.net), np.random.default_rng(seed)
     own = fitting(sorted(scores, key=scores.get), sizes, budget)
     weights = weight_sizes(denoiser.net)
@@ -184,8 +184,8 @@ def _pruned(denoiser, fit, timesteps, shares, draws, seed, few) -> list:
 @torch.no_grad()
 def pruning(denoiser, exam: Exam, fit: Tensor, shares=(.25, .5), draws=2, steps=12, seed=0,
             few=24) -> pd.DataFrame:
-    """Rows share × by × draw × healed × timestep: error `mse` of the network pruned of that share of
-    its blocks' parameters at most, by the circuit, by magnitude, at random, or of as many single
+    """Rows share × by × draw × healed × timestep: error `mse` of the network pruned of that share
+    of its blocks' parameters at most, by the circuit, by magnitude, at random, or of as many single
     `weights` as the circuit lets go; what has `gone` of all parameters, what is `left` of the
     operations, and the error of the `whole` network, trained on for as long where `healed`."""
     every, all_of = operations(denoiser, exam), sum(p.numel() for p in denoiser.parameters())
@@ -253,8 +253,8 @@ def _training_arms(net, groups) -> list:
 @torch.no_grad()
 def training_on(denoiser, exam: Exam, fit: Tensor, share=.5, draws=2, steps=12, seed=0,
                 few=24) -> pd.DataFrame:
-    """Rows what × draw × timestep: `mse` after as many steps of training on `all`; of blocks `alone`
-    (`circuit`, `rest` or `random`), all others frozen; and of all after blocks (`rest`, or all but
+    """Rows what × draw × timestep: `mse` after as many steps of training on `all`; of blocks
+    `alone` (`circuit`, `rest` or `random`), all others frozen; and of all after blocks (`rest`, or all but
     `random` ones) have begun `anew`. `trained`: share of all parameters; `before`: the error of the
     network given."""
     scores = block_scores(denoiser, fit[:few], exam.timesteps)
@@ -305,8 +305,9 @@ def _sets(carrying, general, k, draws, seed) -> list:
 # %% ../../nbs/circuits/uses.ipynb #3475adc4
 def _controlled(denoiser, exam, t, without, with_it, general, share, draws, seed) -> list:
     "Rows of one attribute at timestep t; `general` is the order of the edges in general."
-    c, other = (case_of(denoiser, _of_half(Exam(without, exam.ε, exam.timesteps), i), t, 'attribute',
-                        switched=with_it[i::2]) for i in (0, 1))
+    asked = Exam(without, exam.ε, exam.timesteps)
+    c, other = (case_of(denoiser, _of_half(asked, i), t, 'attribute', switched=with_it[i::2])
+                for i in (0, 1))
     every = torch.zeros(len(c.graph.edges), 1, device=c.x.device)
     theirs, wanted = (v.run(Patching(every, v.values)) - v.ε̂ for v in (c, other))
     change = {n: (c.values[n] - v).mean(0, keepdim=True) for n, v in c.own.items()}
@@ -319,8 +320,8 @@ def _controlled(denoiser, exam, t, without, with_it, general, share, draws, seed
 @torch.no_grad()
 def attribute_control(denoiser, exam: Exam, pairs: dict, share=.1, draws=4,
                       seed=0) -> pd.DataFrame:
-    """Rows attribute × timestep × by × draw: what adding an attribute's mean change along a share of
-    the edges does on faces that it was not taken from: `realized`, `aim`. `pairs` {attribute: faces
+    """Rows attribute × timestep × by × draw: what adding an attribute's mean change along a share
+    of the edges does on faces that it was not taken from: `realized`, `aim`. `pairs` {attribute: faces
     without, with it}, as many as the exam has. ValueError for fewer than four."""
     if len(exam) < 4: raise ValueError('The change is taken from half of the faces; give four.')
     rows = []
@@ -345,7 +346,8 @@ def training_leads(frame) -> pd.DataFrame:
     """Rows model × rival: `lead` in logarithms of the error, means over timesteps and draws: of the
     circuit trained alone over random blocks alone, and over the rest alone; of all after the rest
     began anew over all after random blocks as large did."""
-    m = frame.assign(log=np.log(frame.mse)).groupby(['dataset', 'seed', 'what']).log.mean().unstack()
+    f, key = frame.assign(log=np.log(frame.mse)), ['dataset', 'seed', 'what']
+    m = f.groupby(key).log.mean().unstack()
     leads = pd.DataFrame({'random alone': m['random alone'] - m['circuit alone'],
                           'rest alone': m['rest alone'] - m['circuit alone'],
                           'random anew': m['random anew'] - m['rest anew']})
