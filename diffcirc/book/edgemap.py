@@ -138,7 +138,8 @@ def _edge_bar(data) -> str:
         return (f'<span class="dce-note" hidden>{name}</span><input type="range" min="0" '
                 f'max="{most}" value="0" step="1" aria-label="{what}" hidden>'
                 f'<output>{shown}</output>')
-    return ('<div class="dce-bar">' + row('timestep', 'timestep, from noise to image', 1, f't = {t}')
+    return ('<div class="dce-bar">' + row('timestep', 'timestep, from noise to image', 1,
+                                          f't = {t}')
             + row('size', 'size of the circuit', 100, f'{k} of {n} edges') + '</div>')
 
 # %% ../../nbs/book/edgemap.ipynb #ea26c9a5
@@ -175,5 +176,5 @@ def edge_map(g: Graph,
     names = [*g.nodes, 'output']
     data = dict(timesteps=ts, at=ts.index(at), k=k or max(1, len(g.edges)//4), nodes=names,
                 edges=_edge_ends(g), first=len(names) - 1, sets=sets, shown=[0, other])
-    numbers = frame[['dataset', 'seed', 'timestep', 'sender', 'reader', 'rank', 'distance', 'error']]
-    return Interactive(_edge_page(g, data), alt, numbers.to_csv(index=False, float_format='%.4g'))
+    shown = ['dataset', 'seed', 'timestep', 'sender', 'reader', 'rank', 'distance', 'error']
+    return Interactive(_edge_page(g, data), alt, frame[shown].to_csv(index=False, float_format='%.4g'))

@@ -217,8 +217,8 @@ def found_line(found) -> str:
             f'circuits in {k} of {n} models (beats them in {beats}).')
 
 def necessary_line(found, apart) -> str:
-    """Whether the network misses the circuit; `apart`: interval over models of its faithfulness less
-    that of another seed's circuit of the same size, NaN where there is no other."""
+    """Whether the network misses the circuit; `apart`: interval over models of its faithfulness
+    less that of another seed's circuit of the same size, NaN where there is no other."""
     n, k = len(found), int(found.necessary.sum())
     said = (f'Without it the network loses more than without nine tenths of the random circuits in '
             f'{k} of {n} models.')

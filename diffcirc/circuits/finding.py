@@ -169,8 +169,8 @@ def reread(c: Case) -> dict:
 
 # %% ../../nbs/circuits/finding.ipynb #e0c63ab3
 def dropping(c: Case, values: dict) -> tuple:
-    """(layers, gone): a layer named in the set `gone` passes no gradient of `values` {node: tensor of
-    a pass} back. Layers are residual blocks, the heads of a layer together, perceptrons."""
+    """(layers, gone): a layer named in the set `gone` passes no gradient of `values` {node: tensor
+    of a pass} back. Layers are residual blocks, the heads of a layer together, perceptrons."""
     only_on, gone, layers = {'stem', *c.graph.net.parts.skips}, set(), []
     for node, v in values.items():
         if node in only_on or node.endswith('.in'): continue

@@ -24,7 +24,7 @@ def wirings_by_name(net) -> dict:
     return {n: wiring_of(n, b) for n, b in net.parts.blocks.items()}
 
 def block_scores(denoiser, fit: Tensor, timesteps, method='curvature', n=8) -> dict:
-    "{block: score} by the edges that leave it, patched by means over the images `fit` (m, c, h, w)."
+    "{block: score} by the edges that leave it, patched by means over images `fit` (m, c, h, w)."
     of = {node: b for b, w in wirings_by_name(denoiser.net).items() for node in w.nodes}
     total = dict.fromkeys(denoiser.net.parts.blocks, 0.)
     for t in timesteps:
@@ -150,7 +150,7 @@ def trained_on(denoiser, images, steps, which, masks=None, batch=8, rate=3e-4, s
 
 # %% ../../nbs/circuits/uses.ipynb #82021d9d
 def _arms(denoiser, scores, budget, draws, seed) -> list:
-    "[(by, draw, blocks that go)] within a budget of parameters; random ones as large as by circuit."
+    "[(by, draw, blocks that go)] within a budget of parameters; random ones as large as the first."
     sizes, rng = block_sizes(denoiser.net), np.random.default_rng(seed)
     own = fitting(sorted(scores, key=scores.get), sizes, budget)
     weights = weight_sizes(denoiser.net)
@@ -169,26 +169,31 @@ def _judged(denoiser, exam, **about) -> pd.DataFrame:
     return e.assign(**about)
 
 # %% ../../nbs/circuits/uses.ipynb #a85d16b9
-@torch.no_grad()
-def pruning(denoiser, exam: Exam, fit: Tensor, shares=(.25, .5), draws=2, steps=12, seed=0,
-            few=24) -> pd.DataFrame:
-    """Rows share × by × draw × healed × timestep: error `mse` of the network pruned of that share of
-    its blocks' parameters at most, by the circuit, by magnitude, at random, or of as many single
-    `weights` as the circuit lets go; what has `gone` of all parameters, what is `left` of the
-    operations, and the error of the whole network, trained on for as long where `healed`."""
-    scores = block_scores(denoiser, fit[:few], exam.timesteps)
-    means, sizes = mean_writes(denoiser, fit[:few], exam.timesteps), block_sizes(denoiser.net)
+def _pruned(denoiser, fit, timesteps, shares, draws, seed, few) -> list:
+    "[(share, by, draw, pruned copy, masks of its weights or None, parameters that go)]."
+    scores = block_scores(denoiser, fit[:few], timesteps)
+    means, sizes = mean_writes(denoiser, fit[:few], timesteps), block_sizes(denoiser.net)
     made = [(share, by, i, without_blocks(denoiser, names, means), None,
              sum(sizes[n] for n in names)) for share in shares
             for by, i, names in _arms(denoiser, scores, share*sum(sizes.values()), draws, seed)]
     made += [(share, 'weights', 0, *without_weights(denoiser, gone), gone)
              for share, by, _, _, _, gone in made if by == 'circuit']
-    made.append((0., 'whole', 0, copy.deepcopy(denoiser), None, 0))
-    whole, all_of, rows = operations(denoiser, exam), sum(p.numel() for p in
-                                                          denoiser.parameters()), []
-    for share, by, i, net, masks, gone in made:
+    return [*made, (0., 'whole', 0, copy.deepcopy(denoiser), None, 0)]
+
+# %% ../../nbs/circuits/uses.ipynb #4b2db86d
+@torch.no_grad()
+def pruning(denoiser, exam: Exam, fit: Tensor, shares=(.25, .5), draws=2, steps=12, seed=0,
+            few=24) -> pd.DataFrame:
+    """Rows share × by × draw × healed × timestep: error `mse` of the network pruned of that share
+    of its blocks' parameters at most, by the circuit, by magnitude, at random, or of as many single
+    `weights` as the circuit lets go; what has `gone` of all parameters, what is `left` of the
+    operations, and the error of the `whole` network, trained on for as long where `healed`."""
+    every, all_of = operations(denoiser, exam), sum(p.numel() for p in denoiser.parameters())
+    rows = []
+    for share, by, i, net, masks, gone in _pruned(denoiser, fit, exam.timesteps, shares, draws,
+                                                  seed, few):
         about = dict(share=share, by=by, draw=i, gone=gone/all_of,
-                     left=operations(net, exam)/whole)
+                     left=operations(net, exam)/every)
         rows.append(_judged(net, exam, **about, healed=False))
         trained_on(net, fit, steps, [*net.parameters()], masks, seed=seed)
         rows.append(_judged(net, exam, **about, healed=True))
@@ -234,24 +239,29 @@ def _groups_of(denoiser, scores, share, draws, seed) -> dict:
     return {(by, i): names for by, i, names in arms if by != 'magnitude'}
 
 # %% ../../nbs/circuits/uses.ipynb #e19186a0
+def _training_arms(net, groups) -> list:
+    "[(what, draw, blocks trained alone or None for all, blocks that begin anew)]."
+    def without(names): return [n for n in net.parts.blocks if n not in names]
+    rest = without(groups['circuit', 0])
+    arms = [('all', 0, None, ()), ('rest alone', 0, rest, ()), ('rest anew', 0, None, rest)]
+    for (by, i), names in groups.items():
+        arms.append((f'{by} alone', i, names, ()))
+        if by == 'random': arms.append(('random anew', i, None, without(names)))
+    return arms
+
+# %% ../../nbs/circuits/uses.ipynb #043b65cc
 @torch.no_grad()
 def training_on(denoiser, exam: Exam, fit: Tensor, share=.5, draws=2, steps=12, seed=0,
                 few=24) -> pd.DataFrame:
-    """Rows what × draw × timestep: `mse` after as many steps of training on `all`; of blocks `alone`
-    (`circuit`, `rest` or `random`), all others frozen; and of all after blocks (`rest` or `random`)
-    have begun `anew`. `trained`: share of all parameters; `before`: error of the network given."""
+    """Rows what × draw × timestep: `mse` after as many steps of training on `all`; of blocks
+    `alone` (`circuit`, `rest` or `random`), all others frozen; and of all after blocks (`rest`, or all but
+    `random` ones) have begun `anew`. `trained`: share of all parameters; `before`: the error of the
+    network given."""
     scores = block_scores(denoiser, fit[:few], exam.timesteps)
     groups = _groups_of(denoiser, scores, share, draws, seed)
-    every = [*denoiser.net.parts.blocks]
-    rest = [n for n in every if n not in groups['circuit', 0]]
-    arms = [('all', 0, None, ()), ('rest alone', 0, rest, ())]
-    arms += [(f'{by} alone', i, names, ()) for (by, i), names in groups.items()]
-    outside = {i: [n for n in every if n not in names] for (by, i), names in groups.items()
-               if by == 'random'}
-    arms += [('rest anew', 0, None, rest)] + [('random anew', i, None, v)
-                                              for i, v in outside.items()]
     before = _judged(denoiser, exam).set_index('timestep').mse.rename('before')
-    rows = [_trained_arm(denoiser, exam, fit, steps, seed, *arm) for arm in arms]
+    rows = [_trained_arm(denoiser, exam, fit, steps, seed, *arm)
+            for arm in _training_arms(denoiser.net, groups)]
     return pd.concat(rows, ignore_index=True).join(before, on='timestep')
 
 # %% ../../nbs/circuits/uses.ipynb #8c7f9dfd
@@ -295,8 +305,9 @@ def _sets(carrying, general, k, draws, seed) -> list:
 # %% ../../nbs/circuits/uses.ipynb #3475adc4
 def _controlled(denoiser, exam, t, without, with_it, general, share, draws, seed) -> list:
     "Rows of one attribute at timestep t; `general` is the order of the edges in general."
-    c, other = (case_of(denoiser, _of_half(Exam(without, exam.ε, exam.timesteps), i), t, 'attribute',
-                        switched=with_it[i::2]) for i in (0, 1))
+    asked = Exam(without, exam.ε, exam.timesteps)
+    c, other = (case_of(denoiser, _of_half(asked, i), t, 'attribute', switched=with_it[i::2])
+                for i in (0, 1))
     every = torch.zeros(len(c.graph.edges), 1, device=c.x.device)
     theirs, wanted = (v.run(Patching(every, v.values)) - v.ε̂ for v in (c, other))
     change = {n: (c.values[n] - v).mean(0, keepdim=True) for n, v in c.own.items()}
@@ -309,8 +320,8 @@ def _controlled(denoiser, exam, t, without, with_it, general, share, draws, seed
 @torch.no_grad()
 def attribute_control(denoiser, exam: Exam, pairs: dict, share=.1, draws=4,
                       seed=0) -> pd.DataFrame:
-    """Rows attribute × timestep × by × draw: what adding an attribute's mean change along a share of
-    the edges does on faces that it was not taken from: `realized`, `aim`. `pairs` {attribute: faces
+    """Rows attribute × timestep × by × draw: what adding an attribute's mean change along a share
+    of the edges does on faces that it was not taken from: `realized`, `aim`. `pairs` {attribute: faces
     without, with it}, as many as the exam has. ValueError for fewer than four."""
     if len(exam) < 4: raise ValueError('The change is taken from half of the faces; give four.')
     rows = []
@@ -335,7 +346,8 @@ def training_leads(frame) -> pd.DataFrame:
     """Rows model × rival: `lead` in logarithms of the error, means over timesteps and draws: of the
     circuit trained alone over random blocks alone, and over the rest alone; of all after the rest
     began anew over all after random blocks as large did."""
-    m = frame.assign(log=np.log(frame.mse)).groupby(['dataset', 'seed', 'what']).log.mean().unstack()
+    f, key = frame.assign(log=np.log(frame.mse)), ['dataset', 'seed', 'what']
+    m = f.groupby(key).log.mean().unstack()
     leads = pd.DataFrame({'random alone': m['random alone'] - m['circuit alone'],
                           'rest alone': m['rest alone'] - m['circuit alone'],
                           'random anew': m['random anew'] - m['rest anew']})
