@@ -78,7 +78,8 @@ def concept_table(quality, named, steered) -> pd.DataFrame:
     iou = named[named.of == 'region'].groupby([*model, 'kind']).score.mean().unstack()
     iou = pd.DataFrame(dict(iou=iou.TopK, iou_best_baseline=iou.drop(columns='TopK').max(axis=1)))
     own = steered[(steered.kind == 'spatial') & (steered.direction == 'concept')
-                  & (steered.β == steered.β.max())].assign(site=q.site.iloc[-1])
+                  & (steered.skips == 'as they are') & (steered.β == steered.β.max())]
+    own = own.assign(site=q.site.iloc[-1])
     s = own.groupby(['dataset', 'seed', 'site'])[['success', 'specific']].mean()
     out = q.merge(iou.reset_index(), on=model, how='left').merge(
         s.reset_index(), on=model[:3], how='left')
