@@ -7,7 +7,7 @@ __all__ = ['read_explorer', 'check_explorer', 'explorer_payload', 'steered_pictu
 
 # %% ../../nbs/book/explorer.ipynb #30e391c1
 import math, re
-import numpy as np, pandas as pd, torch
+import numpy as np, torch
 from torch import Tensor
 from .style import (
     asset, hash_text, image_grid, json_in_html, label_color, show, to_uint8)
