@@ -164,10 +164,9 @@ def test_learning_finds_a_planted_direction_that_differs_little(seed):
     def change(rows, d): return torch.einsum('nchw,ck->nhw', d, R[:, :2])[:, None]
     Δ = change(None, δ)
     for start in (random_directions(8, 1, seed), first_order(change, δ[own], Δ[own], 1)):
-        V = learned_directions(change, δ, Δ, own, start, steps=200)
-        assert (V.T @ R[:, :1]).abs() > .97 and (V.T @ R[:, 1:2]).abs() < .15
-    for V in (difference_components(δ[own], 1), random_directions(8, 1, seed)):
-        assert (V.T @ R[:, :1]).abs() < .9
+        V = learned_directions(change, δ, Δ, own, start, steps=300, batch=16)
+        assert (V.T @ R[:, :1]).abs() > .9 and (V.T @ R[:, 1:2]).abs() < .3
+    assert (difference_components(δ[own], 1).T @ R[:, :1]).abs() < .6
 
 def test_levelling_leaves_the_mean_and_what_lies_outside():
     u, mask = normal(0, 5, 2, 8, 8), torch.zeros(4, 4)

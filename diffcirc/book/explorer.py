@@ -14,37 +14,52 @@ from .style import (
 from .viewer import Interactive, _b64, strip
 from ..concepts.dictionaries import THIRDS
 from ..concepts.gallery import WAYS
+from ..statistics.effects import _number
 
 # %% ../../nbs/book/explorer.ipynb #52182ff2
 def _images(pixels) -> np.ndarray:
     "Rows of pixels of square images in [−1, 1] (n, c·h·w), one or three channels, as bytes."
-    x = torch.from_numpy(pixels.dropna(axis=1).to_numpy('float32'))
+    x = torch.from_numpy(pixels.dropna(axis=1, how='all').to_numpy('float32'))
     c = 1 if math.isqrt(x.shape[1])**2 == x.shape[1] else 3
     side = math.isqrt(x.shape[1]//c)
-    if c*side**2 != x.shape[1]:
+    if c*side**2 != x.shape[1] or not len(x) or not side:
         raise ValueError(f'{x.shape[1]} pixels are no square image of one or three channels.')
     return to_uint8(x.view(-1, c, side, side))
 
+# %% ../../nbs/book/explorer.ipynb #feec20e2
+def _check_rows(rows):
+    "ValueError unless drawings, predictions, maps and interventions belong together."
+    n, maps = (rows.what == 'final').sum(), rows[rows.what == 'map']
+    if not np.isfinite(maps.timestep.to_numpy(float)).all():
+        raise ValueError('A map has no timestep in the table of concepts to explore.')
+    T, C = maps.timestep.nunique(), maps.concept.nunique()
+    want = dict(predicted=T*n, map=C*T*n, steered=C*len(THIRDS)*len(WAYS)*n)
+    if not n or not T or want != {k: (rows.what == k).sum() for k in want}:
+        raise ValueError(f'{n} finished drawings with {C} concepts at {T} timesteps need {want} '
+                         'rows; the table has others.')
+
 def _set_of(rows) -> dict:
     "The frames of one dataset, from its rows of a table of `concept_frames`."
+    _check_rows(rows)
     pixels = rows.filter(regex=r'^\d+$')
     def of(what): return rows[rows.what == what]
     def images(what): return _images(pixels.loc[of(what).index])
-    maps, steered, n = of('map'), of('steered'), len(of('final'))
+    maps, n = of('map'), len(of('final'))
     ts, names = [int(t) for t in maps.timestep.unique()], list(maps.concept.unique())
-    own = pixels.loc[maps.index].dropna(axis=1).to_numpy('float32')
+    own = pixels.loc[maps.index].dropna(axis=1, how='all').to_numpy('float32')
     side, shown = math.isqrt(own.shape[1]), images('final').shape[1:]
-    ways = steered.stage.nunique(), steered.way.nunique()
     return dict(timesteps=ts, concepts=names,
                 units=[int(maps[maps.concept == c].unit.iloc[0]) for c in names],
                 clean=images('predicted').reshape(len(ts), n, *shown), final=images('final'),
                 maps=own.reshape(len(ts), len(names), n, side, side).swapaxes(0, 1),
-                steered=images('steered').reshape(len(names), *ways, n, *shown))
+                steered=images('steered').reshape(len(names), len(THIRDS), len(WAYS), n, *shown))
 
+# %% ../../nbs/book/explorer.ipynb #2db5c48e
 def read_explorer(rows) -> dict:
     """{dataset: frames} of a table of `concept_frames`: timesteps, concepts, units, clean
     (T, n, h, w, 3), final (n, h, w, 3), maps (C, T, n, side, side), steered
-    (C, thirds, ways, n, h, w, 3). ValueError where pixels form no image."""
+    (C, thirds, ways, n, h, w, 3). ValueError where pixels form no image or rows are lacking;
+    pixels outside [−1, 1], infinite ones too, are clipped."""
     return {d: _set_of(g) for d, g in rows.groupby('dataset', sort=False)}
 
 # %% ../../nbs/book/explorer.ipynb #86c745cf
@@ -54,6 +69,14 @@ def _shapes(f) -> dict:
     T, C, side = len(f['timesteps']), len(f['concepts']), np.shape(f['maps'])[-1]
     return dict(final=(n, h, w, 3), clean=(T, n, h, w, 3), maps=(C, T, n, side, side),
                 steered=(C, len(THIRDS), len(WAYS), n, h, w, 3), units=(C,))
+
+# %% ../../nbs/book/explorer.ipynb #0bf2788e
+def _check_values_shown(label, f):
+    "ValueError unless pictures are bytes, and maps finite and not negative."
+    if any(f[key].dtype != np.uint8 for key in ('clean', 'final', 'steered')):
+        raise ValueError(f'Pictures of frames {label!r} are not bytes; give uint8.')
+    if not np.isfinite(f['maps']).all() or np.min(f['maps'], initial=0) < 0:
+        raise ValueError(f'The maps of frames {label!r} must be finite and not negative.')
 
 def check_explorer(frames):
     "ValueError, in one sentence, when the explorer cannot show `frames`."
@@ -73,8 +96,7 @@ def check_explorer(frames):
             if np.shape(f[key]) != want:
                 raise ValueError(f'{key} of frames {label!r} has shape {np.shape(f[key])}; the '
                                  f'other parts need {want}.')
-        if not np.isfinite(f['maps']).all() or np.min(f['maps']) < 0:
-            raise ValueError(f'The maps of frames {label!r} must be finite and not negative.')
+        _check_values_shown(label, f)
 
 # %% ../../nbs/book/explorer.ipynb #2d611287
 def _explorer_set(label, f, note) -> dict:
@@ -87,7 +109,10 @@ def _explorer_set(label, f, note) -> dict:
                 active=(f['maps'] > 0).mean((2, 3, 4)).round(4).tolist(), **flat)
 
 def explorer_payload(frames, notes, β) -> dict:
-    "What the page carries: names, timesteps, strength, and of each dataset strips and maps."
+    """What the page carries: names, timesteps, strength, and of each dataset strips and maps.
+    ValueError as in `check_explorer`."""
+    check_explorer(frames)
+    _number(β, 'β')
     f0 = next(iter(frames.values()))
     return dict(timesteps=[int(t) for t in f0['timesteps']],
                 concepts=[str(c) for c in f0['concepts']], n=len(f0['final']),
@@ -98,7 +123,8 @@ def explorer_payload(frames, notes, β) -> dict:
 def steered_pictures(f, concept, way) -> Tensor:
     """Of one dataset's frames, the finished drawings (n) and, behind them, the same under one
     intervention early, in the middle and late: (4·n, 3, h, w) in [−1, 1]. ValueError for an unknown
-    concept or way."""
+    concept or way, and as in `check_explorer`."""
+    check_explorer({'given': f})
     if concept not in f['concepts'] or way not in WAYS:
         raise ValueError(f'There is no {concept!r} turned {way!r}; there are {f["concepts"]}, '
                          f'{" and ".join(WAYS)}.')
@@ -116,13 +142,13 @@ def _still_explorer(frames) -> str:
     svg = show(image_grid(grids, n), alt='still').body
     return re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.S)
 
+# %% ../../nbs/book/explorer.ipynb #15ca5354
 def concept_explorer(frames, notes=None, β=1.,
                      alt='Concepts along denoising, and drawings with each turned up or down'
                      ) -> Interactive:
     """The interactive figure: a choice of concepts, a slider over timesteps, up and down, for
     {label: frames} of `read_explorer`; notes {label: text} stand beside the label. Self-contained
     HTML. ValueError as in `check_explorer`."""
-    check_explorer(frames)
     data = json_in_html(explorer_payload(frames, notes or {}, β))
     uid = f'e{hash_text(data):08x}'
     body = (f'<div class="dce tex2jax_ignore mathjax_ignore" data-dce="{uid}">'

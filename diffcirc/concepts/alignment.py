@@ -10,23 +10,31 @@ __all__ = ['ALIGNED', 'along', 'orthonormal', 'random_directions', 'difference_c
 from dataclasses import dataclass, replace
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from .pairs import changed_region, transferred
+from .dictionaries import _as_many, _sound
+from .pairs import _check_pairs, changed_region, transferred
 from ..denoiser.diffusion import Denoiser, Exam, add_noise, device_of, x0_from_ε
 from ..denoiser.sites import capturing, editing, find
 from ..denoiser.unet import State
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/alignment.ipynb #84d69214
 def along(δ, V) -> Tensor:
     "The part of differences δ (n, c, h, w) that lies along orthonormal directions V (c, k)."
+    if δ.shape[1] != len(V):
+        raise ValueError(f'Directions of {len(V)} channels do not fit {δ.shape[1]} channels.')
     return torch.einsum('nchw,ck,dk->ndhw', δ, V, V)
 
 def orthonormal(W) -> Tensor:
-    "Orthonormal directions (c, k) that span the columns of W (c, k), k ≤ c."
+    "Orthonormal directions (c, k) that span the columns of W (c, k), k ≤ c; NaN where W has one."
+    if not 0 < W.shape[1] <= len(W):
+        raise ValueError(f'{W.shape[1]} directions of {len(W)} channels cannot be orthonormal.')
+    if not W.isfinite().all(): return torch.full_like(W, torch.nan)
     return torch.linalg.qr(W).Q
 
 # %% ../../nbs/concepts/alignment.ipynb #d54ee310
 def random_directions(c, k, seed=0) -> Tensor:
     "k orthonormal directions (c, k), drawn at random."
+    _number(k, 'k', 1, _number(c, 'The number of channels', 1))
     return orthonormal(torch.randn(c, k, generator=torch.Generator().manual_seed(seed)))
 
 def _leading(M, k) -> Tensor:
@@ -35,14 +43,22 @@ def _leading(M, k) -> Tensor:
     return torch.linalg.eigh((M + M.T)/2).eigenvectors.flip(1)[:, :k]
 
 def difference_components(δ, k) -> Tensor:
-    "The k directions (c, k) along which differences δ (n, c, h, w) are largest, largest first."
+    """The k directions (c, k) along which differences δ (n, c, h, w) are largest, largest first.
+    ValueError for more directions than channels, and where δ is empty or not finite."""
+    _sound(δ=δ)
+    _number(k, 'k', 1, δ.shape[1])
     x = δ.movedim(1, 0).flatten(1)
     return _leading(x @ x.T, k).to(δ)
 
+# %% ../../nbs/concepts/alignment.ipynb #be56669d
 @torch.enable_grad()  # whoever measures has switched gradients off
 def first_order(change, δ, Δ, k) -> Tensor:
     """The k directions (c, k) whose part of δ (n, c, h, w) brings most of Δ (n, …) to first order
-    about nothing carried over; `change(rows, carried)`: what carrying over brings."""
+    about nothing carried over; `change(rows, carried)`: what carrying over brings. ValueError for
+    more directions than channels, and where δ or Δ are empty, not finite, or of other pairs."""
+    _sound(δ=δ, Δ=Δ)
+    _as_many(δ=δ, Δ=Δ)
+    _number(k, 'k', 1, δ.shape[1])
     carried = torch.zeros_like(δ, requires_grad=True)
     brought = (change(torch.arange(len(δ), device=δ.device), carried)*Δ).flatten(1).sum(1)
     shares = brought/Δ.flatten(1).square().sum(1).clamp(min=1e-12)
@@ -68,13 +84,16 @@ def _misses(change, δ, Δ, own, rows, V) -> Tensor:
 def learned_directions(change, δ, Δ, own, start, steps=16, lr=.1, batch=6, seed=0) -> Tensor:
     """Orthonormal directions (c, k), turned from `start`, along which δ (n, c, h, w) brings Δ on
     the pairs `own` (n,) and nothing on the others (Geiger et al. 2024). `change(rows, carried)`:
-    what carrying over brings there. ValueError unless Δ is finite and not zero on one of `own`."""
+    what carrying over brings there. ValueError unless Δ is not zero on one of `own`, and for what
+    is empty, not finite, or does not fit."""
+    _sound(δ=δ, Δ=Δ, start=start)
+    _as_many(δ=δ, Δ=Δ, own=own)
+    for name, v in dict(steps=steps, batch=batch).items(): _number(v, name, 1)
     usable, g = Δ.flatten(1).square().sum(1) > 0, torch.Generator().manual_seed(seed)
-    if not Δ.isfinite().all() or not (own & usable).any():
-        raise ValueError('No pair of the attribute changes anything by a finite amount.')
+    if not (own & usable).any(): raise ValueError('No pair of the attribute changes anything.')
     kept, W = usable.nonzero().flatten(), start.clone().requires_grad_()
     opt = torch.optim.Adam([W], lr)
-    rate = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps, pct_start=.25)
+    rate = torch.optim.lr_scheduler.OneCycleLR(opt, lr, steps)
     for _ in range(steps):
         rows = kept[_drawn_rows(own[kept].cpu(), batch, g).to(kept.device)]
         opt.zero_grad()
@@ -98,7 +117,8 @@ class Carrier:
     def change(self, rows, carried) -> Tensor:
         "Change of x̂0 of some rows when `carried` is added to what the site adds."
         s, net = self.state, self.denoiser.net
-        at = replace(s, h=s.h[rows], emb=s.emb[rows], saved={k: v[rows] for k, v in s.saved.items()})
+        saved = {k: v[rows] for k, v in s.saved.items()}
+        at = replace(s, h=s.h[rows], emb=s.emb[rows], saved=saved)
         with editing(net, {self.site: lambda u: u + carried}): h = net.advance(at).h
         x, tt = self.x[rows], self.tt[rows]
         return x0_from_ε(self.denoiser.read(h, x, tt), x, tt) - self.before[rows]
@@ -115,6 +135,7 @@ def _both_sides(denoiser, x, y, tt, names) -> tuple:
 
 def carrier(denoiser, x, before, δ, tt, site) -> Carrier:
     "The `Carrier` of one site, for noisy faces x (n, c, h, w) and its differences δ there."
+    _as_many(x=x, before=before, δ=δ, tt=tt)
     net = denoiser.net
     state = net.advance(net.begin(x, tt), find(net, site).step)
     return Carrier(denoiser, site, state, x, tt, before, δ)
@@ -127,7 +148,10 @@ def _share_of(c: Carrier, rows, carried, Δ, region, batch=32) -> tuple:
     return tuple(np.concatenate(v) for v in zip(*parts))
 
 def best_carrier(denoiser, x, before, δs: dict, tt, Δ, region, rows) -> str:
-    "The site of δs {site: differences} that, carried over whole, brings most of Δ on some rows."
+    """The site of δs {site: differences} that, carried over whole, brings most of Δ on some rows.
+    ValueError where something is empty, not finite, or of other faces."""
+    _sound(x=x, before=before, Δ=Δ, region=region, **δs)
+    _as_many(x=x, before=before, tt=tt, Δ=Δ, region=region, **δs)
     def brought(site):
         c = carrier(denoiser, x[rows], before[rows], δs[site][rows], tt[rows], site)
         own = torch.arange(len(rows), device=x.device)
@@ -159,6 +183,7 @@ def _directions(c: Carrier, Δ, own, learn, k, seed, **learning) -> dict:
             'first order': first, 'components': difference_components(δ[mine], k),
             'random': random_directions(δ.shape[1], k, seed).to(δ), 'whole': None}
 
+# %% ../../nbs/concepts/alignment.ipynb #1760e6bb
 def _aligned_rows(c: Carrier, Δ, region, who, learn, k, seed, **learning) -> list:
     "Rows of every attribute and arm, on the pairs that directions are not learned from."
     held, out = (~learn).nonzero().flatten().to(Δ.device), []
@@ -172,16 +197,23 @@ def _aligned_rows(c: Carrier, Δ, region, who, learn, k, seed, **learning) -> li
     return out
 
 # %% ../../nbs/concepts/alignment.ipynb #69cc94ca
+def _check_asked_pairs(pairs, fit, n):
+    "ValueError unless there are two attributes, and faces beyond those to learn from."
+    _check_pairs(pairs, n)
+    if len(pairs) < 2 or not 0 < fit < min(len(one) for one, _ in pairs.values()):
+        raise ValueError(f'{len(pairs)} attributes and {fit} faces to learn from leave no other '
+                         'attribute or no other face to ask.')
+
 def aligned_transfer(denoiser, exam: Exam, pairs: dict, k=4, fit=8, site=None, seed=0,
                      **learning) -> pd.DataFrame:
     """k directions of one block for each attribute of pairs {name: (faces without, faces with)},
     found on the first `fit` faces and asked on the rest: timestep, site (by default
     `best_carrier`), channels, k, attribute (whose directions), of (whose pairs), arm, image, share,
     spill. The exam gives the noise. ValueError without two attributes or held-out faces."""
-    if len(pairs) < 2 or not 0 < fit < min(len(p[0]) for p in pairs.values()):
-        raise ValueError(f'{len(pairs)} attributes and {fit} faces to learn from leave no other '
-                         'attribute or no other face to ask.')
-    out, names = [], [site] if site else [*denoiser.net.parts.blocks]
+    _check_asked_pairs(pairs, fit, len(exam))
+    _number(k, 'k', 1)
+    names = [site] if site else [*denoiser.net.parts.blocks]
+    out = []
     for t in exam.timesteps:
         x, y, tt, region, who = _noisy_pairs(exam, t, pairs, device_of(denoiser))
         before, Δ, δs = _both_sides(denoiser, x, y, tt, names)
@@ -198,7 +230,8 @@ def aligned_transfer(denoiser, exam: Exam, pairs: dict, k=4, fit=8, site=None, s
 def aligned_shares(rows) -> pd.DataFrame:
     """Of a table of `aligned_transfer`, one row per model × timestep × attribute × arm: `own`, the
     share of the attribute's change on held-out faces, `others`, the mean share of other
-    attributes' changes, `apart`, the difference, and `spill`, the median on own pairs."""
+    attributes' changes, `apart`, the difference, and `spill`, the median on own pairs. Means leave
+    NaN out."""
     by = ['dataset', 'seed', 'timestep', 'attribute', 'arm']
     mine = rows.of == rows.attribute
     own = rows[mine].groupby(by, sort=False)
@@ -207,7 +240,10 @@ def aligned_shares(rows) -> pd.DataFrame:
     return out.assign(apart=out.own - out.others).reset_index()
 
 def aligned_leads(shares) -> pd.DataFrame:
-    "By how much `apart` of learned directions leads each other arm: one row per model × `over`."
+    """By how much `apart` of learned directions leads each other arm: one row per model × `over`;
+    means leave NaN out. ValueError without learned directions and another arm."""
+    if not {'learned'} < {*shares.arm}:
+        raise ValueError('The table needs learned directions and others to compare them with.')
     wide = shares.groupby(['dataset', 'seed', 'arm']).apart.mean().unstack()
     leads = pd.concat([(wide.learned - wide[a]).rename('lead').reset_index().assign(over=a)
                        for a in wide if a != 'learned'])

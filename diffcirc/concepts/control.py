@@ -11,27 +11,39 @@ import itertools
 import pandas as pd, torch, torch.nn.functional as F
 from torch import Tensor
 from .composition import fit_segmenter, region_shares
-from .dictionaries import (
-    THIRDS, Dictionary, concept_sites, learn_dictionary, stage_of, updates, vectors)
+from diffcirc.concepts.dictionaries import (
+    THIRDS, Dictionary, _as_many, _sound, concept_sites, learn_dictionary, stage_of, updates,
+    vectors)
 from .naming import ACTIVE, _best_of_regions
 from ..denoiser.diffusion import Exam, device_of, make_exam, sample, starting_noise
 from ..denoiser.sites import editing, mean
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/control.ipynb #a4538e2e
 def resized(mask, side) -> Tensor:
     "A mask (h, w) at another resolution, (side, side), each position as the nearest one."
+    _number(side, 'side', 1)
+    if mask.ndim != 2 or not mask.numel():
+        raise ValueError(f'A mask has two sides, at least one position each, not {mask.shape}.')
     return F.interpolate(mask[None, None], size=(side, side))[0, 0]
 
 def steered(d: Dictionary, unit, typical, β, mask):
-    "An edit of a site: β typical codes of a unit inside mask (h, w) of 0 and 1, none outside."
+    """An edit of a site: β typical codes of a unit inside mask (h, w) of 0 and 1, none outside.
+    ValueError for a unit that is not there, and for what is not finite."""
+    _sound(mask=mask)
+    for v, name in ((typical, 'typical'), (β, 'β')): _number(v, name)
+    _number(unit, 'The unit', -len(d.directions), len(d.directions) - 1)
     f = (d.directions[unit]*d.scale)[:, None, None]
     def edit(u):
         own, m = d.maps(u)[:, unit, None]*f, resized(mask, u.shape[-1])
         return u + m*β*typical*f - (1 - m)*own
     return edit
 
+# %% ../../nbs/concepts/control.ipynb #4f7187a2
 def along_random(direction, size, mask):
-    "The reference: a step of this size along a unit direction inside the mask."
+    "The reference: a step of this finite size along a unit direction inside the mask."
+    _sound(direction=direction, mask=mask)
+    _number(size, 'The size')
     return lambda u: u + resized(mask, u.shape[-1])*size*direction[:, None, None]
 
 # %% ../../nbs/concepts/control.ipynb #dcf9f894
@@ -39,13 +51,16 @@ SKIPS = ('as they are', 'levelled', 'steered')  # what is done to the skip edges
 
 def levelled(mask):
     "An edit of a skip edge: inside mask (h, w), every face gets the mean of the other faces."
+    _sound(mask=mask)
     return lambda u: u + resized(mask, u.shape[-1])*(mean(u) - u)
 
 # %% ../../nbs/concepts/control.ipynb #1574256d
 def drawn_under(denoiser, noise, steps, edits=None, stage=None, known=None) -> Tensor:
     """Faces drawn by DDIM from `noise`, with edits {site: function} in the steps that lie in one
     third. `known`: {t: ε̂} of the drawing without edits from the same noise, if it has been made;
-    a drawing without edits fills it in place."""
+    a drawing without edits fills it in place. ValueError for edits in no third."""
+    if edits and stage not in THIRDS:
+        raise ValueError(f'There is no third {stage!r} of denoising; choose of {[*THIRDS]}.')
     begun = False
     def predicted(x, tt):
         nonlocal begun
@@ -63,7 +78,12 @@ LEAST_RISE = .05  # of the mean probability of the region inside the mask
 
 def outcome_of(before, after, images, region, mask) -> pd.DataFrame:
     """What an intervention did, one row per face: rise, success, specific, distance. `before` and
-    `after`: probabilities (n, regions, h, w); images: both drawings (n, c, H, W); mask (h, w)."""
+    `after`: probabilities (n, regions, h, w); images: both drawings (n, c, H, W); mask (h, w).
+    ValueError where these do not fit; NaN where one holds NaN."""
+    if (len(images) != 2 or before.shape != after.shape or mask.shape != before.shape[2:]
+            or len({len(before), *map(len, images)}) > 1 or not 0 <= region < before.shape[1]):
+        raise ValueError(f'Probabilities {tuple(before.shape)} and {tuple(after.shape)}, two '
+                         f'drawings, mask {tuple(mask.shape)} and region {region} do not fit.')
     rise = (after - before)[:, region]
     inside, outside = ((rise*m).sum((1, 2))/m.sum().clamp(min=1) for m in (mask, 1 - mask))
     change = (images[1] - images[0]).square().mean(1)
@@ -111,10 +131,18 @@ def _edits(named: dict, site, skips, *about) -> dict:
                   for s, of in named.items() if s != site}
 
 # %% ../../nbs/concepts/control.ipynb #188121a7
+def _check_known(known, asked):
+    "ValueError unless rendered faces have all regions, and those that are asked are among them."
+    _as_many(images=known['images'], **known['regions'])
+    if not len(asked) or not {*asked} <= {*known['regions']}:
+        raise ValueError(f"Of the regions {[*known['regions']]}, {[*asked]} cannot be asked.")
+
 def named_directions(denoiser, fit, known: dict, names, asked, steps=300, seed=0) -> dict:
     """{site: (Dictionary, {region: (unit, typical code)})} of some sites, learned on images `fit`
     and named on the first of `known`: rendered faces, images and regions {name: (n, h, w)}."""
-    few = dict(images=known['images'][:60], regions={k: v[:60] for k, v in known['regions'].items()})
+    _check_known(known, asked)
+    few = dict(images=known['images'][:60],
+               regions={k: v[:60] for k, v in known['regions'].items()})
     out = {}
     for name, V in vectors(denoiser, fit, names).items():
         d = learn_dictionary(torch.cat([*V.values()]), ACTIVE, steps=steps, seed=seed)
@@ -128,13 +156,16 @@ def steering(denoiser, exam: Exam, fit, known: dict, n=5, draw_steps=9, steps=30
     direction (concept, random), skips (`SKIPS`; others than as they are at the largest β), image,
     rise, success, specific, distance. `known`: rendered faces (images and regions
     {name: (n, h, w)}). The exam gives the image shape."""
+    _check_known(known, asked)
+    _number(n, 'n', 2)
     site, side = concept_sites(denoiser.net)[-1], fit.shape[-1]//2
     segmenter = fit_segmenter(known['images'], region_shares(known['regions'], side), steps)
     names = [site, *denoiser.net.parts.skips]
     named = named_directions(denoiser, fit, known, names, asked, steps, seed)
     noise = starting_noise(n, exam.x0.shape[1:], 4_000_000 + seed).to(device_of(denoiser))
     clean = {}
-    def draw(*edits): return drawn_under(denoiser, noise, draw_steps, *(edits or (None, None)), clean)
+    def draw(edits=None, stage=None):
+        return drawn_under(denoiser, noise, draw_steps, edits, stage, clean)
     rows = _steered_rows(draw, segmenter, named, site, [*known['regions']], asked, side, seed)
     return pd.concat(rows, ignore_index=True)
 
@@ -157,8 +188,11 @@ def _steered_rows(draw, segmenter, named, site, regions, asked, side, seed) -> l
 # %% ../../nbs/concepts/control.ipynb #239ffc19
 def control_gain(models, kind, β) -> pd.DataFrame:
     """Success along the concept less that along a random direction, one row per model × stage:
-    `gain`. `models`: one row per model × kind × stage × β × direction, success."""
-    own = models[(models.kind == kind) & (models.β == β)]
+    `gain`. `models`: one row per model × kind × stage × β × direction, success; NaN are left out.
+    ValueError unless both directions were asked."""
+    own = models[(models.kind == kind) & (models.β == β) & models.success.notna()]
+    if not {'concept', 'random'} <= {*own.direction}:
+        raise ValueError(f'Interventions {kind!r} at β = {β} do not have both directions.')
     two = own.pivot_table(index=['dataset', 'seed', 'stage'], columns='direction', values='success')
     return (two.concept - two.random).rename('gain').reset_index()
 
@@ -166,9 +200,11 @@ def control_gain(models, kind, β) -> pd.DataFrame:
 def skip_changes(rows, direction='concept') -> pd.DataFrame:
     """Success and specificity of interventions whose skip edges are edited too, less those of the
     same interventions with skip edges as they are: one row per model × kind × stage × skips, from a
-    table of `steering`, at the largest β."""
+    table of `steering`, at the largest β. NaN are left out; ValueError without one of `SKIPS`."""
     own = rows[(rows.direction == direction) & (rows.β == rows.β.max())]
     by = ['dataset', 'seed', 'kind', 'stage', 'skips']
+    if lost := {*SKIPS} - {*own.skips}:
+        raise ValueError(f'No intervention has skip edges {sorted(lost)}; there is no difference.')
     wide = own.groupby(by)[['success', 'specific']].mean().unstack()
     parts = {v: wide[v][[*SKIPS[1:]]].sub(wide[v][SKIPS[0]], axis=0).stack()
              for v in ('success', 'specific')}

@@ -12,6 +12,7 @@ from .composition import watched_drawing
 from .control import STRENGTHS, drawn_under, named_directions, steered
 from .dictionaries import THIRDS, concept_sites
 from ..denoiser.diffusion import Exam, device_of, starting_noise
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/gallery.ipynb #266b4ca9
 WAYS = dict(up=1, down=-1)  # the sign of what is added
@@ -33,12 +34,21 @@ def _watched_rows(denoiser, noise, steps, site, d, units) -> list:
     return out
 
 # %% ../../nbs/concepts/gallery.ipynb #c22f2a2b
+def _worded(rows) -> pd.DataFrame:
+    "Rows of one table, with −1 or '' where a column has no meaning."
+    out = pd.concat(rows, ignore_index=True)
+    words, numbers = (out.reindex(columns=c) for c in (['concept', 'stage', 'way'],
+                                                       ['timestep', 'unit']))
+    return out.assign(**words.fillna(''), **numbers.fillna(-1).astype(int))
+
+# %% ../../nbs/concepts/gallery.ipynb #d7350609
 def concept_frames(denoiser, exam: Exam, fit, known: dict, n=4, draw_steps=9, steps=300, seed=0,
                    asked=('hair', 'eyes')) -> pd.DataFrame:
     """Drawings under interventions by each concept at the last of `concept_sites`, pixels or
     positions as columns 0, 1, …: what (final, predicted, map, steered), image, timestep, concept,
     unit, stage, way (`WAYS`); −1 or '' where it has no meaning. `known` as in `steering`. The exam
     gives the image shape."""
+    _number(n, 'n', 1)
     site = concept_sites(denoiser.net)[-1]
     d, units = named_directions(denoiser, fit, known, [site], asked, steps, seed)[site]
     noise = starting_noise(n, exam.x0.shape[1:], 5_000_000 + seed).to(device_of(denoiser))
@@ -49,24 +59,25 @@ def concept_frames(denoiser, exam: Exam, fit, known: dict, n=4, draw_steps=9, st
             units.items(), THIRDS, WAYS.items()):
         edit = steered(d, unit, typical, sign*STRENGTHS[-1], everywhere)
         x = drawn_under(denoiser, noise, draw_steps, {site: edit}, stage, seen)
-        rows.append(_pixel_rows(x, what='steered', concept=concept, unit=unit, stage=stage, way=way))
-    out = pd.concat(rows, ignore_index=True)
-    words, numbers = (out.reindex(columns=c) for c in (['concept', 'stage', 'way'],
-                                                       ['timestep', 'unit']))
-    return out.assign(**words.fillna(''), **numbers.fillna(-1).astype(int))
+        about = dict(concept=concept, unit=unit, stage=stage, way=way)
+        rows.append(_pixel_rows(x, what='steered', **about))
+    return _worded(rows)
 
 # %% ../../nbs/concepts/gallery.ipynb #369ab83f
 def moved(rows) -> pd.DataFrame:
     """From a table of `concept_frames`: root mean square change of the finished drawing under each
     intervention, one row per dataset × concept × stage × way: distance; and the share of positions
-    where the concept is active while the drawing is made: active."""
+    where the concept is active while the drawing is made: active. NaN where a pixel is one;
+    ValueError unless finished drawings and maps are there."""
     pixels, out = rows.filter(regex=r'^\d+$'), []
-    final = {d: pixels.loc[g.index].dropna(axis=1).to_numpy()
-             for d, g in rows[rows.what == 'final'].groupby('dataset')}
-    active = {k: (pixels.loc[g.index].dropna(axis=1).to_numpy() > 0).mean()
-              for k, g in rows[rows.what == 'map'].groupby(['dataset', 'concept'])}
+    def of(what, *by): return rows[rows.what == what].groupby([*by], sort=False)
+    def values(g): return pixels.loc[g.index].dropna(axis=1, how='all').to_numpy()
+    final = {d: values(g) for (d,), g in of('final', 'dataset')}
+    active = {k: (values(g) > 0).mean() for k, g in of('map', 'dataset', 'concept')}
     by = ['dataset', 'concept', 'stage', 'way']
-    for key, g in rows[rows.what == 'steered'].groupby(by, sort=False):
-        change = pixels.loc[g.index].dropna(axis=1).to_numpy() - final[key[0]]
-        out.append((*key, np.sqrt(np.square(change).mean()), active[key[:2]]))
+    for key, g in of('steered', *by):
+        if len(final.get(key[0], ())) != len(g) or key[:2] not in active:
+            raise ValueError(f'Drawings of {key} have no finished ones, or no map, beside them.')
+        distance = np.sqrt(np.square(values(g) - final[key[0]]).mean())
+        out.append((*key, distance, active[key[:2]]))
     return pd.DataFrame(out, columns=[*by, 'distance', 'active'])
