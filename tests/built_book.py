@@ -96,7 +96,8 @@ ANSWERED = ['study/models', *(f'circuits/{c}' for c in (
     'attention', 'ablation', 'temporal', 'comparison', 'features', 'information', 'transfer',
     'interruption', 'outcomes', 'probes', 'gradients', 'optimality')), 'trust/trials', 'trust/audit',
     *(f'concepts/{c}' for c in (
-        'dictionaries', 'naming', 'composition', 'pairs', 'control', 'stability'))]
+        'dictionaries', 'naming', 'composition', 'pairs', 'alignment', 'control',
+        'gallery', 'stability'))]
 
 @pytest.mark.parametrize('page', ANSWERED)
 def test_a_chapter_begins_with_its_answer_and_its_picture(page):

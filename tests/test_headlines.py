@@ -125,10 +125,23 @@ def pairs():
     for onsets in (dict(hat=300., dark_skin=700., glasses=100.), dict(hat=300.), {}):
         for ρ in (.5, float('nan')): yield h.pairs_headline(onsets, 6, ρ)
 
+def alignment():
+    for some in itertools.product((LOW, ODD), repeat=4):
+        leads = dict(zip(('first order', 'random', 'components', 'whole'), some))
+        for own in (LOW, ODD): yield h.alignment_headline(leads, dict(own=own, others=LOW), HIGH, 4)
+
 def control():
     places = list(itertools.product(('spatial', 'global'), ('early', 'middle', 'late')))
     for some in itertools.product((LOW, ODD), repeat=6):
         yield h.control_headline(dict(zip(places, some)), 32)
+    for a, b in itertools.product((LOW, ODD), repeat=2):
+        skips = dict(levelled=dict(success=a, specific=b), steered=dict(success=b, specific=a))
+        yield h.control_headline(dict.fromkeys(places, LOW), 32, skips)
+
+def gallery():
+    for a, b in itertools.product(((.1, .2), (.2, .1)), repeat=2):
+        moved = both(*(dict(zip(('early', 'late'), v)) for v in (a, b)))
+        for n in (1, 5): yield h.gallery_headline(moved, n)
 
 def stability():
     for a, b in itertools.product(PAIRS, repeat=2): yield h.stability_headline(a, b)
@@ -176,7 +189,7 @@ def corruptions():
         yield h.Headline('Does the order of the edges depend on what stands in for them?',
                          corruption_lines(pd.DataFrame(rows)) + '.')
 
-MADE = [uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, control, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
+MADE = [uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
         outcomes, probes, gradients, optimality, trials, audit]
 
 def others():

@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['CURVE', 'ROUTES', 'FLOW', 'MATRIX', 'PROBES', 'CURVES0', 'GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED',
-           'SCREENED', 'KEPT', 'OUTCOMES', 'EDGED', 'USED', 'FEW', 'SOME', 'ASKED_PAIRS', 'GRIDS', 'GRID_FULL', 'SIZES',
-           'SHARES', 'COUNTS', 'VAE_WORLDS', 'VAE_SMALL', 'DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'Protocol',
-           'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse', 'drawing_ddim', 'drawing_own', 'of_errors',
-           'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting',
-           'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
-           'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
-           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'by_all_methods', 'corrupting', 'switching', 'testing',
-           'of_edges', 'going_on', 'of_uses', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer',
-           'drawing_few', 'drawing_only', 'of_growth', 'of_small_sets', 'learning', 'learning_all', 'of_dictionaries',
-           'naming', 'naming_own', 'picturing', 'of_naming', 'drawn_pairs', 'of_pairs', 'composing', 'composing_judged',
-           'of_composition', 'of_estimators', 'of_trials', 'of_benchmark', 'of_known', 'slice_sources', 'of_slices',
-           'of_attending', 'of_planted_edges', 'measured', 'claimed_size', 'of_worlds', 'of_attainable', 'of_people',
-           'of_others', 'of_units', 'vae_worlds', 'vae_plan', 'of_autoencoders', 'of_linear_autoencoders',
-           'of_planted_decoders', 'of_vae_rules', 'of_rules', 'protocols', 'with_person', 'table', 'measure_all',
-           'design', 'spent', 'fewer']
+           'SCREENED', 'KEPT', 'OUTCOMES', 'EDGED', 'USED', 'FEW', 'SOME', 'ASKED_PAIRS', 'ALIGNED_FACES', 'EXPLORED',
+           'GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'VAE_WORLDS', 'VAE_SMALL', 'DRAWING', 'CHAPTERS',
+           'COMPUTED', 'SIMULATED', 'Protocol', 'Asked', 'asked', 'exams_of', 'jobs_of', 'everywhere', 'sparse',
+           'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references',
+           'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough', 'fit_faces',
+           'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation',
+           'of_screening', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes',
+           'by_all_methods', 'corrupting', 'switching', 'testing', 'of_edges', 'going_on', 'of_uses', 'of_time',
+           'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth',
+           'of_small_sets', 'learning', 'learning_all', 'of_dictionaries', 'naming', 'naming_own', 'picturing',
+           'of_naming', 'drawn_pairs', 'of_pairs', 'aligning', 'of_alignment', 'composing', 'composing_judged',
+           'of_composition', 'exploring', 'of_gallery', 'of_estimators', 'of_trials', 'of_benchmark', 'of_known',
+           'slice_sources', 'of_slices', 'of_attending', 'of_planted_edges', 'measured', 'claimed_size', 'of_worlds',
+           'of_attainable', 'of_people', 'of_others', 'of_units', 'vae_worlds', 'vae_plan', 'of_autoencoders',
+           'of_linear_autoencoders', 'of_planted_decoders', 'of_vae_rules', 'of_rules', 'protocols', 'with_person',
+           'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -44,9 +45,11 @@ from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
 from ..circuits.uses import attribute_control, pruning, training_on
+from ..concepts.alignment import aligned_transfer
 from ..concepts.composition import composition
 from ..concepts.control import steering
 from ..concepts.dictionaries import dictionary_quality
+from ..concepts.gallery import concept_frames
 from ..concepts.naming import concept_gallery, concept_labels
 from ..concepts.pairs import pair_transfer
 from ..concepts.stability import concept_answers
@@ -639,6 +642,22 @@ def of_pairs(st) -> dict:
             'counterfactual pairs, untrained': Protocol(
                 pair_transfer, PROBE_TIMES, trained=False, seeds=UNTRAINED, **same)}
 
+# %% ../../nbs/book/protocols.ipynb #c98bfada
+ALIGNED_FACES = 12  # faces with pairs: two thirds to find directions, one third to ask
+
+def aligning(st, dataset=None, seed=None) -> dict:
+    "Options of `aligned_transfer`: pairs of all attributes that a single block carries at all."
+    pairs = drawn_pairs(st, n=ALIGNED_FACES)['pairs']
+    small = dict(steps=3) if st.preset.name == 'smoke' else {}
+    return dict(pairs={a: p for a, p in pairs.items() if a != 'smiling'}, **small)
+
+def of_alignment(st) -> dict:
+    "Protocols of the chapter on few directions that carry one attribute."
+    same = dict(timesteps=(700,), images=ALIGNED_FACES, datasets=('synthetic',), options=aligning)
+    return {'aligned directions': Protocol(aligned_transfer, **same),
+            'aligned directions, untrained': Protocol(
+                aligned_transfer, trained=False, seeds=UNTRAINED, **same)}
+
 # %% ../../nbs/book/protocols.ipynb #701f98a6
 def composing(st, dataset, seed) -> dict:
     "Options of `composition` and `steering`: rendered faces to learn the regions from."
@@ -659,6 +678,18 @@ def of_composition(st) -> dict:
     return {'composition': Protocol(composition, options=composing_judged, **drawn_only),
             'steering': Protocol(steering, options=composing, **drawn_only),
             'concept answers': Protocol(concept_answers, (300, 600), 20, options=learning)}
+
+# %% ../../nbs/book/protocols.ipynb #5f8fe181
+EXPLORED = ('hair', 'eyes', 'mouth', 'skin', 'background')  # regions that concepts are named after
+
+def exploring(st, dataset, seed) -> dict:
+    "Options of `concept_frames`: rendered faces to name concepts on, and how much is drawn."
+    small = dict(n=2, draw_steps=3, asked=EXPLORED[:2]) if st.preset.name == 'smoke' else {}
+    return composing(st, dataset, seed) | dict(asked=EXPLORED) | small
+
+def of_gallery(st) -> dict:
+    "Protocols of the gallery to explore."
+    return {'concept explorer': Protocol(concept_frames, images=2, seeds=1, options=exploring)}
 
 # %% ../../nbs/book/protocols.ipynb #610a31bb
 GRIDS = {'smoke': dict(ns=(16, 100), ds=(1, 64), reps=2)}
@@ -832,8 +863,8 @@ def of_rules(st) -> list:
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
             of_information, of_ablation, of_screening, of_interruption, of_edges, of_uses,
-            of_outcomes, of_time, of_transfer, of_growth, of_small_sets, of_dictionaries, of_naming, of_pairs,
-            of_composition)
+            of_outcomes, of_time, of_transfer, of_growth, of_small_sets, of_dictionaries,
+            of_naming, of_pairs, of_alignment, of_composition, of_gallery)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
             'benchmark': of_benchmark, 'autoencoders': of_autoencoders,

@@ -9,11 +9,12 @@ __all__ = ['RIDGES', 'Segmenter', 'region_shares', 'fit_segmenter', 'region_ious
 # %% ../../nbs/concepts/composition.ipynb #9c212f97
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from torch import Tensor, nn
-from .dictionaries import concept_sites, vectors
+from .dictionaries import _as_many, _sound, concept_sites, vectors
 from .naming import four_dictionaries
 from ..denoiser.diffusion import (
     Exam, device_of, sample, starting_noise, x0_from_ε)
 from ..denoiser.sites import capturing
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/composition.ipynb #ed3b7f87
 class Segmenter(nn.Module):
@@ -28,14 +29,21 @@ class Segmenter(nn.Module):
     def forward(self, x): return self.convs(x) + self.usual
 
 def region_shares(regions: dict, side) -> Tensor:
-    "Share of each position that a region covers, (n, regions, side, side), from {name: (n, h, w)}."
+    """Share of each position that a region covers, (n, regions, side, side), from
+    {name: (n, h, w)}; NaN at positions with NaN. ValueError without regions of as many images."""
+    _as_many(**regions)
+    _number(side, 'side', 1)
     return F.adaptive_avg_pool2d(torch.stack([*regions.values()], 1).float(), side)
 
 # %% ../../nbs/concepts/composition.ipynb #57c94ee6
 @torch.enable_grad()
 def fit_segmenter(images, shares, steps=250, batch=32, seed=0) -> Segmenter:
     """A segmenter learned on images (n, c, h, w) and their `region_shares`, brightness disturbed;
-    rare regions weigh more, by the root of their share."""
+    rare regions weigh more, by the root of their share. ValueError where these are empty, not
+    finite, or of other images."""
+    _as_many(images=images, shares=shares)
+    _sound(images=images, shares=shares)
+    for name, v in dict(steps=steps, batch=batch).items(): _number(v, name, 1)
     usual = shares.mean((0, 2, 3)).clamp(min=1e-6)
     weight = usual**-.5/(usual**.5).sum()
     g = torch.Generator().manual_seed(seed)
@@ -57,6 +65,8 @@ def fit_segmenter(images, shares, steps=250, batch=32, seed=0) -> Segmenter:
 # %% ../../nbs/concepts/composition.ipynb #857d5110
 def region_ious(predicted, truth, n) -> list:
     "Intersection over union of n regions, of two maps of their numbers; NaN for one in neither."
+    if predicted.shape != truth.shape:
+        raise ValueError(f'Maps {tuple(predicted.shape)} and {tuple(truth.shape)} do not fit.')
     out = []
     for j in range(n):
         a, b = predicted == j, truth == j
@@ -72,7 +82,14 @@ def _flat(v) -> Tensor:
 
 def read_maps(features, shares, parts) -> Tensor:
     """Predicted shares (n_test, r, side, side) of maps (n, r, side, side) from features
-    (n, c, h, w) with h dividing side; parts: indices to learn from, to choose the penalty on, and to judge."""
+    (n, c, h, w) with h dividing side; parts: indices to learn from, to choose the penalty on, and
+    to judge. ValueError where these do not fit."""
+    _as_many(features=features, shares=shares)
+    _sound(features=features, shares=shares)
+    if len(parts) != 3 or not all(map(len, parts)) or shares.shape[-1] % features.shape[-1]:
+        raise ValueError(f'Maps {tuple(shares.shape)} are read from features '
+                         f'{tuple(features.shape)} on a grid that divides theirs, with three parts '
+                         'of the images, none of them empty.')
     fold = shares.shape[-1]//features.shape[-1]
     X, Y = _flat(features).double(), _flat(F.pixel_unshuffle(shares, fold)).double()
     fit, choose, test = parts
@@ -86,7 +103,9 @@ def read_maps(features, shares, parts) -> Tensor:
 
 # %% ../../nbs/concepts/composition.ipynb #05143a55
 def patches(x, side) -> Tensor:
-    "Images (n, c, h, w) as the pixels in and around each of side × side positions."
+    "Images (n, c, h, w) as the pixels in and around each of side × side positions; NaN stay."
+    if side < 1 or x.shape[-1] % side or not len(x):
+        raise ValueError(f'Images {tuple(x.shape)} do not divide into {side} × {side} positions.')
     cell = x.shape[-1]//side
     out = F.unfold(x, 3*cell, stride=cell, padding=cell)
     return out.unflatten(2, (side, side))
@@ -131,6 +150,8 @@ def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, n=60, draw
     """How well the regions of finished drawings are predicted at each step: step, timestep, site,
     reading, region, iou. `known` and `unseen` rendered faces: images and regions {name: (n, h, w)};
     rows of step −1 say how well the segmenter does on the unseen. The exam gives the shape."""
+    _number(n, 'n', 3)
+    for f in (known, unseen): _as_many(images=f['images'], **f['regions'])
     regions, side = [*known['regions']], fit.shape[-1]//2
     shares = [region_shares(f['regions'], side) for f in (known, unseen)]
     segmenter = fit_segmenter(known['images'], shares[0], steps)
@@ -161,7 +182,7 @@ def _prediction_rows(seen_at, final, kinds, regions, side) -> list:
 def composition_leads(means, step) -> pd.DataFrame:
     """By how much the concepts (TopK) of the site that reads best in each model lead the other
     readings at one step: one row per model × `over`, lead. `means`: one row per model × step × site
-    × reading, iou."""
+    × reading, iou; NaN are left out."""
     at, rows = means[means.step == step], []
     for (d, s), g in at.groupby(['dataset', 'seed'], sort=False):
         concepts = g[g.reading == 'TopK'].iou.max()

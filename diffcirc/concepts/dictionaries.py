@@ -17,11 +17,26 @@ from ..core import paper_claims
 from ..denoiser.diffusion import T, Exam, device_of, image_errors, make_exam
 from ..denoiser.sites import capturing, editing, find, mean
 from ..denoiser.unet import Network
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/dictionaries.ipynb #86da744c
 def companion_claims() -> dict:
     "The claims of the companion's abstract {id: claim}, from `companion_claims.json`."
     return paper_claims(Path(diffcirc.__file__).parent/'companion_claims.json')
+
+# %% ../../nbs/concepts/dictionaries.ipynb #fac77b62
+def _sound(**named):
+    "ValueError unless tensors have entries, all of them finite."
+    for name, x in named.items():
+        if not x.numel() or not torch.isfinite(x).all():
+            raise ValueError(f'{name} {tuple(x.shape)} is empty or holds NaN or infinite values; '
+                             'find where they arise.')
+
+def _as_many(**named):
+    "ValueError unless all of these have as many rows."
+    n = {k: len(v) for k, v in named.items()}
+    if len({*n.values()}) > 1 or not n:
+        raise ValueError(f'These need as many rows as each other, and at least one of them: {n}.')
 
 # %% ../../nbs/concepts/dictionaries.ipynb #3f657d79
 def concept_sites(net: Network) -> list:
@@ -41,6 +56,7 @@ def stage_of(t) -> str:
 def updates(denoiser, exam: Exam, t, names, batch=25):
     """Yield (slice of images, {site: its update (b, c, h, w)}) at timestep t. Nothing that runs
     after the last of the sites is computed."""
+    if not len(names): raise ValueError('No site was named whose updates are to be read.')
     net, stop = denoiser.net, 1 + max(find(denoiser.net, n).step for n in names)
     for part, x, tt, _ in exam.batches(t, batch, device_of(denoiser)):
         with capturing(net, names) as seen: net.advance(net.begin(x, tt), stop)
@@ -56,6 +72,7 @@ def _some(u, n, g) -> Tensor:
 def vectors(denoiser, images, names, per_image=48, seed=1) -> dict:
     """{site: {stage: vectors (n, c)}} of what the sites add on `images`, at `per_image` random
     positions for each image and timestep of `THIRDS`."""
+    _number(per_image, 'per_image', 1)
     g = torch.Generator().manual_seed(seed)
     exam = make_exam(images, sum(THIRDS.values(), ()), seed=seed)
     out = {n: {stage: [] for stage in THIRDS} for n in names}
@@ -66,17 +83,19 @@ def vectors(denoiser, images, names, per_image=48, seed=1) -> dict:
 
 # %% ../../nbs/concepts/dictionaries.ipynb #d8c55ac4
 def largest(z, k) -> Tensor:
-    "z (…, m) with all but the k largest positive entries of each row set to zero."
+    "z (…, m) with all but the k largest positive entries of each row set to zero; NaN are largest."
+    _number(k, 'k', 0)
     v, i = z.topk(min(k, z.shape[-1]), -1)
     return torch.zeros_like(z).scatter(-1, i, v.relu())
 
 def largest_size(z, k) -> Tensor:
-    "z (…, m) with all but the k entries of largest size of each row set to zero."
+    "z (…, m) with all but the k entries of largest size of each row set to zero; NaN are largest."
+    _number(k, 'k', 0)
     i = z.abs().topk(min(k, z.shape[-1]), -1).indices
     return torch.zeros_like(z).scatter(-1, i, z.gather(-1, i))
 
 def above(z, θ) -> Tensor:
-    "z with all that is not above θ and positive set to zero."
+    "z with all that is not above θ and positive set to zero; NaN is above nothing."
     return torch.where(z > θ, z, 0).relu()
 
 # %% ../../nbs/concepts/dictionaries.ipynb #f297c6be
@@ -110,19 +129,22 @@ class Selection:
     def __call__(self, z): return self.rule(z, self.number)
 
 def _centre(x):
-    "Mean (d,) and scale of vectors x (n, d)."
+    "Mean (d,) and scale of vectors x (n, d). ValueError where x is empty or not finite."
+    _sound(x=x)
     mean = x.mean(0)
     return mean, (x - mean).square().mean().sqrt().clamp(min=1e-8).item()
 
 def channel_dictionary(x, k) -> Dictionary:
     "The reference of raw neurons: the k channels that differ most from their mean."
     mean, scale = _centre(x)
+    _number(k, 'k', 1)
     one = torch.eye(x.shape[1])
     return Dictionary(one, torch.zeros(len(one)), one, mean, scale, Selection(largest_size, k))
 
 def component_dictionary(x, k) -> Dictionary:
     "The reference of principal components of x (n, d): the k of largest size for each vector."
     mean, scale = _centre(x)
+    _number(k, 'k', 1)
     V = torch.linalg.eigh((x - mean).T @ (x - mean)).eigenvectors.T.flip(0).contiguous()
     return Dictionary(V, torch.zeros(len(V)), V, mean, scale, Selection(largest_size, k))
 
@@ -185,6 +207,8 @@ def learn_dictionary(x, k=16, kind='TopK', expansion=4, seed=0, steps=300, batch
     """A dictionary of `expansion`·d directions for vectors x (n, d), k active at a time; the
     directions of kind 'random' stay as they are. ValueError for another kind."""
     if kind not in LEARNED: raise ValueError(f"There is no kind {kind!r}; choose of {LEARNED}.")
+    for name, v in dict(k=k, expansion=expansion, steps=steps, batch=batch).items():
+        _number(v, name, 1)
     g = torch.Generator().manual_seed(seed)
     mean, scale = _centre(x)
     y, m, θs = (x - mean)/scale, expansion*x.shape[1], []

@@ -13,19 +13,20 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from ..circuits.probes import auc
 from .dictionaries import (
-    Dictionary, Selection, channel_dictionary, component_dictionary, concept_sites, largest,
-    learn_dictionary, updates, vectors)
+    Dictionary, Selection, _as_many, _centre, _sound, channel_dictionary, component_dictionary,
+    concept_sites, largest, learn_dictionary, updates, vectors)
 from ..denoiser.diffusion import Exam
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/naming.ipynb #31fd2c1b
 ACTIVE = 16  # active directions at a position
 
 def random_dictionary(x, k=ACTIVE, expansion=4, seed=0) -> Dictionary:
     "The reference that has learned nothing: random directions, the k along which x lies most."
-    mean = x.mean(0)
+    mean, scale = _centre(x)
+    for name, v in dict(k=k, expansion=expansion).items(): _number(v, name, 1)
     D = torch.randn(expansion*x.shape[1], x.shape[1], generator=torch.Generator().manual_seed(seed))
     D = D/D.norm(dim=1, keepdim=True)
-    scale = (x - mean).square().mean().sqrt().clamp(min=1e-8).item()
     return Dictionary(D, torch.zeros(len(D)), D, mean, scale, Selection(largest, k))
 
 def four_dictionaries(x, steps, seed=0) -> dict:
@@ -37,11 +38,14 @@ def four_dictionaries(x, steps, seed=0) -> dict:
 def units(d: Dictionary, u) -> Tensor:
     "Activity (b, units, h, w) of the units of a dictionary in updates u; both signs as they occur."
     c = d.maps(u)
-    return c if c.min() >= 0 else torch.cat([c.relu(), (-c).relu()], 1)
+    return c if (c >= 0).all() else torch.cat([c.relu(), (-c).relu()], 1)
 
 # %% ../../nbs/concepts/naming.ipynb #d76d9ff7
 def overlaps(active, regions) -> Tensor:
     "Intersection over union (units, regions) of active (b, units, …) and regions (b, r, …), 0/1."
+    if len(active) != len(regions) or active.shape[2:] != regions.shape[2:]:
+        raise ValueError(f'Units {tuple(active.shape)} and regions {tuple(regions.shape)} are not '
+                         'of the same images and positions.')
     a, r = (v.flatten(2).transpose(0, 1).flatten(1).float() for v in (active, regions))
     both = a @ r.T
     return both/(a.sum(1)[:, None] + r.sum(1) - both).clamp(min=1)
@@ -56,6 +60,12 @@ def _levels(maps) -> list:
     return [torch.zeros(maps.shape[1]), maps.sum((0, 2, 3))/n]
 
 # %% ../../nbs/concepts/naming.ipynb #5b34d7be
+def _check_halves(n, *halves):
+    "ValueError unless halves are indices of n images, at least one each."
+    for i in map(np.asarray, halves):
+        if not len(i) or i.dtype.kind not in 'iu' or i.min() < -n or i.max() >= n:
+            raise ValueError(f'A half is {i[:6]}; give indices of the {n} images, at least one.')
+
 def _best_of_regions(maps, regions, half) -> list:
     """[(unit, level, score)] of the best unit for each region, on the images of `half`; maps
     (n, m, h, w) and regions (n, r, h, w) of 0 and 1."""
@@ -67,9 +77,15 @@ def _best_of_regions(maps, regions, half) -> list:
         out.append((unit, levels[which][unit].item(), scores[which, unit, j].item()))
     return out
 
+# %% ../../nbs/concepts/naming.ipynb #24419d05
 def region_rows(maps, regions: dict, first, second) -> list:
     """One row per region: the best unit of half `first`, its IoU there (`fitted`), on half `second`
-    (`score`) and against another face's region there (`other`), and the AUC of its activity."""
+    (`score`) and against another face's region there (`other`), and the AUC of its activity.
+    ValueError where these are empty, not finite, or not of the same images."""
+    _as_many(maps=maps, **regions)
+    _sound(maps=maps, **regions)
+    _check_halves(len(maps), first, second)
+    if not regions: raise ValueError('There is no region to name a unit after.')
     stacked = torch.stack([*regions.values()], 1) > .5
     rows = []
     for j, (unit, level, fitted) in enumerate(_best_of_regions(maps, stacked, first)):
@@ -81,17 +97,24 @@ def region_rows(maps, regions: dict, first, second) -> list:
 
 # %% ../../nbs/concepts/naming.ipynb #15da7a98
 def aucs(activity, label) -> np.ndarray:
-    "Area under the ROC curve (units,) of activity (n, units) for 0/1 labels (n,); NaN for one class."
+    """Area under the ROC curve (units,) of activity (n, units) for 0/1 labels (n,); NaN for one
+    class, and of a unit with NaN; infinite activity is the largest."""
+    _as_many(activity=activity, label=label)
     n1 = label.sum()
     n0 = len(label) - n1
     if not min(n0, n1): return np.full(activity.shape[1], np.nan)
     ranks = rankdata(activity, axis=0)[label > 0].sum(0)
     return (ranks - n1*(n1 + 1)/2)/(n0*n1)
 
+# %% ../../nbs/concepts/naming.ipynb #03b6723d
 def attribute_rows(maps, labels: pd.DataFrame, first, second) -> list:
     """One row per attribute with both classes in both halves: the unit with the best AUC on half
     `first` (`fitted`), its AUC on half `second` (`score`) and with the next face's label
-    (`other`)."""
+    (`other`). An attribute with a label that is not finite is left out; ValueError where maps are
+    empty, not finite, or of other images."""
+    _as_many(maps=maps, labels=labels)
+    _sound(maps=maps)
+    _check_halves(len(maps), first, second)
     activity, rows = maps.mean((2, 3)).numpy(), []
     for name, y in labels.items():
         a, b = y.to_numpy()[first], y.to_numpy()[second]
@@ -117,11 +140,13 @@ def _pooled(regions: dict, side) -> dict:
 LABEL_COLUMNS = ['site', 'timestep', 'kind', 'units', 'target', 'of', 'unit', 'fitted', 'score',
                  'other', 'auc']
 
+# %% ../../nbs/concepts/naming.ipynb #51bc3e30
 def concept_labels(denoiser, exam: Exam, fit, labels, regions=None, people=None, steps=300,
                    seed=0) -> pd.DataFrame:
     """The best unit for every region {name: share of every pixel (n, h, w)} and attribute (labels,
     a table) at each of `concept_sites` and timestep: `LABEL_COLUMNS`. Dictionaries are learned on
-    images `fit`."""
+    images `fit`. An attribute that is not known (NaN) of some image is left out."""
+    _as_many(exam=exam, labels=labels, **(regions or {}))
     names, rows = concept_sites(denoiser.net), []
     seen, halves = vectors(denoiser, fit, names), _halves(len(exam), people)
     kinds = {n: four_dictionaries(torch.cat([*seen.pop(n).values()]), steps, seed) for n in names}
@@ -142,7 +167,9 @@ def concept_gallery(denoiser, exam: Exam, fit, regions, site=None, shown=6, step
                     seed=0) -> pd.DataFrame:
     """Of the best learned unit for each region at one site (default: the last): the images on which
     it is most active, one row each, target, timestep, unit, image, and its map there, one column a
-    position."""
+    position. ValueError unless there are regions of every image."""
+    _as_many(exam=exam, **regions)
+    _number(shown, 'shown', 1)
     site = site or concept_sites(denoiser.net)[-1]
     V = vectors(denoiser, fit, [site])[site]
     d, rows = learn_dictionary(torch.cat([*V.values()]), ACTIVE, steps=steps, seed=seed), []

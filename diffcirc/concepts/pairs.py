@@ -10,14 +10,17 @@ from dataclasses import replace
 import numpy as np, pandas as pd, torch
 from torch import Tensor
 from ..circuits.probes import onset
+from .dictionaries import _as_many
 from ..denoiser.diffusion import Exam, device_of, x0_from_ε
 from ..denoiser.sites import capturing, editing, find, patch
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/pairs.ipynb #78a0c41a
 def transferred(Δs, Δ, region) -> tuple:
     """Share of the change Δ (b, c, h, w) that Δs brings inside the region (b, h, w) of 0 and 1, and
     its mean square outside over that of Δ inside: two arrays (b,), NaN where Δ or a side is
-    nothing."""
+    nothing. ValueError unless all are of as many faces."""
+    _as_many(Δs=Δs, Δ=Δ, region=region)
     r = region[:, None].to(Δ)
     inside, n_in, n_out = (Δ.square()*r).sum((1, 2, 3)), r.sum((1, 2, 3)), (1 - r).sum((1, 2, 3))
     share = (Δs*Δ*r).sum((1, 2, 3))/inside
@@ -27,7 +30,9 @@ def transferred(Δs, Δ, region) -> tuple:
 
 # %% ../../nbs/concepts/pairs.ipynb #b31cc85c
 def changed_region(x, y, least=.1) -> Tensor:
-    "Where images x, y (n, c, h, w) in [−1, 1] differ by more than `least`: (n, h, w) of 0 and 1."
+    """Where images x, y (n, c, h, w) in [−1, 1] differ by more than `least`: (n, h, w) of 0 and 1;
+    nowhere by NaN."""
+    _as_many(x=x, y=y)
     return ((x - y).abs().amax(1) > least).float()
 
 # %% ../../nbs/concepts/pairs.ipynb #8b843898
@@ -45,6 +50,7 @@ def _resaved(net, state, name):
     again = {k: net.parts.skips[k](h) for k, h in state.saved.items() if k == name}
     return replace(state, saved=state.saved | again)
 
+# %% ../../nbs/concepts/pairs.ipynb #d039ccf9
 def _carried(denoiser, x, tt, donated: dict):
     """Yield (site, predicted clean image on x) with one site at a time taken from `donated`, in the
     order in which they run."""
@@ -57,6 +63,14 @@ def _carried(denoiser, x, tt, donated: dict):
         yield name, x0_from_ε(ε̂, x, tt)
 
 # %% ../../nbs/concepts/pairs.ipynb #f50d2ccf
+def _check_pairs(pairs, n):
+    "ValueError unless there are pairs {name: two sets of as many faces}, at most n in each."
+    for name, two in pairs.items():
+        if len(two) != 2 or len({*map(len, two)}) != 1 or not 0 < len(two[0]) <= n:
+            raise ValueError(f'The pairs of {name!r} are not two sets of as many faces, 1 to {n}.')
+    if not pairs: raise ValueError('There are no pairs of faces to carry anything between.')
+
+# %% ../../nbs/concepts/pairs.ipynb #2c7bbc14
 def _pair_rows(denoiser, exam, other, t, names, batch) -> list:
     "Rows of one attribute and timestep: `exam` on the faces without it, `other` on those with it."
     rows, dev = [], device_of(denoiser)
@@ -74,10 +88,13 @@ def _pair_rows(denoiser, exam, other, t, names, batch) -> list:
                  for s, a, b in found]
     return rows
 
+# %% ../../nbs/concepts/pairs.ipynb #afbb2d18
 def pair_transfer(denoiser, exam: Exam, pairs: dict, batch=25) -> pd.DataFrame:
     """For each attribute of pairs {name: (faces without, faces with (n, c, h, w))}: timestep, site
     (a block or skip edge, or `seen`: the intact network against the true difference), image, size
     (share of the image that differs), share, spill. The exam gives the noise, the same for both."""
+    _check_pairs(pairs, len(exam))
+    _number(batch, 'batch', 1)
     names, out = [*denoiser.net.parts.blocks, *denoiser.net.parts.skips], []
     for attribute, (without, having) in pairs.items():
         n = len(without)
@@ -90,20 +107,24 @@ def pair_transfer(denoiser, exam: Exam, pairs: dict, batch=25) -> pd.DataFrame:
 # %% ../../nbs/concepts/pairs.ipynb #f57c00f4
 def site_shares(rows) -> pd.DataFrame:
     """Means over images of a table of `pair_transfer`: one row per model × attribute × timestep ×
-    site, share and spill; the median of spill, whose denominator may be small."""
+    site, share and spill; the median of spill, whose denominator may be small. NaN are left out."""
     by = ['dataset', 'seed', 'attribute', 'timestep', 'site']
     g = rows.groupby(by, sort=False)
     return pd.DataFrame(dict(share=g.share.mean(), spill=g.spill.median())).reset_index()
 
+# %% ../../nbs/concepts/pairs.ipynb #9224ba61
 def causal_onsets(shares) -> pd.DataFrame:
     """One row per model and attribute: the largest t at which the intact network's change holds
     half of the most of the true difference that it ever holds (`onset`), that maximum (`peak`),
-    and the site that carries most at the onset's nearest timestep."""
+    and the site that carries most at the onset's nearest timestep; NaN and None where it is never
+    seen or nothing is known."""
     rows = []
     for key, g in shares.groupby(['dataset', 'seed', 'attribute'], sort=False):
-        seen, sites = g[g.site == 'seen'], g[g.site != 'seen']
-        at = onset(seen.timestep, seen.share)
-        near = sites[sites.timestep == min(sites.timestep.unique(), key=lambda t: abs(t - at))]
-        site = None if np.isnan(at) else near.loc[near.share.idxmax(), 'site']
+        seen, sites = (v[np.isfinite(v.share)] for v in (g[g.site == 'seen'], g[g.site != 'seen']))
+        at = onset(seen.timestep, seen.share) if len(seen) else np.nan
+        site = None
+        if len(sites) and not np.isnan(at):
+            t = min(sites.timestep.unique(), key=lambda t: abs(t - at))
+            site = sites.loc[sites[sites.timestep == t].share.idxmax(), 'site']
         rows.append((*key, at, seen.share.max(), site))
     return pd.DataFrame(rows, columns=['dataset', 'seed', 'attribute', 'onset', 'peak', 'site'])

@@ -12,12 +12,14 @@ from scipy.optimize import linear_sum_assignment
 from .dictionaries import concept_sites, learn_dictionary, updates, vectors
 from .naming import ACTIVE, random_dictionary
 from ..denoiser.diffusion import Exam
+from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/stability.ipynb #da3d91e0
 def concept_answers(denoiser, exam: Exam, fit, positions=600, steps=300, seed=0) -> pd.DataFrame:
     """Codes of every unit of four dictionaries at the last of `concept_sites`: kind (TopK, random),
     dictionary (its seed), unit, and one column for each of `positions` places of the exam, the same
     for all models."""
+    _number(positions, 'positions', 1)
     site, rows = concept_sites(denoiser.net)[-1], []
     x = torch.cat([*vectors(denoiser, fit, [site])[site].values()])
     us = [seen[site].cpu() for t in exam.timesteps
@@ -37,8 +39,14 @@ def concept_answers(denoiser, exam: Exam, fit, positions=600, steps=300, seed=0)
 ALIKE_FROM = .7  # correlation from which two units count as the same
 
 def best_pairs(A, B) -> np.ndarray:
-    "Correlations of the units (rows) of A and B, paired one to one for the largest sum."
-    a, b = (m[m.std(1) > 0] for m in (np.asarray(A, float), np.asarray(B, float)))
+    """Correlations of the units (rows) of A and B, paired one to one for the largest sum; units
+    that never change, or have a value that is not finite, are left out. ValueError where the two
+    were not asked at as many positions."""
+    a, b = (np.asarray(m, float) for m in (A, B))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.shape[1]:
+        raise ValueError(f'Units {a.shape} and {b.shape} were not asked at the same positions.')
+    a, b = (m[np.isfinite(m).all(1)] for m in (a, b))
+    a, b = (m[m.std(1) > 0] for m in (a, b))
     a, b = ((m - m.mean(1, keepdims=True))/m.std(1, keepdims=True) for m in (a, b))
     r = a @ b.T/a.shape[1]
     return r[linear_sum_assignment(-r)]
@@ -51,9 +59,12 @@ def _codes_of(rows, **where):
 
 def matches(rows) -> pd.DataFrame:
     """From a table of `concept_answers`: one row per dataset × kind × `between` ('dictionaries' of
-    one model, or 'models') × pair, mean correlation and share above `ALIKE_FROM`."""
+    one model, or 'models') × pair, mean correlation and share above `ALIKE_FROM`; units with NaN
+    are left out. ValueError unless there are two dictionaries of each kind."""
     out = []
     for (d, kind), g in rows.groupby(['dataset', 'kind'], sort=False):
+        if g.dictionary.nunique() != 2:
+            raise ValueError(f'Dictionaries {kind} of {d} faces are not of two seeds.')
         seeds, (one, other) = sorted(g.seed.unique()), sorted(g.dictionary.unique())
         pairs = [('dictionaries', s, (s, one), (s, other)) for s in seeds]
         pairs += [('models', i, (i, one), (j, one)) for i, j in itertools.combinations(seeds, 2)]
@@ -73,12 +84,15 @@ def concept_table(quality, named, steered) -> pd.DataFrame:
     shared TopK dictionaries: from tables of `dictionary_quality`, `concept_labels` and `steering`.
     Success is that of spatial interventions at the largest β; NaN where a table does not ask."""
     q = quality[(quality.kind == 'TopK') & (quality.group == 'shared')]
+    if not len(q) or 'TopK' not in {*named[named.of == 'region'].kind}:
+        raise ValueError('There is no shared TopK dictionary in one of the tables to join.')
     q = q.assign(name=q.site + ' #' + q.dictionary.astype(str))
     model = ['dataset', 'seed', 'site', 'timestep']
     iou = named[named.of == 'region'].groupby([*model, 'kind']).score.mean().unstack()
     iou = pd.DataFrame(dict(iou=iou.TopK, iou_best_baseline=iou.drop(columns='TopK').max(axis=1)))
     own = steered[(steered.kind == 'spatial') & (steered.direction == 'concept')
-                  & (steered.β == steered.β.max())].assign(site=q.site.iloc[-1])
+                  & (steered.skips == 'as they are') & (steered.β == steered.β.max())]
+    own = own.assign(site=q.site.iloc[-1])
     s = own.groupby(['dataset', 'seed', 'site'])[['success', 'specific']].mean()
     out = q.merge(iou.reset_index(), on=model, how='left').merge(
         s.reset_index(), on=model[:3], how='left')
