@@ -339,6 +339,7 @@ def _write_tables(outdir):
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
     atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
+# %% ../../nbs/book/build.ipynb #8c7e93b6
 def _write_autoencoders(outdir):
     "What was measured of autoencoders as CSV beside the book."
     # slow to import, and needed with their page only
@@ -386,6 +387,7 @@ def _head(doctree) -> tuple:
                if isinstance(n, (nodes.title, nodes.block_quote))]
     return section, 1 + max(leading, default=-1)
 
+# %% ../../nbs/book/build.ipynb #3253f93c
 def _answers(cell) -> bool:
     "Whether a cell shows the answer of its page."
     return any('dc-answer' in n['classes'] for n in cell.findall(nodes.Element))
@@ -417,6 +419,7 @@ def _explained(word, text, address) -> nodes.raw:
     return nodes.raw('', f'<a class="dc-term" href="{address}" data-said="{said}" '
                          f'aria-description="{said}">{html.escape(word)}</a>', format='html')
 
+# %% ../../nbs/book/build.ipynb #f7073bc3
 def _first_use(word, paragraphs):
     "(text node, match) of the first use of a word, or of its plural, in prose; None without one."
     for p in paragraphs:
@@ -442,6 +445,7 @@ def explain(doctree, terms: dict, address):
         n.parent.replace(n, [nodes.Text(before), _explained(at[0], text, address(id)),
                              nodes.Text(after)])
 
+# %% ../../nbs/book/build.ipynb #cae1e94b
 def _inside(node, kinds) -> bool:
     while node := node.parent:
         if isinstance(node, kinds): return True
@@ -467,6 +471,7 @@ def _write_css(app, exc):
     if exc is None and app.builder.format == 'html':
         atomic_write(Path(app.outdir)/'_static'/'diffcirc-theme.css', css())
 
+# %% ../../nbs/book/build.ipynb #e367e182
 def setup(app):
     "Sphinx extension entry point."
     app.add_css_file('diffcirc-theme.css')

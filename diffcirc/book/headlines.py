@@ -378,6 +378,7 @@ def _beats(rows) -> str:
     if not sure: return f'not surely better than {listed(rest)}'
     return f'better than {listed(sure)}' + (f', not surely than {listed(rest)}' if rest else '')
 
+# %% ../../nbs/book/headlines.ipynb #0107b9d2
 def naming_headline(leads) -> Headline:
     """Leads of the best learned unit in IoU with the regions {dataset: {kind: row}}. An
     interval that is NaN is sure of nothing."""

@@ -35,6 +35,7 @@ def parts_of(r: Reading, images) -> dict:
     return dict(error=(images[:, 0] - r.mean).square(), epistemic=r.epistemic,
                 aleatoric=r.aleatoric)
 
+# %% ../../nbs/latents/rivals.ipynb #34ed4fef
 def units_of(parts: dict, heads) -> dict:
     "Mean of each part over brains: what it is divided by."
     all_finite(parts=parts)

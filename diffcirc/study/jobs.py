@@ -47,6 +47,7 @@ def check_device(device):
     except RuntimeError as e:
         raise ValueError(f'There is no device {device!r}; give cpu, cuda, or cuda:0.') from e
 
+# %% ../../nbs/study/jobs.ipynb #79b028c0
 def opened(options, device):
     """The same with every Run, Stage, Linear and (UNetConfig, seed), at any depth of dicts, as a
     denoiser on `device`, and every `Kept` as what it opens to."""

@@ -110,6 +110,7 @@ def memorization_over(found: list, what) -> Interval:
     values = [f[what] for f in found if np.isfinite(f[what])]
     return t_interval(values) if values else Interval(np.nan, np.nan, np.nan, 'no reference')
 
+# %% ../../nbs/study/samples.ipynb #1e16266d
 def memorization_words(share, near, q=.05, few=.15) -> str:
     """What intervals over models of the two shares say; q is expected without copying, and what is
     surely below `few` is called none; without an estimate or interval (NaN) there is no verdict."""

@@ -61,6 +61,7 @@ def _check_world(world, images):
                          f'person, alike {world.alike}; they must divide {images} images, and be '
                          'alike to a share from 0 to 1.')
 
+# %% ../../nbs/trust/simulated.ipynb #c4ba05ff
 def _drawn(rng, shape, size):
     "Values with mean 0 and variance 1."
     return rng.standard_normal(size) if shape == 'normal' else rng.standard_exponential(size) - 1
