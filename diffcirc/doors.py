@@ -79,6 +79,7 @@ def _broken(v) -> int:
     ok = np.isfinite(a) if a.dtype.kind in 'fc' else np.True_
     return 0 if ok.all() else int((~ok).sum())
 
+# %% ../nbs/doors.ipynb #1d84f671
 def all_finite(**given):
     """ValueError, with its name, for the first of the named numbers, arrays, tensors, tables, or
     lists of these that holds NaN or infinity; of a table, its columns of real numbers count."""

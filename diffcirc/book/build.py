@@ -96,6 +96,7 @@ _TAGS = dict(hide='remove-cell', default_exp='remove-cell', hide_input='remove-i
              hide_output='remove-output', export='hide-input', exports='hide-input',
              exporti='hide-input')
 
+# %% ../../nbs/book/build.ipynb #863e8d94
 def tags(code: str, d: dict, flags=('gpu',)) -> set:
     "The tags of a Jupyter Book that do what a cell's directives say."
     out = {_TAGS[k] for k in d if k in _TAGS}
@@ -188,6 +189,7 @@ def pages(toc='_toc.yml') -> list:
 # %% ../../nbs/book/build.ipynb #d08572d9
 ALWAYS = 'Words and sources'  # a part that others refer to
 
+# %% ../../nbs/book/build.ipynb #81a75a56
 def only_parts(t: dict, wanted) -> dict:
     """A table of contents with the parts whose titles begin with one of `wanted`, and `ALWAYS`; the
     first page is the first of them. ValueError for a part that there is not."""
@@ -339,6 +341,7 @@ def _write_tables(outdir):
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
     atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
 
+# %% ../../nbs/book/build.ipynb #8c7e93b6
 def _write_autoencoders(outdir):
     "What was measured of autoencoders as CSV beside the book."
     # slow to import, and needed with their page only
@@ -347,6 +350,7 @@ def _write_autoencoders(outdir):
     of_vaes = map(table, ('autoencoders', 'linear autoencoders', 'planted decoders'))
     atomic_write(outdir/'vae.csv', vae_csv(*of_vaes))
 
+# %% ../../nbs/book/build.ipynb #7d1e924c
 def _write_slices(outdir):
     "What was measured of detectors of slices as CSV beside the book."
     # slow to import, and needed with their page only
@@ -354,6 +358,7 @@ def _write_slices(outdir):
     from diffcirc.latents.anomalies import mri_csv
     atomic_write(outdir/'mri.csv', mri_csv(table('detectors of slices')))
 
+# %% ../../nbs/book/build.ipynb #b30d8cf9
 def _write_circuits(outdir):
     "What was measured of circuits of edges as CSV beside the book."
     # slow to import, and needed with their page only
@@ -386,6 +391,7 @@ def _head(doctree) -> tuple:
                if isinstance(n, (nodes.title, nodes.block_quote))]
     return section, 1 + max(leading, default=-1)
 
+# %% ../../nbs/book/build.ipynb #3253f93c
 def _answers(cell) -> bool:
     "Whether a cell shows the answer of its page."
     return any('dc-answer' in n['classes'] for n in cell.findall(nodes.Element))
@@ -417,6 +423,7 @@ def _explained(word, text, address) -> nodes.raw:
     return nodes.raw('', f'<a class="dc-term" href="{address}" data-said="{said}" '
                          f'aria-description="{said}">{html.escape(word)}</a>', format='html')
 
+# %% ../../nbs/book/build.ipynb #f7073bc3
 def _first_use(word, paragraphs):
     "(text node, match) of the first use of a word, or of its plural, in prose; None without one."
     for p in paragraphs:
@@ -442,6 +449,7 @@ def explain(doctree, terms: dict, address):
         n.parent.replace(n, [nodes.Text(before), _explained(at[0], text, address(id)),
                              nodes.Text(after)])
 
+# %% ../../nbs/book/build.ipynb #cae1e94b
 def _inside(node, kinds) -> bool:
     while node := node.parent:
         if isinstance(node, kinds): return True
@@ -467,6 +475,7 @@ def _write_css(app, exc):
     if exc is None and app.builder.format == 'html':
         atomic_write(Path(app.outdir)/'_static'/'diffcirc-theme.css', css())
 
+# %% ../../nbs/book/build.ipynb #e367e182
 def setup(app):
     "Sphinx extension entry point."
     app.add_css_file('diffcirc-theme.css')

@@ -53,6 +53,7 @@ def _scale(tables, cmap):
     lo, hi = min(means.min(), 0)*1.0001, max(means.max(), 0)*1.0001 + 1e-9
     return Scale([], _diverging(cmap, lo, hi), (lo, hi))
 
+# %% ../../nbs/book/circuitmap.ipynb #a3e68bbd
 def _share(v, scale):
     "Where a place `v` of the scale lies on its length, as a share."
     return (v - scale.lo)/(scale.hi - scale.lo)

@@ -68,6 +68,7 @@ def _kinds() -> dict:
     "{id: kind} of the claims of the paper."
     return {id: c['kind'] for id, c in paper_claims().items()}
 
+# %% ../../nbs/book/claims.ipynb #ec08c50a
 def record(st, chapter: str, answers: list[dict]):
     """Keep a chapter's answers: dicts with id, ours (text with its interval), verdict and reason,
     cell (label of the table or figure that computes it), and where there is an interval lo, hi; the
@@ -102,6 +103,7 @@ def _recorded(f) -> list:
         _check(f.stem, a, _kinds())
     return answers
 
+# %% ../../nbs/book/claims.ipynb #90f7b8f8
 def _answers(folder) -> dict:
     "What the chapters have recorded in a folder, by claim. ValueError if two answer one claim."
     got = {}
@@ -121,6 +123,7 @@ def _q_of(L) -> list:
     p = [r.p if ok and r.p is not None else math.nan for ok, r in zip(judged, L.itertuples())]
     return [_number(q) for q in ledger_q(p)]
 
+# %% ../../nbs/book/claims.ipynb #1b5c519a
 def ledger(st) -> pd.DataFrame:
     """Every claim of the paper in its order, with this build's answer where a chapter has recorded
     one: `COLUMNS`. ValueError if two chapters answer one claim."""
@@ -153,6 +156,7 @@ def verbed(n, one, many, bold='**') -> str:
     "A number with its verb: `**1** holds`, `**2** hold`."
     return f'{bold}{n}{bold} {one if n == 1 else many}'
 
+# %% ../../nbs/book/claims.ipynb #a9485cb4
 def tally_text(L) -> str:
     "How many measured claims have which verdict; apart from them, the audit and the set-up."
     m = tally(L)
@@ -166,6 +170,7 @@ def tally_text(L) -> str:
             f"**{m['not comparable']}** cannot be compared with what this build has. "
             f'{audit_text(L)}')
 
+# %% ../../nbs/book/claims.ipynb #13e4ae02
 def audit_text(L) -> str:
     "What became of the statements that are no measurements: the audit's, and the set-up."
     a, d = tally(L, 'arithmetic'), tally(L, 'design')
@@ -224,6 +229,7 @@ def _why(r, chance) -> str:
     short = escape(textwrap.shorten(r.reason or '–', 30, placeholder=' …'))
     return f'<details><summary>{short}</summary>{reason}{rest}</details>'
 
+# %% ../../nbs/book/claims.ipynb #aa28993a
 def ledger_table(L, pass_rates=None) -> Table:
     "The ledger as a numbered table; `pass_rates` {rule: how often chance passes it}."
     rates = {} if pass_rates is None else dict(pass_rates)

@@ -45,6 +45,7 @@ class Limits(NamedTuple):
     bfloat16: float
     copy: float
 
+# %% ../../nbs/book/costs.ipynb #e8be54dd
 def machine_limits(results) -> Limits:
     "The limits in a table of results: best of product and convolution in float32."
     rows = results[results.work == 'the machine'].set_index('arm')
@@ -110,6 +111,7 @@ class Slope(NamedTuple):
     hi: float
     n: int
 
+# %% ../../nbs/book/costs.ipynb #e55fb039
 def exponent(sizes, values) -> Slope:
     "The slope of log values over log sizes. ValueError for fewer than three points."
     equally_long(sizes=sizes, values=values)

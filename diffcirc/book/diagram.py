@@ -174,6 +174,7 @@ def check_format(fmt):
     except ValueError as e:
         raise ValueError(f'{fmt!r} is no format of a number ({e}); give one such as .2f.') from e
 
+# %% ../../nbs/book/diagram.ipynb #7d4f627a
 def limits(values, vlim=None) -> tuple[float, float]:
     """Ends of a colour scale: `vlim`, else those of `values`, symmetric about zero when both
     signs occur. ValueError for infinite values and for limits in the wrong order."""
@@ -219,6 +220,7 @@ def _trapezium(b):
                (b.x + b.w - below, b.y + b.h), (b.x + below, b.y + b.h))
     return ' '.join(f'{x:g},{y:g}' for x, y in corners)
 
+# %% ../../nbs/book/diagram.ipynb #f77a78cd
 def _shape(b, fill, stroke=_INK, sw=.8):
     "Outline of a box: a trapezium for a step between levels, else a rounded rectangle."
     look = f'style="fill:{fill};stroke:{stroke}" stroke-width="{sw}"'

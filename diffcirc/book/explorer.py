@@ -38,6 +38,7 @@ def _check_rows(rows):
         raise ValueError(f'{n} finished drawings with {C} concepts at {T} timesteps need {want} '
                          'rows; the table has others.')
 
+# %% ../../nbs/book/explorer.ipynb #cb08f2c8
 def _set_of(rows) -> dict:
     "The frames of one dataset, from its rows of a table of `concept_frames`."
     _check_rows(rows)
@@ -78,6 +79,7 @@ def _check_values_shown(label, f):
     if not np.isfinite(f['maps']).all() or np.min(f['maps'], initial=0) < 0:
         raise ValueError(f'The maps of frames {label!r} must be finite and not negative.')
 
+# %% ../../nbs/book/explorer.ipynb #3e0b817d
 def check_explorer(frames):
     "ValueError, in one sentence, when the explorer cannot show `frames`."
     if not frames: raise ValueError('There are no frames to show; give {dataset: frames}.')
@@ -108,6 +110,7 @@ def _explorer_set(label, f, note) -> dict:
                 maps=_b64(np.rint(f['maps']/top*255).astype(np.uint8)),
                 active=(f['maps'] > 0).mean((2, 3, 4)).round(4).tolist(), **flat)
 
+# %% ../../nbs/book/explorer.ipynb #17f3b2c6
 def explorer_payload(frames, notes, β) -> dict:
     """What the page carries: names, timesteps, strength, and of each dataset strips and maps.
     ValueError as in `check_explorer`."""

@@ -108,6 +108,7 @@ def badge(instrument, words) -> str:
     if not said: return f'*{instrument}* had too few networks to tell'
     return f"*{instrument}* {', '.join(said)} of {len(words)}"
 
+# %% ../../nbs/book/findings.ipynb #038da930
 def badges(*instruments) -> str:
     "One line on the instruments of a chapter, with a link to their trials."
     known = '; '.join(badge(i, words_on_trial(i)) for i in instruments)
@@ -151,6 +152,7 @@ def skill_note(places=None, timesteps=None) -> str:
     return ('The networks surely know more than the linear filter at every timestep of this '
             'chapter ({numref}`tbl-accuracy`).')
 
+# %% ../../nbs/book/findings.ipynb #e79b1780
 def beaten_text(places) -> str:
     "The same for the first page, plainly."
     if not places: return 'They surely beat the matrix at every timestep that the paper names.'

@@ -59,6 +59,7 @@ def _group_card(title, note, frame, most) -> str:
     return (f'<div class="dcu-card"><div class="dcu-title"><b>{html.escape(title)}</b> '
             f'{html.escape(note)}</div><div class="dcu-net">{edges}{boxes}</div></div>')
 
+# %% ../../nbs/book/front.ipynb #c0cb7a90
 def seven_groups(sets, alt='') -> Html:
     "The network once per {(title, note): rows group with mean, lo, hi}, on one scale of colours."
     none_empty(sets=sets)
@@ -110,6 +111,7 @@ def _count(word, n) -> str:
     return (f'<li><i style="background:{VERDICT_COLOR[word]}"></i><b>{n}</b> '
             f'{html.escape(word)}</li>')
 
+# %% ../../nbs/book/front.ipynb #0b928135
 def verdict_bar(counts) -> Plain:
     "How many measured claims have which verdict {word: n}, as a bar with its numbers."
     of = max(1, sum(counts.values()))

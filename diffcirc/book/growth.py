@@ -75,6 +75,7 @@ def likeness(a, b) -> np.ndarray:
     size = np.linalg.norm(a, axis=1)[:, None]*np.linalg.norm(b, axis=1)
     return a @ b.T/np.where(size > 0, size, np.nan)
 
+# %% ../../nbs/book/growth.ipynb #937632a4
 def matched_and_not(a, b) -> pd.DataFrame:
     "Per row of a and b: `same`, likeness to its partner, `other`, mean likeness to the rest."
     proper(a=a, b=b)
@@ -110,6 +111,7 @@ def mean_face(S, d) -> np.ndarray:
     "Pixels of the mean of the held-out faces of a dataset."
     return S.heldout[d].images.mean(0).flatten().numpy()
 
+# %% ../../nbs/book/growth.ipynb #06f8794f
 def drawings(S, rows) -> dict:
     """{(dataset, images): what two networks draw, (n, pixels) each}, mean face and starting noise
     taken out, from the rows `of` 'drawn' of a table of `shown`."""
@@ -130,6 +132,7 @@ def pixels_of(rows, like) -> torch.Tensor:
     columns = [str(i) for i in range(shape.numel())]
     return torch.from_numpy(rows[columns].to_numpy('float32')).view(-1, *shape)
 
+# %% ../../nbs/book/growth.ipynb #5657be69
 def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
     """`MODEL` with `value`: distance of drawings from the nearest training image, over that of
     held-out faces. training (dataset, seed, images) → images; heldout {dataset: images}."""
@@ -182,6 +185,7 @@ def stage_tables(S) -> dict:
                 features=table('features in training', S), flow=table('flow in training', S),
                 alike=drawn_alike(S, shown, 'networks'), ratio=distances(S, shown, training))
 
+# %% ../../nbs/book/growth.ipynb #262e2850
 def set_tables(S) -> dict:
     "The same of the networks that had few images."
     shown, linear = table('shown by set', S), table('shown by set, linear', S)
@@ -206,6 +210,7 @@ def at_300(shown, S) -> dict:
     "`by_halves` of what is predicted of held-out faces at t = 300."
     return by_halves(heldout_rows(shown, S).query('timestep == 300'))
 
+# %% ../../nbs/book/growth.ipynb #bcbc8bf2
 def predicted_alike(S, nets, linear, bare) -> pd.DataFrame:
     """Likeness of the two halves' ε̂ at t = 300: of networks beyond their filters and those of most
     images, of filters beyond the noisy image, of untrained networks; from tables of `shown`."""
@@ -271,6 +276,7 @@ def begin_text(rows, dataset, what, matrices=True) -> str:
     return said + (f', and surely more than two matrices from {more:,} on.' if more else
                    ', but not surely more than two matrices.')
 
+# %% ../../nbs/book/growth.ipynb #e3cc9127
 def _latest(places) -> int|None:
     "The largest of some places; None where one of them is None."
     places = list(places)
@@ -333,6 +339,7 @@ def divergence_words(attention, paper, t=300) -> dict:
         out[f'divergence-{value}-{t}'] = by_rule(printed_level_verdict, row, claimed)
     return out
 
+# %% ../../nbs/book/growth.ipynb #9444680d
 def complexity_words(features, paper, t=300) -> dict:
     "{claim: (verdict, side)} on which dataset has the more complex features at one timestep."
     rows = features[(features.of == 'stream') & (features.timestep == t)]
@@ -356,6 +363,7 @@ def flow_words(flow, paper) -> dict:
     return {f'flow-{s}-{d}': both(g, s)
             for (d, s), g in mine.groupby(['dataset', 'stage'], observed=True)}
 
+# %% ../../nbs/book/growth.ipynb #0bc1acd3
 def judged_at(T: dict, images, paper=None) -> dict:
     "{claim: (verdict, side)} of all that is decided from the tables T at one place of their axis."
     p = paper or paper_numbers()
@@ -414,6 +422,7 @@ def growth_rows(S, stages, sets, alike) -> pd.DataFrame:
     columns = ['measure', 'axis', 'dataset', 'images', 'mean', 'lo', 'hi']
     return pd.concat(out, ignore_index=True)[columns]
 
+# %% ../../nbs/book/growth.ipynb #e98d9e83
 def growth_csv(S) -> str:
     "`growth_rows` as CSV text."
     stages, sets = (headline_rows(tables(S)) for tables in (stage_tables, set_tables))

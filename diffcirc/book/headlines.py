@@ -378,6 +378,7 @@ def _beats(rows) -> str:
     if not sure: return f'not surely better than {listed(rest)}'
     return f'better than {listed(sure)}' + (f', not surely than {listed(rest)}' if rest else '')
 
+# %% ../../nbs/book/headlines.ipynb #0107b9d2
 def naming_headline(leads) -> Headline:
     """Leads of the best learned unit in IoU with the regions {dataset: {kind: row}}. An
     interval that is NaN is sure of nothing."""
@@ -417,6 +418,7 @@ def pairs_headline(onsets, models, ρ) -> Headline:
 OVER = {'random': 'random ones', 'components': 'principal components',
         'first order': 'those of the first order', 'whole': 'the whole layer'}
 
+# %% ../../nbs/book/headlines.ipynb #85a9d241
 def alignment_headline(leads, learned, whole, k) -> Headline:
     """By how much k learned directions set attributes further apart than other choices {arm: row}
     do; what they bring of `own` and `others`' changes {what: row}; what the whole layer brings."""
@@ -444,6 +446,7 @@ def _skips_said(skips) -> str:
             f"changes by {told('success')}, and the share of the change inside by "
             f"{told('specific')}.") if skips else ''
 
+# %% ../../nbs/book/headlines.ipynb #d6db840a
 def control_headline(gains, β, skips=()) -> Headline:
     """Success of interventions by concept less that along a random direction {(kind, third): row},
     at a strength β; and what editing skip edges too changes {how: {success, specific: row}}.

@@ -81,6 +81,7 @@ def _folded(cells) -> fold:
         out += nodes.container('', _part(c, 'source'), classes=c['classes'], nb_element='cell_code')
     return out
 
+# %% ../../nbs/book/pages.ipynb #39a6d347
 def _flush(pending) -> list:
     "The fold of the pending cells, which are then none; nothing for none."
     cells = [*pending]
@@ -206,6 +207,7 @@ def needed(scripts) -> list:
         out.append(s)
     return out
 
+# %% ../../nbs/book/pages.ipynb #1ffac852
 def finish_page(app, pagename, templatename, context, doctree):
     "The last touches to a page before its template is filled."
     if app.builder.format != 'html': return

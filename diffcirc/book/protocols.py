@@ -116,6 +116,7 @@ def _on_the_way(st, d, seed, run) -> list:
     seen = {0: (run.net_config, seed)} | {s.images: s for s in (*stages(run), *ends)}
     return [Asked(d, seed, s, st.samples[d, seed], dict(images=n)) for n, s in seen.items()]
 
+# %% ../../nbs/book/protocols.ipynb #70dd4382
 def asked(p: Protocol, st: Study) -> list[Asked]:
     "The networks of a study that a protocol asks."
     if p.of == 'grown':
@@ -179,6 +180,7 @@ def drawing_own(st, dataset, seed) -> dict:
     n, steps = min(64, 4*p.n_samples), max(5, p.draw_steps//2)
     return dict(n=n, steps=steps, η=0., first=1_000_000*(seed + 1))
 
+# %% ../../nbs/book/protocols.ipynb #d96a77b6
 def of_errors(st) -> dict:
     "Protocols of the chapter on the trained models."
     curve = st.preset.curve
@@ -230,6 +232,7 @@ def looking(st, dataset, seed=None) -> dict:
     "Options of `head_functions`: reference maps for layers of any size, and who is on the images."
     return references(st, dataset, side=st.preset.size//2) | dict(people=st.heldout[dataset].ids)
 
+# %% ../../nbs/book/protocols.ipynb #fe245cb4
 def of_attention(st) -> dict:
     "Protocols of the chapter on attention."
     return {'attention': Protocol(attention_stats),
@@ -256,6 +259,7 @@ def on_images(st, dataset, seed=None, n=None) -> dict:
     "Who is on the first n held-out faces."
     return dict(people=st.heldout[dataset].ids[:n])
 
+# %% ../../nbs/book/protocols.ipynb #7657cc17
 def of_features(st) -> dict:
     "Protocols of the chapter on features."
     curve = st.preset.curve
@@ -333,6 +337,7 @@ def always(**options):
     def of(st, dataset, seed): return options
     return of
 
+# %% ../../nbs/book/protocols.ipynb #25956b8e
 def of_ablation(st) -> dict:
     "Protocols of the chapter on ablation."
     attention = dict(how=('uniform', 'permuted', 'sharper', 'flatter'))
@@ -375,6 +380,7 @@ def among_others(st, dataset, seed=None) -> dict:
     other = next(d for d in DATASETS if d != dataset)
     return dict(others=st.heldout[other].images[1:KEPT:2])
 
+# %% ../../nbs/book/protocols.ipynb #4f84d053
 def of_interruption(st) -> dict:
     "Protocols of the chapter on circuits cut and kept."
     at, few = (300,), everywhere(st)
@@ -410,6 +416,7 @@ def drifting(st, dataset, seed) -> dict:
     other = {} if later == seed else dict(other=st.runs[dataset, later])
     return dict(features=critic_of(st), **size, **other)
 
+# %% ../../nbs/book/protocols.ipynb #2eeb73ea
 def of_outcomes(st) -> dict:
     "Protocols of the chapter on outcomes."
     at = st.preset.timesteps
@@ -449,12 +456,14 @@ def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
     return dict(corruptions=('attribute',),
                 switched=(faces.grey() if st.channels == 1 else faces).images)
 
+# %% ../../nbs/book/protocols.ipynb #c26febdf
 def testing(st, dataset, seed) -> dict:
     "Options of `circuit_tests`: the network of the next seed, and how many random circuits."
     later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
     few = dict(random=24, asked=2) if st.preset.name == 'smoke' else {}
     return few | ({} if later == seed else dict(other=st.runs[dataset, later]))
 
+# %% ../../nbs/book/protocols.ipynb #13849522
 def of_edges(st) -> dict:
     "Protocols of the chapters on edges, on finding and on testing them."
     n, at, ends = _edged(st), (300,), (st.preset.timesteps[0], st.preset.timesteps[-1])
@@ -550,6 +559,7 @@ def drawing_only(st, dataset=None, seed=None) -> dict:
     "The same, without the pixels of what is predicted."
     return dict(drawing_few(st), at=())
 
+# %% ../../nbs/book/protocols.ipynb #6d1e9407
 def of_growth(st) -> dict:
     "Protocols of the chapter on growth, over the length of the training."
     parts, same = always(kinds=('group', 'head')), dict(of='stages')
@@ -584,6 +594,7 @@ def learning_all(st, dataset, seed) -> dict:
     "The same, with every kind of dictionary at the last site."
     return learning(st, dataset, seed) | dict(full=True)
 
+# %% ../../nbs/book/protocols.ipynb #4922a35c
 def of_dictionaries(st) -> dict:
     "Protocols of the chapter on dictionaries."
     n = 4 if st.preset.name == 'smoke' else 8
@@ -609,6 +620,7 @@ def picturing(st, dataset, seed, n=80) -> dict:
     regions = whole_regions(st.heldout['synthetic'].masks[:n])
     return learning(st, dataset, seed) | dict(regions=regions)
 
+# %% ../../nbs/book/protocols.ipynb #e3aa437d
 def of_naming(st) -> dict:
     "Protocols of the chapter on what a concept stands for."
     same = dict(timesteps=(300, 600), images=80)
@@ -635,6 +647,7 @@ def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
         return (faces.grey() if st.channels == 1 else faces).images
     return dict(pairs={a: tuple(drawn_with(a, v) for v in (0., 1.)) for a in ASKED_PAIRS})
 
+# %% ../../nbs/book/protocols.ipynb #773f1b83
 def of_pairs(st) -> dict:
     "Protocols of the chapter on the same face with one attribute changed."
     same = dict(images=8, datasets=('synthetic',), options=drawn_pairs)
@@ -672,6 +685,7 @@ def composing_judged(st, dataset, seed) -> dict:
     unseen = dict(images=f.images, regions=whole_regions(f.masks))
     return composing(st, dataset, seed) | size | dict(unseen=unseen)
 
+# %% ../../nbs/book/protocols.ipynb #5ac1beb3
 def of_composition(st) -> dict:
     "Protocols of the chapters on reading and on controlling the composition of a drawing."
     drawn_only = dict(images=2, datasets=('synthetic',))
@@ -699,6 +713,7 @@ def of_estimators(st) -> list:
     "The estimators of mutual information on pairs whose answer is known."
     return [Computation(estimator_calibration, GRIDS.get(st.preset.name, GRID_FULL))]
 
+# %% ../../nbs/book/protocols.ipynb #a1bda4eb
 def of_trials(st) -> list:
     "All instruments on planted circuits: kinds × seeds, smaller at `smoke`."
     p = st.preset
@@ -732,6 +747,7 @@ def slice_sources(st) -> list:
     own = own_slices(scale_of(st.preset.name)['size'])
     return [('phantom', None)] + ([] if own is None else [('slices', own.fingerprint)])
 
+# %% ../../nbs/book/protocols.ipynb #ccd03149
 def of_slices(st) -> list:
     "Every detector on the test slices of every source."
     scale = scale_of(st.preset.name)
@@ -775,6 +791,7 @@ def _simulation(f, **options) -> Computation:
                  n_images=options.get('images', IMAGES))
     return Computation(f, options, about)
 
+# %% ../../nbs/book/protocols.ipynb #a7823e13
 def of_worlds(st) -> list:
     "Every test and interval that compares datasets, in every simulated world."
     n, few, rare, *_ = SIZES.get(st.preset.name, SIZES['cpu'])
@@ -782,6 +799,7 @@ def of_worlds(st) -> list:
     return [_simulation(calibration_of_world, world=tuple(w), n=n, few=few, rare=rare, d=d)
             for w in worlds(measured(st))]
 
+# %% ../../nbs/book/protocols.ipynb #b68df8c0
 def of_attainable(st) -> list:
     "What denoisers reach that know the samples of all models, on the held-out faces of each dataset."
     every = {d: [s.images for k, s in st.samples.items() if k[0] == d] for d in DATASETS}
@@ -792,6 +810,7 @@ def of_attainable(st) -> list:
                         dict(n_images=len(exams[d]), timesteps=list(st.preset.timesteps)))
             for d in DATASETS]
 
+# %% ../../nbs/book/protocols.ipynb #deaea76e
 def of_people(st) -> list:
     "Photographs of the same people, by how alike they are: .8 in every world, all in three."
     n, _, rare, *_ = SIZES.get(st.preset.name, SIZES['cpu'])
@@ -806,6 +825,7 @@ def of_others(st) -> list:
     "The tests and intervals of other kinds, each in a world of its own."
     return [_simulation(calibration_of_others, n=SIZES.get(st.preset.name, SIZES['cpu'])[3])]
 
+# %% ../../nbs/book/protocols.ipynb #80e1c2c6
 def of_units(st) -> list:
     "False positives of the units over the variance between models and the number of images."
     point = SIZES.get(st.preset.name, SIZES['cpu'])[-1]
@@ -842,6 +862,7 @@ def of_linear_autoencoders(st) -> list:
                                                         if k in ('n', 'asked', 'reader')},
                         dict(dataset=d)) for d, (_, _, sizes) in vae_worlds(st).items()]
 
+# %% ../../nbs/book/protocols.ipynb #f2ef6510
 def of_planted_decoders(st) -> list:
     "Every measure on decoders whose answers are known."
     seeds, n = (2, 400) if st.preset.name == 'smoke' else (5, 1500)
@@ -877,6 +898,7 @@ COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,
 SIMULATED = {'worlds': of_worlds, 'people': of_people, 'other tests': of_others,
              'units': of_units, 'attainable': of_attainable}  # need tables or faces
 
+# %% ../../nbs/book/protocols.ipynb #804e2245
 def protocols(st) -> dict:
     "All protocols of a study by name."
     return {name: p for chapter in CHAPTERS for name, p in chapter(st).items()}
@@ -893,6 +915,7 @@ def _named(name, st) -> list:
                          "`protocols(study())` lists those of models.")
     return jobs_of(known[name], st)
 
+# %% ../../nbs/book/protocols.ipynb #4ec40dd0
 def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
     """A measured table with `person`, who is seen on each held-out image: of column `faces` (or
     `dataset`) and `image`; NaN on other faces. `heldout` {dataset: FaceSet}; unchanged where rows
@@ -902,6 +925,7 @@ def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
     parts = [found.image[whose == d].map(pd.Series(faces.ids)) for d, faces in heldout.items()]
     return found.assign(person=pd.concat(parts))
 
+# %% ../../nbs/book/protocols.ipynb #6047cdf3
 def table(name: str, st: Study = None) -> pd.DataFrame:
     """The measured table of this name: the instrument's columns, and dataset, seed, trained
     (`faces` where a model was asked about others' too), `person` for each image. Measured now
@@ -940,6 +964,7 @@ def spent(name, st) -> list:
     paths = [table_path(j.instrument.__name__, j.key) for _, j in _named(name, st)]
     return [tables_used[p.stem]['seconds'] for p in paths]
 
+# %% ../../nbs/book/protocols.ipynb #443c49a5
 def fewer(st, n=100) -> pd.DataFrame:
     """Tables with fewer than `n` images (or all there are): images, timesteps, mean seconds per
     network, and minutes of one core that `n` images would add for all networks."""

@@ -138,6 +138,7 @@ def footer_line(p: dict) -> str:
     return (f"Computed with diffcirc {p['version']} (code {p['code'][:8]}), preset {p['preset']}"
             f"{runs}, on {machine}, torch {e['torch']}, {p['made'][:10]}.")
 
+# %% ../../nbs/book/provenance.ipynb #2e9c1206
 def footer_html(p: dict) -> str:
     "One visible line, the rest on opening, and the record as data."
     rows = ''.join(f'<dt>{name}</dt><dd>{html.escape(_text(p[k]))}</dd>'

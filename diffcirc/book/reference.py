@@ -97,6 +97,7 @@ def reference_folder() -> Path:
     roots = [p for p in (Path('.'), Path('..'), Path('../..')) if (p/'benchmarks').exists()]
     return (roots or [Path('.')])[0]/'benchmarks'/'reference'
 
+# %% ../../nbs/book/reference.ipynb #20131232
 def kept_build(folder) -> tuple|None:
     "(what is known of a build, {claim: its line}) from `about.json` and `claims.json`, or None."
     files = [Path(folder)/f'{name}.json' for name in ('about', 'claims')]

@@ -44,6 +44,7 @@ def duration(seconds) -> str:
     real(seconds, 'A number of seconds', 0)
     return f'{seconds/60:.1f} minutes' if seconds >= 90 else f'{seconds:.0f} s'
 
+# %% ../../nbs/book/reproduce.ipynb #19911a53
 def cost_rows(pages, steps) -> list:
     """What the steps and the pages of a build took, as (what, how much) in words; pages whose costs
     are unknown (NaN) do not count."""
@@ -91,6 +92,7 @@ def build_id(S) -> str:
     "A name for the trained models of this build: their weights and when they were made."
     return content_hash([[r.weights, r.info['seconds']] for r in S.runs.values()])[:8]
 
+# %% ../../nbs/book/reproduce.ipynb #f3024e53
 def on_file(path) -> pd.DataFrame:
     """The headline numbers of earlier builds in a CSV file; no rows where there is no file.
     ValueError for a file that holds something else."""
@@ -102,6 +104,7 @@ def on_file(path) -> pd.DataFrame:
     if lacking: raise _foreign(path, f"without {', '.join(sorted(lacking))}")
     return rows
 
+# %% ../../nbs/book/reproduce.ipynb #42c4202c
 def _foreign(path, why) -> ValueError:
     "The error of a file in the place of the headline numbers."
     return ValueError(f'{path} does not hold headline numbers of earlier builds ({why}); name '
@@ -168,6 +171,7 @@ def between_builds(in_sd, n_builds, n_seeds) -> str:
             f'the median and by {size.max():.2f} SD at most. Two sets of {n_seeds} models with '
             f'unrelated seeds would differ by {.674*unrelated(n_seeds):.2f} SD in the median.')
 
+# %% ../../nbs/book/reproduce.ipynb #136b7a2d
 def expected_text(again, machine, n_seeds) -> str:
     """What a reader who trains everything again may expect: what builds on file did on the same
     machine, and, for another one, at most what unrelated seeds do. What has no spread (NaN)
@@ -182,6 +186,7 @@ def expected_text(again, machine, n_seeds) -> str:
             f'unrelated seeds, by less than {2*unrelated(n_seeds):.1f} SD in nineteen of twenty '
             'cases. SD is that of the column *SD between seeds*.')
 
+# %% ../../nbs/book/reproduce.ipynb #8711f778
 def other_builds(n) -> str:
     "`no other builds`, `1 other build`, `2 other builds`."
     return f"{n or 'no'} other build{'' if n == 1 else 's'}"
@@ -199,6 +204,7 @@ def faults_on_file(path) -> pd.DataFrame:
     if (t[list(FAULT_KINDS)].sum(axis=1) != t.tried).any(): raise _foreign(path, 'sums differ')
     return t
 
+# %% ../../nbs/book/reproduce.ipynb #5adfc454
 def faults_text(t) -> str:
     "How many cases were tried, and how many went wrong."
     if not len(t): return 'No campaign is on file; `make fuzz` makes one.'

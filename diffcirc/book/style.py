@@ -68,6 +68,7 @@ def contrast_of(a, b) -> float:
     low, high = sorted((_luminance(a), _luminance(b)))
     return (high + .05)/(low + .05)
 
+# %% ../../nbs/book/style.ipynb #a4c9ac49
 def legible(color, page, least=4.6) -> str:
     "The colour, moved away from that of the page until text in it has a contrast of `least`."
     for c in (color, page): check_colour(c)
@@ -162,6 +163,7 @@ def _text_color(m) -> str:
 
 _OTHERS = {*HEAD_COLORS, *VERDICT_COLOR.values(), *(c for n in range(2, 8) for c in shades(n))}
 
+# %% ../../nbs/book/style.ipynb #78839482
 def _seen_in_the_dark(svg) -> str:
     "An SVG text whose lines and marks in dark colours become lighter on a dark page."
     for c in sorted(_OTHERS):
@@ -215,13 +217,6 @@ def _simple_grid(fig):
     grid = grids.pop()
     return grid if not grids and single and drawn and grid.ncols <= 6 else None
 
-def _label_alone(ax, first, last):
-    "A panel that shared its labels with neighbours: those of its row's first, its column's last."
-    ax.tick_params(labelleft=ax.axison, labelbottom=ax.axison)
-    ax.tick_params(axis='x', labelrotation=max(t.get_rotation() for t in last.get_xticklabels()))
-    if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
-    if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
-
 # %% ../../nbs/book/style.ipynb #0f5c503c
 def _enlarge_text(fig, px=340, least=11):
     "Give the texts of a figure `least` pixels where it is `px` wide."
@@ -231,6 +226,15 @@ def _enlarge_text(fig, px=340, least=11):
             small = [t.get_fontsize() for t in axis.get_ticklabels(which='both')]
             axis.set_tick_params(which='both', labelsize=max([size, *small]))
     for t in fig.findobj(mpl.text.Text): t.set_fontsize(max(size, t.get_fontsize()))
+
+# %% ../../nbs/book/style.ipynb #bfc5243e
+def _label_alone(ax, first, last):
+    "A panel that shared its labels with neighbours: those of its row's first, its column's last."
+    ax.tick_params(labelleft=ax.axison, labelbottom=ax.axison)
+    turned = max((t.get_rotation() for t in last.get_xticklabels()), default=0)
+    ax.tick_params(axis='x', labelrotation=turned)
+    if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
+    if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
 
 # %% ../../nbs/book/style.ipynb #abeb5918
 def narrow(fig, width=3.75) -> bool:
@@ -264,6 +268,7 @@ class Html:
         return (f'<div class="dc-fig" role="{self.role}" '
                 f'aria-label="{html.escape(self.alt, quote=True)}"{paper}>{self.body}</div>{data}')
 
+# %% ../../nbs/book/style.ipynb #625a30fe
 class Raw:
     "HTML as it is; nothing outside the book."
     def __init__(self, body): self.body = body
@@ -276,6 +281,7 @@ def _forms(fig) -> str:
     if not narrow(fig): return wide
     return f'<div class="dc-wide">{wide}</div><div class="dc-narrow">{_svg(fig)}</div>'
 
+# %% ../../nbs/book/style.ipynb #ae913fb4
 def show(fig, alt: str) -> Html:
     """A figure in the book's look, with its numbers. `alt` says what it shows and is followed by
     where its lines begin and end; ValueError where it is empty. The cell's `label` and `fig-cap`

@@ -94,6 +94,7 @@ def pack(maps) -> tuple[np.ndarray, np.ndarray]:
     code = np.rint(15*np.sqrt(maps / (top[..., None]/65535))).clip(0, 15).astype(np.uint8)
     return code[..., 0::2] << 4 | code[..., 1::2], top
 
+# %% ../../nbs/book/viewer.ipynb #597cde6b
 def unpack(code, top) -> np.ndarray:
     "The inverse of `pack`, with |√(â/max) − √(a/max)| ≤ 1/30."
     all_finite(code=code, top=top)
@@ -292,6 +293,7 @@ def entropies(frames) -> pd.DataFrame:
                          for t, row in zip(f['timesteps'], f['entropy'])
                          for h, e in zip(f['heads'], row)])
 
+# %% ../../nbs/book/viewer.ipynb #1946f573
 def attention_viewer(frames,      # {dataset: dict(timesteps, images, clean, maps, heads, entropy)}
                      keep=13,     # at most so many timesteps go into the page
                      max_kb=500,  # fewer timesteps where the figure would be larger than this

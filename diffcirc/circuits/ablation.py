@@ -132,6 +132,7 @@ def over_images(frame, by=('dataset', 'site'), level=.95) -> pd.DataFrame:
             for key, g in images.groupby(list(by), observed=True, sort=False)]
     return pd.DataFrame(rows, columns=[*by, 'mean', 'lo', 'hi'])
 
+# %% ../../nbs/circuits/ablation.ipynb #faf5d3b7
 def _over_people(images, level):
     "Mean of images of several people each, and its bounds: rows person, mean, apart from the mean."
     apart = images.groupby('person').apart.sum()
@@ -251,6 +252,7 @@ def loads(frame) -> pd.DataFrame:
     most = means.groupby(by[:2], sort=False)['mean'].idxmax()
     return means.loc[most, [*by, 'mean', 'lo', 'hi']].reset_index(drop=True)
 
+# %% ../../nbs/circuits/ablation.ipynb #6f286f6c
 def load_text(found) -> str:
     """One sentence: how many of the layers in a table of `loads` surely bear `LOAD` of the error;
     one whose interval is unknown (NaN) does not surely. ValueError for a mean that is NaN."""
@@ -344,6 +346,7 @@ def lowering(entries) -> pd.DataFrame:
     error: the interval lies below zero. The largest falls first."""
     return entries[entries.hi < 0].sort_values('mean').reset_index(drop=True)
 
+# %% ../../nbs/circuits/ablation.ipynb #e24b6c63
 def lowering_text(entries, n=4) -> str:
     "How many entries of a map removal surely lowers, and the `n` largest falls."
     low, chance = lowering(entries), .025*len(entries)

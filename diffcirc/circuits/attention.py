@@ -62,6 +62,7 @@ def attended_distance(A) -> Tensor:
     _check_maps(A)
     return (A*grid_distance(A.shape[-1]).to(A.device)).sum(-1).mean(-1)
 
+# %% ../../nbs/circuits/attention.ipynb #484d4532
 def received(A) -> Tensor:
     "Attention that each position receives, averaged over queries: A (…, n, n) → (…, n), sums to 1."
     return A.mean(-2)

@@ -78,6 +78,7 @@ def renyi(A, B) -> float:
     chance = n + (A.sum() - n)*(B.sum() - n)/(n*(n - 1))
     return float(np.log2((A*B).sum()/chance))
 
+# %% ../../nbs/circuits/estimators.ipynb #2e191c65
 def renyi_plain(A, B) -> float:
     "The same without the adjustment for chance."
     _kernels(A, B)
@@ -109,6 +110,7 @@ def _same_images(X, Y):
         raise ValueError(f'X has {len(X)} images and Y has {len(Y)}; row i of both must be the '
                          'same image.')
 
+# %% ../../nbs/circuits/estimators.ipynb #51b0643b
 def ksg_bits(X, Y, k=3) -> float:
     """Mutual information in bits from nearest neighbours: X (n, a), Y (n, b). At most that of X
     with itself. ValueError for NaN, or sides of different images."""
@@ -308,6 +310,7 @@ def _check_pair(case, n, d, level):
     integer(d, 'The number of dimensions')
     real(level, 'The level', 0, 1)
 
+# %% ../../nbs/circuits/estimators.ipynb #57a43b50
 def known_pair(case, n, d, level, rng) -> tuple:
     """X, Y (n, d) of this kind, and their true mutual information in bits (infinite for an
     invertible map of real numbers). ValueError for a kind, number or level that there is not."""

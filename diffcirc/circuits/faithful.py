@@ -216,6 +216,7 @@ def found_line(found) -> str:
     return (f'A quarter of the edges {said}: it keeps nine tenths of the effect and beats random '
             f'circuits in {k} of {n} models (beats them in {beats}).')
 
+# %% ../../nbs/circuits/faithful.ipynb #ef70a0cf
 def necessary_line(found, apart) -> str:
     """Whether the network misses the circuit; `apart`: interval over models of its faithfulness
     less that of another seed's circuit of the same size, NaN where there is no other."""

@@ -114,6 +114,7 @@ def _in_pairs(table, index) -> pd.DataFrame:
     finite(C.to_numpy(), 'The table of pairs of models')
     return C
 
+# %% ../../nbs/circuits/features.ipynb #cae7584f
 def _in_print(printed):
     "Timesteps of the paper's two series. ValueError for NaN, or another number of values."
     for d in ('synthetic', 'natural'):
@@ -121,6 +122,7 @@ def _in_print(printed):
                len(printed['timesteps']))
     return printed['timesteps']
 
+# %% ../../nbs/circuits/features.ipynb #3255d7bc
 def dataset_order(course, printed) -> pd.DataFrame:
     """Which dataset is the more complex: rows timestep with the sign of natural − synthetic in a
     `by_time` table (`ours`) and in the paper's series (`paper`), and our exact sign-flip p over

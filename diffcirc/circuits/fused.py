@@ -109,6 +109,7 @@ def _check_fused(f):
     shaped(f.k, 'Keys', *f.q.shape[:2], None, f.q.shape[3])
     for part in (f.lse, f.mean): shaped(part, 'A statistic of queries', *f.q.shape[:3])
 
+# %% ../../nbs/circuits/fused.ipynb #a533e89c
 def mean_logit(q, k, of, scale) -> tuple[Tensor, Tensor]:
     "Σ_j p_ij·scale·(u_i·w_j), `of` = (u, w), under the weights p of (q, k); lse: (b, heads, n)."
     u, w = of
@@ -137,6 +138,7 @@ def fused_entropy(f: Fused) -> Tensor:
     _check_fused(f)
     return _bits(f.lse - f.mean)
 
+# %% ../../nbs/circuits/fused.ipynb #c829fc4f
 def fused_renyi(f: Fused, α=2.) -> Tensor:
     """Rényi's entropy of order α ≠ 1 in bits, averaged over queries: (b, heads). ValueError for an
     order that is 1 or not finite."""
@@ -210,6 +212,7 @@ def _heads_of(x, heads):
     "What `to_q` or `norm_q` made, (b, n, heads·d) or (b, heads, n, d), as (b, heads, n, d)."
     return x if x.ndim == 4 else x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
+# %% ../../nbs/circuits/fused.ipynb #3f1f3a27
 class ReadingProcessor:
     "A diffusers attention processor: what `inner` does, leaving `f(q, k, scale)` in seen[name]."
     def __init__(self, inner, f, seen, name):

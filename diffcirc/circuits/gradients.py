@@ -80,6 +80,7 @@ def relative_reach(flow) -> pd.DataFrame:
     key = [k for k in ('dataset', 'seed', 'timestep') if k in flow]
     return flow.assign(relative=flow.reach/flow.groupby(key).reach.transform('median'))
 
+# %% ../../nbs/circuits/gradients.ipynb #3ad7a0eb
 def vanishing(flow, least=VANISHED) -> pd.DataFrame:
     """The rows dataset × timestep × layer, means over models with intervals, at which the relative
     reach surely lies below `least`: that of one model, whose interval is unknown (NaN), does not.

@@ -127,6 +127,7 @@ def _of_the_same(a, b):
         raise ValueError(f'One series is of {list(a.index)}, the other of {list(b.index)}; they '
                          'must be of the same, in one order.')
 
+# %% ../../nbs/circuits/information.ipynb #b4d9277c
 def learned_words(trained, untrained) -> str:
     """What of an efficiency training made, from mean efficiencies per stage. ValueError for NaN, or
     other stages."""

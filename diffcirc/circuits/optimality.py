@@ -56,6 +56,7 @@ def pushed(D, y, V) -> Tensor:
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel of attention has no forward derivative
         return vmap(lambda v: jvp(D, (y,), (v,))[1])(V)
 
+# %% ../../nbs/circuits/optimality.ipynb #56a84911
 def backward_of(D, y, V) -> Tensor:
     """Jᵀ v of D at each image y (n, c, h, w), for directions V (m, n, c, h, w): like V. ValueError
     for other shapes."""

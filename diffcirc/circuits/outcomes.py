@@ -72,6 +72,7 @@ def _named(net, kinds) -> dict:
         for name, s in targets(net, k).items(): out.setdefault(s, []).append(name)
     return {s: list(dict.fromkeys(names)) for s, names in out.items()}
 
+# %% ../../nbs/circuits/outcomes.ipynb #8dc81643
 def _taken_apart(errors: dict, maps, images, named, **labels) -> list:
     "Tables of {sites: differences (b, c, h, w)}, those of the intact network called ()."
     clean, parts = _parts(errors[()], maps)
@@ -142,6 +143,7 @@ def _trajectory(denoiser, noise, steps, names=(), edit=None) -> dict:
 
 def _rms(a, b): return (a - b).flatten(1).square().mean(1).sqrt().cpu().numpy()
 
+# %% ../../nbs/circuits/outcomes.ipynb #8c2848c6
 def _apart(one: dict, other: dict, features=None) -> pd.DataFrame:
     "Distances of two trajectories, one row per step and image."
     rows = []

@@ -218,6 +218,7 @@ def _outside(cuts, gap) -> np.ndarray:
     "Distance (…) of the nearest of cuts (…, k) to the gap between two timesteps; 0 inside."
     return np.maximum(np.maximum(min(gap) - cuts, cuts - max(gap)), 0).min(-1)
 
+# %% ../../nbs/circuits/temporal.ipynb #14236551
 def near_by_chance(cuts: list, gap, t, draws=2000, shortest=3, seed=0) -> tuple:
     """Mean distance over datasets from a claimed gap to the nearest of their `cuts` (one array per
     dataset), p among random segmentations with as many cuts, and the least p that is attainable."""

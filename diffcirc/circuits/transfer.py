@@ -288,6 +288,7 @@ def _check_batch(x, t):
     shaped(x, 'Noisy images', *[None]*4)
     shaped(t, 'Timesteps', len(x))
 
+# %% ../../nbs/circuits/transfer.ipynb #2ed7baba
 def exchanged(net, donor, x, t, part, maps=None) -> Tensor:
     """Output of `net` with one part from the network `donor`. maps: {(place, 'to' | 'from'):
     function}, places are steps and skip names; without it everything is handed over as it is.

@@ -42,6 +42,7 @@ def _leading(M, k) -> Tensor:
     M = M.double()
     return torch.linalg.eigh((M + M.T)/2).eigenvectors.flip(1)[:, :k]
 
+# %% ../../nbs/concepts/alignment.ipynb #7d2f133b
 def difference_components(δ, k) -> Tensor:
     """The k directions (c, k) along which differences δ (n, c, h, w) are largest, largest first.
     ValueError for more directions than channels, and where δ is empty or not finite."""
@@ -133,6 +134,7 @@ def _both_sides(denoiser, x, y, tt, names) -> tuple:
     (before, one), (after, other) = seen
     return before, after - before, {n: other[n] - one[n] for n in names}
 
+# %% ../../nbs/concepts/alignment.ipynb #a17d56e5
 def carrier(denoiser, x, before, δ, tt, site) -> Carrier:
     "The `Carrier` of one site, for noisy faces x (n, c, h, w) and its differences δ there."
     _as_many(x=x, before=before, δ=δ, tt=tt)
@@ -147,6 +149,7 @@ def _share_of(c: Carrier, rows, carried, Δ, region, batch=32) -> tuple:
              for r, v in zip(rows.split(batch), carried.split(batch))]
     return tuple(np.concatenate(v) for v in zip(*parts))
 
+# %% ../../nbs/concepts/alignment.ipynb #255a3281
 def best_carrier(denoiser, x, before, δs: dict, tt, Δ, region, rows) -> str:
     """The site of δs {site: differences} that, carried over whole, brings most of Δ on some rows.
     ValueError where something is empty, not finite, or of other faces."""
@@ -204,6 +207,7 @@ def _check_asked_pairs(pairs, fit, n):
         raise ValueError(f'{len(pairs)} attributes and {fit} faces to learn from leave no other '
                          'attribute or no other face to ask.')
 
+# %% ../../nbs/concepts/alignment.ipynb #7fa7cdf0
 def aligned_transfer(denoiser, exam: Exam, pairs: dict, k=4, fit=8, site=None, seed=0,
                      **learning) -> pd.DataFrame:
     """k directions of one block for each attribute of pairs {name: (faces without, faces with)},
@@ -239,6 +243,7 @@ def aligned_shares(rows) -> pd.DataFrame:
     out = pd.DataFrame(dict(own=own.share.mean(), others=others, spill=own.spill.median()))
     return out.assign(apart=out.own - out.others).reset_index()
 
+# %% ../../nbs/concepts/alignment.ipynb #cde65a39
 def aligned_leads(shares) -> pd.DataFrame:
     """By how much `apart` of learned directions leads each other arm: one row per model × `over`;
     means leave NaN out. ValueError without learned directions and another arm."""

@@ -28,6 +28,7 @@ class Segmenter(nn.Module):
 
     def forward(self, x): return self.convs(x) + self.usual
 
+# %% ../../nbs/concepts/composition.ipynb #f7e0002b
 def region_shares(regions: dict, side) -> Tensor:
     """Share of each position that a region covers, (n, regions, side, side), from
     {name: (n, h, w)}; NaN at positions with NaN. ValueError without regions of as many images."""
@@ -80,6 +81,7 @@ def _flat(v) -> Tensor:
     "Maps (n, c, h, w) as (n, h·w, c)."
     return v.flatten(2).mT
 
+# %% ../../nbs/concepts/composition.ipynb #07e48c60
 def read_maps(features, shares, parts) -> Tensor:
     """Predicted shares (n_test, r, side, side) of maps (n, r, side, side) from features
     (n, c, h, w) with h dividing side; parts: indices to learn from, to choose the penalty on, and
@@ -145,6 +147,7 @@ def _rows_of(predicted, truth, regions, **about) -> list:
     ious = region_ious(predicted.argmax(1), truth, len(regions))
     return [dict(region=r, iou=v, **about) for r, v in zip(regions, ious)]
 
+# %% ../../nbs/concepts/composition.ipynb #07acca49
 def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, n=60, draw_steps=10,
                 steps=300, seed=0) -> pd.DataFrame:
     """How well the regions of finished drawings are predicted at each step: step, timestep, site,

@@ -27,6 +27,7 @@ def resized(mask, side) -> Tensor:
         raise ValueError(f'A mask has two sides, at least one position each, not {mask.shape}.')
     return F.interpolate(mask[None, None], size=(side, side))[0, 0]
 
+# %% ../../nbs/concepts/control.ipynb #6636a71e
 def steered(d: Dictionary, unit, typical, β, mask):
     """An edit of a site: β typical codes of a unit inside mask (h, w) of 0 and 1, none outside.
     ValueError for a unit that is not there, and for what is not finite."""
@@ -76,6 +77,7 @@ def drawn_under(denoiser, noise, steps, edits=None, stage=None, known=None) -> T
 # %% ../../nbs/concepts/control.ipynb #e55beed5
 LEAST_RISE = .05  # of the mean probability of the region inside the mask
 
+# %% ../../nbs/concepts/control.ipynb #7e9b3c5f
 def outcome_of(before, after, images, region, mask) -> pd.DataFrame:
     """What an intervention did, one row per face: rise, success, specific, distance. `before` and
     `after`: probabilities (n, regions, h, w); images: both drawings (n, c, H, W); mask (h, w).
@@ -107,6 +109,7 @@ def _named_units(denoiser, d, known: dict, site, asked) -> dict:
     def typical(unit): return (maps[:, unit].sum()/(maps[:, unit] > 0).sum().clamp(min=1)).item()
     return {k: (unit, typical(unit)) for k, (unit, *_) in zip(asked, best)}
 
+# %% ../../nbs/concepts/control.ipynb #ed031da6
 def _masks(side) -> dict:
     "{kind of intervention: mask (side, side)}."
     left = torch.zeros(side, side)
@@ -121,6 +124,7 @@ def _pushed(named, region, β, mask, direction, g):
     r = torch.randn(d.directions.shape[1], generator=g)
     return along_random(r/r.norm(), β*typical*d.scale, mask)
 
+# %% ../../nbs/concepts/control.ipynb #6d779465
 def _edits(named: dict, site, skips, *about) -> dict:
     """{site: edit} of one intervention, `about` as in `_pushed`; named {site: (its dictionary,
     {region: (unit, typical code)})} of the site and of the skip edges."""
@@ -137,6 +141,7 @@ def _check_known(known, asked):
     if not len(asked) or not {*asked} <= {*known['regions']}:
         raise ValueError(f"Of the regions {[*known['regions']]}, {[*asked]} cannot be asked.")
 
+# %% ../../nbs/concepts/control.ipynb #5ab7ed1f
 def named_directions(denoiser, fit, known: dict, names, asked, steps=300, seed=0) -> dict:
     """{site: (Dictionary, {region: (unit, typical code)})} of some sites, learned on images `fit`
     and named on the first of `known`: rendered faces, images and regions {name: (n, h, w)}."""

@@ -69,6 +69,7 @@ def _some(u, n, g) -> Tensor:
     i = torch.rand(u.shape[:2], generator=g).argsort(1)[:, :n]
     return u.gather(1, i[..., None].expand(-1, -1, u.shape[-1])).flatten(0, 1)
 
+# %% ../../nbs/concepts/dictionaries.ipynb #0e9f287e
 def vectors(denoiser, images, names, per_image=48, seed=1) -> dict:
     """{site: {stage: vectors (n, c)}} of what the sites add on `images`, at `per_image` random
     positions for each image and timestep of `THIRDS`."""
@@ -134,6 +135,7 @@ def _centre(x):
     mean = x.mean(0)
     return mean, (x - mean).square().mean().sqrt().clamp(min=1e-8).item()
 
+# %% ../../nbs/concepts/dictionaries.ipynb #b4a7c4a1
 def channel_dictionary(x, k) -> Dictionary:
     "The reference of raw neurons: the k channels that differ most from their mean."
     mean, scale = _centre(x)
@@ -161,6 +163,7 @@ def _prefixes(m, kind) -> list:
     "How many of the first of m directions have to manage alone."
     return [m//8, m//4, m//2, m] if kind == 'Matryoshka' else [m]
 
+# %% ../../nbs/concepts/dictionaries.ipynb #933d2c5c
 def _misfit(x, c, D, kind) -> Tensor:
     "Squared error of vectors x from codes c and directions D, a mean over the prefixes."
     made, at, errors = 0, 0, []
@@ -262,6 +265,7 @@ def _coded(d: Dictionary, us) -> dict:
     return dict(explained=1 - (left/spread).item(), l0=(c != 0).sum(1).float().mean().item(),
                 active=(c != 0).any(0))
 
+# %% ../../nbs/concepts/dictionaries.ipynb #5857251c
 def _spliced(denoiser, exam, t, site, arms: dict) -> dict:
     "{arm: (error of ε̂, its squared distance from the intact ε̂)}, means over images."
     edits, parts = dict(intact=None, mean=mean) | {k: d.through for k, d in arms.items()}, []
@@ -280,6 +284,7 @@ def _quality_row(coded, spliced, arm) -> dict:
                 loss_recovered=(worst - mse)/(worst - clean) if worst != clean else np.nan,
                 output_recovered=1 - distance/far if far else np.nan)
 
+# %% ../../nbs/concepts/dictionaries.ipynb #cd2f8b79
 def _site_rows(denoiser, exam, site, arms: dict) -> list:
     "One row per dictionary of a site and timestep; a dictionary of a stage is asked there alone."
     rows, alive = [], {}

@@ -29,6 +29,7 @@ def random_dictionary(x, k=ACTIVE, expansion=4, seed=0) -> Dictionary:
     D = D/D.norm(dim=1, keepdim=True)
     return Dictionary(D, torch.zeros(len(D)), D, mean, scale, Selection(largest, k))
 
+# %% ../../nbs/concepts/naming.ipynb #a320a24d
 def four_dictionaries(x, steps, seed=0) -> dict:
     "{kind: Dictionary} of vectors x (n, d): learned, and its three references."
     return dict(TopK=learn_dictionary(x, ACTIVE, steps=steps, seed=seed),
@@ -54,6 +55,7 @@ def _active(maps, level) -> Tensor:
     "Where units (b, m, h, w) count as active, given each one's level (m,)."
     return maps > level[:, None, None]
 
+# %% ../../nbs/concepts/naming.ipynb #1ac78cb1
 def _levels(maps) -> list:
     "Two levels (m,) for units: zero, and the mean of what is above it."
     n = (maps > 0).sum((0, 2, 3)).clamp(min=1)
@@ -66,6 +68,7 @@ def _check_halves(n, *halves):
         if not len(i) or i.dtype.kind not in 'iu' or i.min() < -n or i.max() >= n:
             raise ValueError(f'A half is {i[:6]}; give indices of the {n} images, at least one.')
 
+# %% ../../nbs/concepts/naming.ipynb #add190eb
 def _best_of_regions(maps, regions, half) -> list:
     """[(unit, level, score)] of the best unit for each region, on the images of `half`; maps
     (n, m, h, w) and regions (n, r, h, w) of 0 and 1."""

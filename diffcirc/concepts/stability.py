@@ -57,6 +57,7 @@ def _codes_of(rows, **where):
     own = rows[(rows[list(where)] == pd.Series(where)).all(axis=1)]
     return own.filter(regex=r'^\d+$').to_numpy()
 
+# %% ../../nbs/concepts/stability.ipynb #4da5e61f
 def matches(rows) -> pd.DataFrame:
     """From a table of `concept_answers`: one row per dataset × kind × `between` ('dictionaries' of
     one model, or 'models') × pair, mean correlation and share above `ALIKE_FROM`; units with NaN
@@ -79,6 +80,7 @@ def matches(rows) -> pd.DataFrame:
 CONCEPT_COLUMNS = ['dictionary', 'dataset', 'model_seed', 'timestep', 'k', 'loss_recovered', 'dead',
                    'iou', 'iou_best_baseline', 'success', 'specificity']
 
+# %% ../../nbs/concepts/stability.ipynb #b921b44f
 def concept_table(quality, named, steered) -> pd.DataFrame:
     """One row per dictionary (site and seed), dataset, model and timestep, `CONCEPT_COLUMNS`, of
     shared TopK dictionaries: from tables of `dictionary_quality`, `concept_labels` and `steering`.
@@ -99,6 +101,7 @@ def concept_table(quality, named, steered) -> pd.DataFrame:
     out = out.rename(columns=dict(seed='model_seed', specific='specificity'))
     return out.drop(columns='dictionary').rename(columns=dict(name='dictionary'))[CONCEPT_COLUMNS]
 
+# %% ../../nbs/concepts/stability.ipynb #ce502c70
 def concepts_csv(quality, named, steered) -> str:
     "`concept_table` as CSV text."
     return concept_table(quality, named, steered).to_csv(index=False)

@@ -137,6 +137,7 @@ def _check_asked(images, timesteps):
     if not len(timesteps) or len(set(timesteps)) < len(timesteps):
         raise ValueError(f'An exam asks each timestep once, and at least one, not {timesteps}.')
 
+# %% ../../nbs/denoiser/diffusion.ipynb #8e3206cc
 def make_exam(images, timesteps, seed=0) -> Exam:
     """The exam over `images` (n, c, h, w), on the CPU. Noise i depends on `seed`, i and the image
     shape only, so datasets share it. ValueError for what no exam can be made of."""

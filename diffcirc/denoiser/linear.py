@@ -37,6 +37,7 @@ def _ᾱ(x_t, t) -> Tensor:
     "ᾱ (b, 1) at the timesteps of x_t."
     return ᾱ.to(x_t.device)[t].to(x_t.dtype)[:, None]
 
+# %% ../../nbs/denoiser/linear.ipynb #c8d42574
 class LinearDenoiser(nn.Module):
     """(x_t (b, c, h, w), t (b,)) → ε̂ of Eq. `eq-linear`. `shape` (c, h, w); mean, eigenvalues and
     eigenvectors of the even and of the odd part."""
@@ -96,6 +97,7 @@ def _few(x) -> tuple[Tensor, Tensor]:
     ρ = float(ledoit_wolf_shrinkage(x.cpu().numpy(), assume_centered=True))
     return (1 - ρ)*λ + ρ*λ.mean(), torch.linalg.qr(V.T, mode='complete')[0]
 
+# %% ../../nbs/denoiser/linear.ipynb #6900aaa7
 def fit_few(images) -> LinearDenoiser:
     """`fit_linear`, faster where there are fewer images than half of the pixels of one. ValueError
     for NaN too."""

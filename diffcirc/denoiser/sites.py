@@ -246,6 +246,7 @@ def _lots(exam, timesteps, size, device) -> list:
     "All lots of an exam, at most `size` images each."
     return [Lot(t, *batch) for t in timesteps for batch in exam.batches(t, size, device)]
 
+# %% ../../nbs/denoiser/sites.ipynb #e55f68c1
 def _rows(lots) -> list:
     "The rows of each lot where all stand one behind the other."
     ends = np.cumsum([0, *(len(l.x) for l in lots)]).tolist()

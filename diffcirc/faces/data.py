@@ -286,6 +286,7 @@ def _text_rows(path, columns, skip=0):
         except (pd.errors.ParserError, pd.errors.ParserWarning, OverflowError) as e:
             raise ValueError(str(e).strip()) from e
 
+# %% ../../nbs/faces/data.ipynb #17341784
 def _attr_rows(path, columns):
     "The rows of the attribute file, indexed by file name, whatever they hold."
     try: return _text_rows(path, columns, 2)
@@ -536,6 +537,7 @@ def _image_bytes(b):
     b = b.get('bytes') if isinstance(b, dict) else b
     return b if isinstance(b, bytes) else None
 
+# %% ../../nbs/faces/data.ipynb #445148b0
 def _blobs(f, column, rows, path):
     "Image bytes of the ascending `rows` of Parquet file `f`."
     first, blobs = 0, []
@@ -575,6 +577,7 @@ def _open_parquet(path):
         raise ValueError(f"{path}: not a readable Parquet file ({e}); delete it and fetch it "
                          "again.") from e
 
+# %% ../../nbs/faces/data.ipynb #eab180af
 def read_parquet(path, n=None, size=32, seed=0, at_most=False) -> FaceSet:
     """CelebA from one Parquet file with an image column (bytes, or a struct with them), an identity
     column and the attributes. Errors name the file and the remedy."""

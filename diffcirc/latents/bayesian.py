@@ -269,6 +269,7 @@ def sure(values, above) -> tuple:
     if not np.isfinite([lo, hi]).all(): return mean, lo, hi, None
     return mean, lo, hi, 'above' if lo > above else 'below' if hi < above else 'unsure'
 
+# %% ../../nbs/latents/bayesian.ipynb #df0707b2
 def truth_verdict(*found) -> Verdict:
     "The rule for what is known of drawings: all readings of `sure` above, or one below."
     none_empty(found=found)

@@ -88,6 +88,7 @@ def _texture(kind, d, x, y):
     if kind == 'rim': return .35 + .65*np.clip(d, 0, 1)**3
     return .65 + .35*np.sin(31*x + 5)*np.sin(29*y) if kind == 'speckled' else np.ones_like(d)
 
+# %% ../../nbs/latents/phantom.ipynb #b939c6d2
 def lesion_of(p, z, size) -> np.ndarray:
     "Brightness (size, size) that the lesion adds to the slice at z; 0 where it is not cut."
     all_finite(patient=p)

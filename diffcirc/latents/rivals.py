@@ -35,6 +35,7 @@ def parts_of(r: Reading, images) -> dict:
     return dict(error=(images[:, 0] - r.mean).square(), epistemic=r.epistemic,
                 aleatoric=r.aleatoric)
 
+# %% ../../nbs/latents/rivals.ipynb #34ed4fef
 def units_of(parts: dict, heads) -> dict:
     "Mean of each part over brains: what it is divided by."
     all_finite(parts=parts)
@@ -54,6 +55,7 @@ def joined_parts(parts: dict, units: dict) -> dict:
 # %% ../../nbs/latents/rivals.ipynb #816c2ba2
 COMPONENTS = 48  # as many numbers as the code of the networks
 
+# %% ../../nbs/latents/rivals.ipynb #eeefe60f
 def equalized(images, heads, patients) -> Tensor:
     "Histogram equalization: rank, 0 to 1, of each pixel among those of the patient's brains."
     proper(images=images)

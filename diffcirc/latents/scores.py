@@ -23,6 +23,7 @@ def smoothed(maps) -> Tensor:
     none_empty(maps=maps)
     return F.avg_pool2d(maps[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
 
+# %% ../../nbs/latents/scores.ipynb #c07e9388
 def slice_scores(maps, heads) -> np.ndarray:
     "Mean of the highest twentieth within the head of maps (n, s, s): (n,); 0 without a head."
     all_finite(maps=maps)
@@ -142,6 +143,7 @@ def patient_draws(patients, n=DRAWS, seed=0) -> np.ndarray:
     drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1/k), n)
     return np.concatenate([np.ones((1, k)), drawn])
 
+# %% ../../nbs/latents/scores.ipynb #73e49f95
 def interval_of(values, level=.95) -> Interval:
     "Estimate (the first of `values`) and percentile interval over the other draws; NaN left out."
     none_empty(values=values)

@@ -41,6 +41,7 @@ def _check_points(points, groups=None):
     if len(groups) != len(points):
         raise ValueError(f'{len(points)} points have {len(groups)} groups; give one to each.')
 
+# %% ../../nbs/statistics/twosample.ipynb #cf2bb3cb
 def two_sample(a, b,                # points (n, d), (m, d)
                groups_a, groups_b,  # (n,), (m,): what is left out together
                folds, kind='linear', components=32) -> pd.DataFrame:

@@ -47,6 +47,7 @@ def check_device(device):
     except RuntimeError as e:
         raise ValueError(f'There is no device {device!r}; give cpu, cuda, or cuda:0.') from e
 
+# %% ../../nbs/study/jobs.ipynb #79b028c0
 def opened(options, device):
     """The same with every Run, Stage, Linear and (UNetConfig, seed), at any depth of dicts, as a
     denoiser on `device`, and every `Kept` as what it opens to."""
@@ -65,6 +66,7 @@ def by_weights(options):
 # %% ../../nbs/study/jobs.ipynb #33b6bf26
 FRAME = Denoiser, UNet, Exam, untrained, full_precision  # takes part in every measurement
 
+# %% ../../nbs/study/jobs.ipynb #a5a50892
 @dataclass
 class Job:
     "One instrument to be applied to one model: what `measure` computes and caches."

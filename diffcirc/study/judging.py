@@ -44,6 +44,7 @@ def gaussian_faces(images, n, seed=0) -> torch.Tensor:
 # %% ../../nbs/study/judging.ipynb #39e65597
 JUDGES = {'features, linear': 'linear', 'features, kernel': 'kernel', 'pixels, linear': 'pixels'}
 
+# %% ../../nbs/study/judging.ipynb #0c385305
 def judgement(sets: list,       # one tensor of faces (n, c, h, w) per network
            heldout: FaceSet,
            features          # faces → points

@@ -189,6 +189,7 @@ def learned(table) -> pd.Series:
     matrix. A place without an interval (NaN) is not."""
     return table.lo > 0
 
+# %% ../../nbs/study/models.ipynb #5ccfeacf
 def skill_text(table) -> str:
     """One sentence on where the networks of a `skill_table` beat the linear filter, and by how
     much. Places without an interval (NaN) do not count."""

@@ -58,6 +58,7 @@ def draw(st, dataset, seed=0, η=1.) -> torch.Tensor:
 # %% ../../nbs/study/samples.ipynb #82b98e6e
 NEXT = 20  # nearest images, with which the nearest is compared
 
+# %% ../../nbs/study/samples.ipynb #692d8fb9
 def nearest(x, pool, flip=True, own=None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each image of x (n, c, h, w): root-mean-square pixel distance to the nearest image of
     `pool` (mirrored too), its index, and that distance over the mean one to the `NEXT` nearest.
@@ -110,6 +111,7 @@ def memorization_over(found: list, what) -> Interval:
     values = [f[what] for f in found if np.isfinite(f[what])]
     return t_interval(values) if values else Interval(np.nan, np.nan, np.nan, 'no reference')
 
+# %% ../../nbs/study/samples.ipynb #1e16266d
 def memorization_words(share, near, q=.05, few=.15) -> str:
     """What intervals over models of the two shares say; q is expected without copying, and what is
     surely below `few` is called none; without an estimate or interval (NaN) there is no verdict."""

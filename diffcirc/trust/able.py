@@ -133,6 +133,7 @@ def opened_able(net, seed, size, able, checks) -> Specimen:
     truth = {h: [float(h == able)]*len(TIMES) for h in heads(net)}
     return Specimen('alone able', seed, Denoiser(net), copies(size), truth, None, checks)
 
+# %% ../../nbs/trust/able.ipynb #c356a5e2
 @torch.enable_grad()
 def alone_able(seed, steps=300) -> Specimen:
     "A network trained for so many steps, of whose heads only one can bring the partner's pixel."
@@ -162,6 +163,7 @@ def _tensors_at(path):
     except FileNotFoundError: return None
     except ValueError as e: log.warning('%s', e)
 
+# %% ../../nbs/trust/able.ipynb #8fc1530f
 def kept_able(seed, steps=300) -> Specimen:
     "`alone_able`, from the cache where it is there."
     real(seed, 'The seed', 0)

@@ -114,6 +114,7 @@ class Finding(NamedTuple):
     hi: float
     derivation: str
 
+# %% ../../nbs/trust/audit.ipynb #22a507fb
 def found(id, ok, ours, text) -> Finding:
     "`ok` is True, False, or None where it cannot be checked; `ours` a Span or text."
     word = FINDINGS[2] if ok is None else FINDINGS[0] if ok else FINDINGS[1]

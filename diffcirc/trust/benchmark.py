@@ -56,6 +56,7 @@ def exam_for(p: Specimen, t, n=32) -> Exam:
     real(n, 'The number of images', 1)
     return make_exam(p.draw(n, 1000), (t,), seed=100)
 
+# %% ../../nbs/trust/benchmark.ipynb #9ace1ed6
 @torch.no_grad()
 def site_scores(f, p: Specimen, n=32) -> pd.DataFrame:
     """Rows timestep × site: `score` by f(denoiser, exam) → {site: score} and `value`, the truth.
@@ -221,6 +222,7 @@ def _covering(scores, specimens) -> pd.DataFrame:
     m = marks_by_network(scores)
     return m.assign(covered=[n[k]/known[k] for k in zip(m.family, m.seed)])
 
+# %% ../../nbs/trust/benchmark.ipynb #942d69c5
 def judged_summary(d) -> pd.DataFrame:
     "Rows family and 'all' of the judged half: auc and precision at k with intervals, n, covered."
     d = d[d.half == 'judged']
@@ -279,6 +281,7 @@ def specimen_from(said: dict, weights: dict) -> Specimen:
     denoiser.net.load_state_dict(weights)
     return Specimen(said['family'], said['seed'], denoiser, images_of(d), said['truth'], d)
 
+# %% ../../nbs/trust/benchmark.ipynb #bcfe13d0
 def read_benchmark(folder) -> list:
     "The specimens that `write_benchmark` left in a folder. OSError where there is none."
     weights, mine = load_file(Path(folder)/'weights.safetensors'), {}

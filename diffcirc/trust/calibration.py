@@ -448,6 +448,7 @@ def by_unit(errors) -> pd.DataFrame:
 ALIKE = (0., .5, .8, .95)  # of photographs of one person
 PHOTOGRAPHS = 10  # of each
 
+# %% ../../nbs/trust/calibration.ipynb #2fe6eab8
 def alikeness(values, people) -> float:
     """Intraclass correlation of `values` (n,) by person, from one-way analysis of variance with
     unequal numbers; NaN where no one, or only one person, is there twice."""

@@ -43,6 +43,7 @@ def rests_of_run(denoiser, exam: Exam, t, names) -> dict:
     for n in names: one_of(n, known, 'site')
     return {n: rest(order.index(head_parts(n)[0] if known[n].kind == 'head' else n)) for n in names}
 
+# %% ../../nbs/trust/candidates.ipynb #f6ac0dea
 def constant_loss(denoiser, exam: Exam, name, a, run) -> Tensor:
     "Mean squared error of ε̂ with the constant `a` at the site; `run` from `rests_of_run`."
     with editing(denoiser.net, {name: constantly(a)}):

@@ -20,6 +20,7 @@ from .drafts import (
 # %% ../../nbs/trust/families.ipynb #880582c9
 TIMES = (300, 500, 700)  # timesteps at which the truth is told
 
+# %% ../../nbs/trust/families.ipynb #163d93de
 @dataclass
 class Specimen:
     """A planted network: `truth` {site: [value at each of TIMES]}, 0 outside the circuit, in it the
@@ -216,6 +217,7 @@ def stand_in(k: Sketch, first, source, decoder=False):
     should = next(p.read for p in parts if p.name == first)
     k.block(f'{first}_backup', {source: 1.}, decoder, {first: {**should, first: -1.}})
 
+# %% ../../nbs/trust/families.ipynb #bc609c64
 def backup(seed) -> Specimen:
     "A circuit with a backup in the encoder, in the decoder or in both."
     k = Sketch('backup', seed)
@@ -232,6 +234,7 @@ def worth(r, routes, t) -> float:
     rest = [i for i in range(len(r)) if i not in routes]
     return least_error(r, t, rest) - least_error(r, t)
 
+# %% ../../nbs/trust/families.ipynb #6aceea44
 def grades(r, layer_of) -> dict:
     "{symbol: share of the largest worth at each of TIMES}; layer_of {route: attention layer}."
     out = {}

@@ -171,6 +171,7 @@ def closed_form(seed=0) -> Planted:
         return {f'enc1.band{k}': bool(v > np.median(impact)) for k, v in enumerate(impact)}
     return Planted(Denoiser(net, 'ε'), gaussian_images(λ), truth, dict(λ=λ))
 
+# %% ../../nbs/trust/planted.ipynb #c5c2cfb2
 def _beside_zeros(x, t): return torch.cat([x, torch.zeros_like(x)], 1)
 
 # %% ../../nbs/trust/planted.ipynb #ad757988

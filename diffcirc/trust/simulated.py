@@ -19,6 +19,7 @@ from ..statistics.verdicts import ALPHA
 # %% ../../nbs/trust/simulated.ipynb #71f5c7a4
 MODELS, IMAGES = 6, 100  # per dataset, as in all presets but `smoke`
 
+# %% ../../nbs/trust/simulated.ipynb #08d47001
 class World(NamedTuple):
     """Shares of the variance of one value, the shape of each part: 'normal', or 'skewed'
     (exponential: skewness 2, excess kurtosis 6); how many images show one person, and the share of
@@ -61,6 +62,7 @@ def _check_world(world, images):
                          f'person, alike {world.alike}; they must divide {images} images, and be '
                          'alike to a share from 0 to 1.')
 
+# %% ../../nbs/trust/simulated.ipynb #c4ba05ff
 def _drawn(rng, shape, size):
     "Values with mean 0 and variance 1."
     return rng.standard_normal(size) if shape == 'normal' else rng.standard_exponential(size) - 1
