@@ -6,12 +6,13 @@
 __all__ = ['read_explorer', 'check_explorer', 'explorer_payload', 'steered_pictures', 'concept_explorer']
 
 # %% ../../nbs/book/explorer.ipynb #30e391c1
-import math, re
+import io, math, re
 import numpy as np, torch
+from PIL import Image
 from torch import Tensor
 from .style import (
     asset, hash_text, image_grid, json_in_html, label_color, show, to_uint8)
-from .viewer import Interactive, _b64, strip
+from .viewer import Interactive, _b64
 from ..concepts.dictionaries import THIRDS
 from ..concepts.gallery import WAYS
 from ..statistics.effects import _number
@@ -49,6 +50,7 @@ def _set_of(rows) -> dict:
     ts, names = [int(t) for t in maps.timestep.unique()], list(maps.concept.unique())
     own = pixels.loc[maps.index].dropna(axis=1, how='all').to_numpy('float32')
     side, shown = math.isqrt(own.shape[1]), images('final').shape[1:]
+    if side**2 != own.shape[1]: raise ValueError(f'{own.shape[1]} positions are no square map.')
     return dict(timesteps=ts, concepts=names,
                 units=[int(maps[maps.concept == c].unit.iloc[0]) for c in names],
                 clean=images('predicted').reshape(len(ts), n, *shown), final=images('final'),
@@ -101,10 +103,16 @@ def check_explorer(frames):
         _check_values_shown(label, f)
 
 # %% ../../nbs/book/explorer.ipynb #2d611287
+def _sheet(images) -> str:
+    "Images (n, h, w, 3) below each other as a JPEG data URL; of any length, noise too."
+    buf = io.BytesIO()
+    Image.fromarray(np.concatenate(list(images))).save(buf, 'JPEG', quality=88, subsampling=0)
+    return 'data:image/jpeg;base64,' + _b64(buf.getvalue())
+
 def _explorer_set(label, f, note) -> dict:
     "What the page carries about one dataset."
     top = np.maximum(f['maps'].max((1, 2, 3, 4), keepdims=True), 1e-9)
-    flat = {k: strip(f[k].reshape(-1, *f[k].shape[-3:])) for k in ('clean', 'final', 'steered')}
+    flat = {k: _sheet(f[k].reshape(-1, *f[k].shape[-3:])) for k in ('clean', 'final', 'steered')}
     return dict(label=str(label), color=label_color(label), note=str(note),
                 px=int(f['final'].shape[1]), units=[int(u) for u in f['units']],
                 maps=_b64(np.rint(f['maps']/top*255).astype(np.uint8)),

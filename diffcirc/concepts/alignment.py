@@ -137,6 +137,7 @@ def _both_sides(denoiser, x, y, tt, names) -> tuple:
 # %% ../../nbs/concepts/alignment.ipynb #a17d56e5
 def carrier(denoiser, x, before, δ, tt, site) -> Carrier:
     "The `Carrier` of one site, for noisy faces x (n, c, h, w) and its differences δ there."
+    _sound(x=x, before=before, δ=δ)
     _as_many(x=x, before=before, δ=δ, tt=tt)
     net = denoiser.net
     state = net.advance(net.begin(x, tt), find(net, site).step)

@@ -115,6 +115,7 @@ def patches(x, side) -> Tensor:
 # %% ../../nbs/concepts/composition.ipynb #c4321ca0
 def watched_drawing(denoiser, noise, steps) -> tuple:
     "(drawn faces, [(t, noisy image, predicted clean image, {site: update})]) of a drawing by DDIM."
+    if not len(noise): raise ValueError('There is no noise from which faces could be drawn.')
     names, seen_at = concept_sites(denoiser.net), []
     with capturing(denoiser.net, names) as seen:
         def watched(x, tt):

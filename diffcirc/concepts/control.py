@@ -60,6 +60,7 @@ def drawn_under(denoiser, noise, steps, edits=None, stage=None, known=None) -> T
     """Faces drawn by DDIM from `noise`, with edits {site: function} in the steps that lie in one
     third. `known`: {t: ε̂} of the drawing without edits from the same noise, if it has been made;
     a drawing without edits fills it in place. ValueError for edits in no third."""
+    if not len(noise): raise ValueError('There is no noise from which faces could be drawn.')
     if edits and stage not in THIRDS:
         raise ValueError(f'There is no third {stage!r} of denoising; choose of {[*THIRDS]}.')
     begun = False
