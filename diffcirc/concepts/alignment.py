@@ -132,7 +132,7 @@ def _both_sides(denoiser, x, y, tt, names) -> tuple:
         with capturing(denoiser.net, names) as got: x̂0 = x0_from_ε(denoiser(of, tt), of, tt)
         seen.append((x̂0, dict(got)))
     (before, one), (after, other) = seen
-    return before, after - before, {n: other[n] - one[n] for n in names}
+    return before, after - before, {n: (other[n] - one[n]).contiguous() for n in names}
 
 # %% ../../nbs/concepts/alignment.ipynb #a17d56e5
 def carrier(denoiser, x, before, δ, tt, site) -> Carrier:
