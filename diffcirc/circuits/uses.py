@@ -143,7 +143,9 @@ def trained_further(denoiser, images, steps, which, masks=None, batch=8, rate=3e
     for k in range(steps):
         x0, ε, t = (v.to(device) for v in _drawn(images, k, batch, seed))
         w = min_snr_weight(t).clamp(min=.15)/ᾱ.to(device)[t].float()
-        (image_errors(denoiser(add_noise(x0, ε, t), t), ε)*w).mean().backward()
+        # PyTorch's group norm crashes where its input's gradient is not wanted
+        x = add_noise(x0, ε, t).requires_grad_()
+        (image_errors(denoiser(x, t), ε)*w).mean().backward()
         opt.step()
         opt.zero_grad()
         with torch.no_grad():
