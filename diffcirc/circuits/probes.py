@@ -11,7 +11,7 @@ import math
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from ..doors import finite, integer, real, shaped
+from ..doors import all_finite, finite, integer, real, shaped
 from .features import Moments, _type, cells, each_layer
 from ..denoiser.diffusion import Exam, make_exam
 
@@ -55,7 +55,8 @@ def loo_ridge(K, Y, λs=LAMBDAS):
     and leave-one-out predictions (n, m) at the best λ of each target; λ relative to the mean
     eigenvalue of K. ValueError for NaN, or targets of other images."""
     shaped(finite(K, 'The Gram matrix'), 'The Gram matrix', len(K), len(K))
-    shaped(finite(Y, 'The targets'), 'The targets', len(K), None)
+    if Y.shape[1:] != (0,): shaped(Y, 'The targets', len(K), None)  # faces may have none
+    all_finite(targets=Y)
     for λ in finite(λs, 'The list of penalties'): real(λ, 'A penalty', 0)
     e, U = torch.linalg.eigh(K)
     e, P = e.clamp(min=0), U.T @ (Y - Y.mean(0))
