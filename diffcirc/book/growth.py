@@ -14,7 +14,8 @@ __all__ = ['MODEL', 'YES', 'NO', 'skill_rows', 'impact_rows', 'order_agreement',
 import itertools
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from .protocols import SOME, drawing_few, table
+from .asked_circuits import SOME, drawing_few
+from .protocols import table
 from ..circuits.ablation import impacts
 from ..circuits.attention import seed_gap
 from ..circuits.features import claimed_signs, complexity
