@@ -75,7 +75,7 @@ def _one_lost(folder, steps, after, which) -> str:
     both[which].join(after)
     both[which].kill()
     other = both[1 - which]
-    other.join(20)
+    other.join(60)
     if other.is_alive(): other.terminate()
     other.join()
     said = Path(f'{folder}-said-{1 - which}')
@@ -86,14 +86,14 @@ def ranks(campaign, folder, n, steps=30):
     import accelerate, torch.distributed  # noqa: F401 here once and not in every process
     part, g, folder = 'one of two processes killed', random.Random(0), Path(folder)
     cfg, began = toy_config(steps=steps), time.monotonic()
-    for p in _two(folder/'whole', steps): p.join(100)
+    for p in _two(folder/'whole', steps): p.join(300)
     took = time.monotonic() - began
     with elsewhere(folder/'whole'): whole = find_run(toy_faces(), cfg)
     for k in range(n):
         home = folder/f'home-{k}'
         said = _one_lost(home, steps, g.uniform(.3, .95)*took, k % 2)
         if said: campaign.note(part, CLEAR if said.startswith('True') else TRACEBACK, said)
-        for p in _two(home, steps): p.join(100)
+        for p in _two(home, steps): p.join(300)
         with elsewhere(home), quiet(): run = find_run(toy_faces(), cfg)
         same = run and run.weights == whole.weights and run.record.equals(whole.record)
         campaign.note(part, RIGHT if same else SILENT if run else TRACEBACK, f'{home} {said}')
