@@ -151,7 +151,8 @@ def of_features(st) -> dict:
 
 # %% ../../nbs/book/asked_circuits.ipynb #eb5fa100
 def enough(y, share=.08, least=3) -> bool:
-    "Whether a 0/1 attribute is known of all faces and both classes are large enough to be probed."
+    """Whether a 0/1 attribute is known of all faces, none of them NaN, and both classes are large
+    enough to be probed."""
     return bool(y.notna().all() and min(y.sum(), len(y) - y.sum()) >= max(least, share*len(y)))
 
 # %% ../../nbs/book/asked_circuits.ipynb #4003e2aa

@@ -10,6 +10,7 @@ __all__ = ['CORRUPTIONS', 'on_other_image', 'in_other_noise', 'at_mean', 'with_a
 import pandas as pd, torch
 from scipy import stats
 from torch import Tensor
+from ..doors import filled
 from .edges import Graph, Patching, graph_run
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam, numbered_noise
 from ..statistics.report import num
@@ -100,6 +101,7 @@ def corruption_agreement(frame, measure='distance') -> pd.DataFrame:
 def sizes_of_effects(frame) -> pd.DataFrame:
     """One row per model × timestep × corruption: what patching all edges does (`together`, distance
     from the whole network), and what single edges add up to, relative to that (`single`)."""
+    filled(frame, 'empty_distance', 'distance')
     exact = frame[frame.method == 'exact']
     g = exact.groupby(['dataset', 'seed', 'timestep', 'corruption'], sort=False)
     out = pd.DataFrame(dict(together=g.empty_distance.first(), single=g.distance.sum()))
@@ -108,6 +110,7 @@ def sizes_of_effects(frame) -> pd.DataFrame:
 # %% ../../nbs/circuits/corruptions.ipynb #abf8a887
 def corruption_lines(alike) -> str:
     "How far exact scores agree between corruptions, from `corruption_agreement`."
+    filled(alike, 'rank')
     m = alike.groupby(['first', 'second'])['rank'].mean()
     (a, b), (c, d) = m.idxmin(), m.idxmax()
     word = 'does not depend' if m.min() >= .9 else 'depends'

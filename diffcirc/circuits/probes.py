@@ -11,7 +11,8 @@ import math
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from ..doors import all_finite, finite, integer, real, shaped
+from ..doors import (
+    all_finite, equally_long, finite, integer, none_empty, one_of, proper, real, shaped)
 from .features import Moments, _type, cells, each_layer
 from ..denoiser.diffusion import Exam, make_exam
 
@@ -215,6 +216,9 @@ def best_layers(probes) -> pd.DataFrame:
 # %% ../../nbs/circuits/probes.ipynb #d30b335e
 def best_place(best, dataset, target, t=300) -> str:
     "The layer at which most models of a dataset read a target best at timestep t."
+    one_of(dataset, set(best.dataset), 'dataset')
+    one_of(target, set(best.target), 'target')
+    one_of(t, set(best.timestep), 'timestep')
     rows = best[(best.dataset == dataset) & (best.target == target) & (best.timestep == t)]
     return rows[rows.source == 'network'].layer.mode().iloc[0]
 
@@ -234,6 +238,8 @@ def onset(t, score, least=.02) -> float:
     """Largest t at which `score` (above chance) reaches half of its maximum, interpolated between
     timesteps; the largest timestep if it does so there already; NaN when the maximum is below
     `least`."""
+    proper(t=t)
+    equally_long(t=t, score=score)
     order = np.argsort(t)[::-1]
     t, s = np.asarray(t, float)[order], np.nan_to_num(np.asarray(score, float)[order]).clip(0)
     if s.max() < least: return np.nan
@@ -275,6 +281,7 @@ def in_papers_order(onsets, source='network') -> pd.DataFrame:
     """One row per dataset that has semantic features (rendered regions, else attributes): in how
     many of its `models` the order `holds` that edges can be read before texture before these, from
     the network or another `source`."""
+    none_empty(onsets=onsets)
     rows, network = [], onsets[onsets.source == source]
     for d in ('synthetic', 'natural'):
         of = network[network.dataset == d].pivot(index='seed', columns='type', values='onset')

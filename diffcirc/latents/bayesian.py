@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from ..doors import integer, none_empty, proper, real
+from ..doors import all_finite, integer, none_empty, one_of, proper, real
 from ..core import code_key, content_hash, home, locked, unwritable
 from ..denoiser.training import _threads, save_tensors
 from ..denoiser.unet import GroupNorm, Point, State, Stepwise, Transformer, _conv, _step, _up
@@ -153,6 +153,7 @@ def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
 # %% ../../nbs/latents/bayesian.ipynb #b9dbd733
 def slice_net(images, cfg: SliceNetConfig) -> SliceNet:
     "The trained autoencoder of these images: found in the cache, else trained; gradients off."
+    all_finite(images=images)
     key = content_hash(cfg, images, code_key('latents.bayesian.fit_slices'))
     path = home()/'latents'/f'{key}.safetensors'
     try: path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,8 +219,11 @@ def scale_of(preset) -> dict:
 
 def slices_of(source, scale) -> SliceSet:
     "The drawn slices ('phantom') or those of the user's folder ('slices')."
+    one_of(source, ('phantom', 'slices'), 'source of slices')
     if source == 'phantom': return phantom(scale['patients'], scale['per_patient'], scale['size'])
-    return own_slices(scale['size'])
+    if (own := own_slices(scale['size'])) is None:
+        raise ValueError('There is no folder of slices; name one by DIFFCIRC_MRI.')
+    return own
 
 # %% ../../nbs/latents/bayesian.ipynb #1a6ff58f
 def net_config(scale, seed, **change) -> SliceNetConfig:

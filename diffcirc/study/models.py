@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 import numpy as np, pandas as pd
 from ..core import content_hash, home, Preset, preset
-from ..doors import all_finite, equally_long, none_empty, proper
+from ..doors import all_finite, equally_long, none_empty, one_of, proper
 from ..denoiser.diffusion import Exam, make_exam
 from ..denoiser.training import Run, TrainConfig, open_run, run_folder, train
 from ..denoiser.unet import UNetConfig
@@ -159,6 +159,7 @@ def training_records(st) -> pd.DataFrame:
 # %% ../../nbs/study/models.ipynb #7fd57783
 def bands_fallen(records) -> int:
     "Number of bands whose error, averaged over models, is smaller at the end than at the start."
+    proper(records=records)
     means = records.groupby('step')[[c for c in records if c.startswith('mse_')]].mean()
     return int((means.tail(10).mean() < means.head(3).mean()).sum())
 
@@ -205,6 +206,7 @@ def skill_text(table) -> str:
 # %% ../../nbs/study/models.ipynb #d0310ba5
 def paired_accuracies(errors) -> pd.DataFrame:
     "Sign-flip test of synthetic against natural accuracy at each timestep: timestep, p, p_holm."
+    for d in ('synthetic', 'natural'): one_of(d, set(errors.dataset), 'dataset')
     proper(accuracy=errors.accuracy)
     models = per_model(errors, 'accuracy', ['timestep'])
     pairs = models.pivot(index=['timestep', 'seed'], columns='dataset', values='accuracy')

@@ -126,6 +126,7 @@ def relative_scores(scores) -> pd.DataFrame:
 
 def balanced(share, true, threshold) -> float:
     "Mean of the shares of true sites above and of false ones not above the threshold."
+    real(threshold, 'The threshold')
     proper(share=share, true=true)
     equally_long(share=share, true=true)
     share, true = np.asarray(share), np.asarray(true, bool)
