@@ -144,9 +144,12 @@ def _finished(command, book, home) -> float:
     return time.monotonic() - began
 
 def _killed(command, book, home, after, alone):
-    "Kill a step after so many seconds, `alone` or with all that it has started."
+    """Kill a step after so many seconds, or as soon as `after()` says so, `alone` or with all that
+    it has started."""
     p = _start(command, book, home)
-    time.sleep(after)
+    if callable(after):
+        while p.poll() is None and not after(): time.sleep(.05)
+    else: time.sleep(after)
     if alone: p.kill()
     else: os.killpg(p.pid, signal.SIGKILL)
     p.communicate()
