@@ -160,7 +160,8 @@ def _outputs(book) -> dict:
     cache, out = get_cache(book/'_build'/'.jupyter_cache'), {}
     for r in cache.list_cache_records():
         nb = cache.get_cache_bundle(r.pk).nb
-        shown = [o.get('text', '') for c in nb.cells[:-1] if c.cell_type == 'code' for o in c.outputs]
+        code = [c for c in nb.cells[:-1] if c.cell_type == 'code']
+        shown = [o.get('text', '') for c in code for o in c.outputs]
         out[Path(r.uri).name] = ''.join(shown)
     return out
 

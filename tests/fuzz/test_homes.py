@@ -206,7 +206,8 @@ def test_a_checkpoint_that_cannot_be_read_back_is_told(tmp_path, monkeypatch):
 
 def test_a_page_killed_while_it_runs_and_while_it_is_rendered(tmp_path):
     "One page; `make fuzz` kills more of them, at more moments."
-    book, home = small_book(tmp_path/'book', dict(index=['import time', 'time.sleep(.5)', 'print(6*7)'])), tmp_path/'home'
+    page = ['import time', 'time.sleep(.5)', 'print(6*7)']
+    book, home = small_book(tmp_path/'book', dict(index=page)), tmp_path/'home'
     _killed(EXECUTE, book, home, lambda: list(book.rglob('global.db')), True)
     _finished(EXECUTE, book, home)
     assert list(_outputs(book).values()) == ['42\n']
