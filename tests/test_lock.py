@@ -26,18 +26,21 @@ def test_the_lock_and_the_constraints_name_the_same_versions():
 @pytest.mark.parametrize('name', ['packages', 'torch-cpu', 'torch-cuda'])
 def test_every_file_has_a_hash_and_none_an_address(name):
     text = lock(name)
-    assert '//' not in text and not re.search(r'^\s*-', re.sub(r'--hash=sha256:[0-9a-f]{64}', '', text), re.M)
+    options = re.sub(r'--hash=sha256:[0-9a-f]{64}', '', text)
+    assert '//' not in text and not re.search(r'^\s*-', options, re.M)
     for block in re.split(r'\n(?=\w)', text[text.index('\n', text.index('Written')) + 1:]):
         assert '--hash=sha256:' in block, block[:60]
 
 def installed(tmp_path, lock='lock', **fails):
     """`.ci/install` with a pip that notes what it is asked for, and says `fails[what]` and fails
     where it is asked to install `what`: (exit status, what was said, what was asked for)."""
-    cases = ''.join(f"*{k.replace('_', '-')}*) echo '{said}' >&2; exit 1;; " for k, said in fails.items())
+    cases = ''.join(f"*{k.replace('_', '-')}*) echo '{said}' >&2; exit 1;; "
+                    for k, said in fails.items())
     stub, asked = tmp_path/'python', tmp_path/'asked'
     stub.write_text(f'#!/bin/sh\necho "$*" >> {asked}\ncase "$*" in {cases} *) ;; esac\n')
     stub.chmod(0o755)
-    done = subprocess.run(['bash', ROOT/'.ci'/'install', stub, lock], text=True, capture_output=True)
+    command = ['bash', ROOT/'.ci'/'install', stub, lock]
+    done = subprocess.run(command, text=True, capture_output=True)
     return done.returncode, done.stderr, asked.read_text().splitlines()
 
 linux = pytest.mark.skipif((platform.system(), platform.machine()) != ('Linux', 'x86_64'),

@@ -18,7 +18,7 @@ from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
-from ..core import atomic_write, content_hash, home, preset
+from ..core import atomic_write, content_hash, home, locked, preset
 from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
 from .pages import register
@@ -478,14 +478,26 @@ def _write_css(app, exc):
     if exc is None and app.builder.format == 'html':
         atomic_write(Path(app.outdir)/'_static'/'diffcirc-theme.css', css())
 
+# %% ../../nbs/book/build.ipynb #5b0a7e11
+def _alone(app, config):
+    "Wait until no other build writes into the same folder."
+    app.dc_lock = locked(Path(app.outdir).parent/'build.lock')
+    app.dc_lock.__enter__()
+
+def _let_in(app, exc):
+    "Let the next build begin; the lock of one that is killed ends with it."
+    app.dc_lock.__exit__(None, None, None)
+
 # %% ../../nbs/book/build.ipynb #e367e182
 def setup(app):
     "Sphinx extension entry point."
     app.add_css_file('diffcirc-theme.css')
     app.add_css_file('front.css')
+    app.connect('config-inited', _alone)
     app.connect('doctree-read', answer_first)
     app.connect('doctree-resolved', explain_words)
     app.connect('build-finished', _write_css)
     app.connect('build-finished', _write_records)
+    app.connect('build-finished', _let_in, priority=900)
     register(app)
     return dict(version='0.1', parallel_read_safe=True, parallel_write_safe=True)

@@ -326,6 +326,7 @@ def differing_times(scores, alpha=.05) -> list:
     """Timesteps at which the impact differs between natural and synthetic faces: rows of
     `mean_over_sites`, t test with pairs of models as unit, not corrected for their number."""
     filled(scores, 'impact')
+    for d in ('natural', 'synthetic'): one_of(d, set(scores.dataset), 'dataset')
     d = scores.pivot(index='seed', columns=['dataset', 'timestep'], values='impact')
     d = d['natural'] - d['synthetic']
     if len(d) < 2: return []

@@ -10,7 +10,7 @@ __all__ = ['CURVING', 'FORECASTS', 'with_leaves', 'signs', 'foretold', 'integrat
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from torch import Tensor
-from ..doors import none_empty
+from ..doors import one_of
 from .ablation import edit_of
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.sites import editing, sites, sweep
@@ -121,7 +121,7 @@ def forecast_errors(frame) -> pd.DataFrame:
 # %% ../../nbs/circuits/attribution.ipynb #603f8752
 def screening_text(errors) -> str:
     "One sentence on the cheap forecasts of `forecast_errors`, means over everything."
-    none_empty(errors=errors)
+    for k in ('gradient', 'curvature', 'size'): one_of(k, set(errors.forecast), 'forecast')
     m = errors.groupby('forecast')[['rank', 'typical']].mean()
     best = m['rank'].idxmax()
     return (f"The gradient alone orders the parts with a rank correlation of "

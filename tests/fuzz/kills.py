@@ -144,9 +144,12 @@ def _finished(command, book, home) -> float:
     return time.monotonic() - began
 
 def _killed(command, book, home, after, alone):
-    "Kill a step after so many seconds, `alone` or with all that it has started."
+    """Kill a step after so many seconds, or as soon as `after()` says so, `alone` or with all that
+    it has started."""
     p = _start(command, book, home)
-    time.sleep(after)
+    if callable(after):
+        while p.poll() is None and not after(): time.sleep(.05)
+    else: time.sleep(after)
     if alone: p.kill()
     else: os.killpg(p.pid, signal.SIGKILL)
     p.communicate()
@@ -157,7 +160,8 @@ def _outputs(book) -> dict:
     cache, out = get_cache(book/'_build'/'.jupyter_cache'), {}
     for r in cache.list_cache_records():
         nb = cache.get_cache_bundle(r.pk).nb
-        shown = [o.get('text', '') for c in nb.cells[:-1] if c.cell_type == 'code' for o in c.outputs]
+        code = [c for c in nb.cells[:-1] if c.cell_type == 'code']
+        shown = [o.get('text', '') for c in code for o in c.outputs]
         out[Path(r.uri).name] = ''.join(shown)
     return out
 
