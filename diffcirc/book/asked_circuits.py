@@ -176,7 +176,7 @@ def probed_attributes(st, dataset, n_fit) -> list:
 
 # %% ../../nbs/book/asked_circuits.ipynb #040c1dbd
 def probing(st, dataset, seed=0, n_fit=PROBES) -> dict:
-    "Options of `probes`: fit images (of the model's own), maps and labels of fit and held-out ones."
+    "Options of `probes`: images to fit (of the model's own), maps and labels of these and others."
     train, test = fit_faces(st, dataset, seed, n_fit), st.heldout[dataset]
     names = probed_attributes(st, dataset, n_fit)
     control = control_labels(train.images, test.images)

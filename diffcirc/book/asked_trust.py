@@ -49,7 +49,8 @@ def of_benchmark(st) -> list:
     seeds = {'matched': 2, 'backup': 2, 'alone able': 2} if small else SEEDS
     steps, n = (20, 8) if small else (300, 32)
     return [Computation(specimen_scores, dict(family=f, seed=s, steps=steps, n=n),
-                        dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
+                        dict(kind=f, seed=s, n_images=n))
+            for f, k in seeds.items() for s in range(k)]
 
 # %% ../../nbs/book/asked_trust.ipynb #17a477b7
 def of_planted_edges(st) -> list:
@@ -58,7 +59,8 @@ def of_planted_edges(st) -> list:
     seeds = {'matched': 1, 'backup': 1} if small else dict.fromkeys(SEEDS, 4)
     steps, n = (20, 6) if small else (300, 8)
     return [Computation(edge_marks, dict(family=f, seed=s, steps=steps, n=n),
-                        dict(kind=f, seed=s, n_images=n)) for f, k in seeds.items() for s in range(k)]
+                        dict(kind=f, seed=s, n_images=n))
+            for f, k in seeds.items() for s in range(k)]
 
 # %% ../../nbs/book/asked_trust.ipynb #85bb4980
 def claimed_size() -> float:
@@ -79,7 +81,7 @@ def simulation(f, **options) -> Computation:
 
 # %% ../../nbs/book/asked_trust.ipynb #b68df8c0
 def of_attainable(st) -> list:
-    "What denoisers reach that know the samples of all models, on the held-out faces of each dataset."
+    "What denoisers that know the samples of all models reach on held-out faces of each dataset."
     every = {d: [s.images for k, s in st.samples.items() if k[0] == d] for d in DATASETS}
     exams = {d: st.exam(d) for d in DATASETS}
     return [Computation(attainable, dict(dataset=d, heldout=exams[d].x0, own=every[d][0],

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Wiring', 'ResidualWiring', 'ForeignWiring', 'HeadsWiring', 'ForeignHeads', 'ForeignHeadsWiring', 'TransformerHeads',
            'TransformerWiring', 'wiring_of', 'Graph', 'graph_of', 'Patching', 'Passage', 'begun', 'ended', 'graph_run',
-           'pushed_terms', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'graph_text']
+           'pushed_terms', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'graph_text',
+           'edges_lines']
 
 # %% ../../nbs/circuits/edges.ipynb #92ac8131
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from ..denoiser.diffusers import ForeignAttention, ForeignResidual
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.unet import (
     AttentionBlock, Network, Residual, State, _adapters, fused_attention)
+from ..statistics.report import interval, sig
+from ..statistics.tests import t_interval
 
 # %% ../../nbs/circuits/edges.ipynb #36576693
 def _seen(point, block, *args) -> tuple:
@@ -571,3 +574,17 @@ def graph_text(g: Graph) -> str:
     heads = {r.rpartition('.')[0] for r in g.at if r.endswith(('.q', '.k', '.v'))}
     return (f'{len(g.nodes) + 1} nodes ({len(heads)} of them heads with three readers each), '
             f'{len(g.at)} readers and {len(g.edges)} edges')
+
+# %% ../../nbs/circuits/edges.ipynb #1536ad6a
+def edges_lines(g: Graph, off, held) -> tuple:
+    """(answer, more): whether contributions add up to what is read, from tables of `exactness` and
+    `frozen_error` over models (dataset, seed); what the graph has."""
+    worst, n = off.error.max(), off.groupby(['dataset', 'seed']).ngroups
+    said = 'Yes' if worst < 1e-3 else 'Not exactly'
+    frozen = t_interval(held.groupby(['dataset', 'seed']).error.median())
+    asked = 'the network asked' if n == 1 else f'each of {n} networks'
+    return (f'{said}: in {asked} what the other parts write, carried to a reader, adds '
+            f'up to what it reads, to within {sig(worst, 1)} of its norm.',
+            f'The network has {graph_text(g)}. Behind a normalization nothing adds up any more: with '
+            'its scale frozen, a changed edge into a transformer layer would be off by '
+            f'{interval(*frozen[:3])} of its effect in the median, so scales are not frozen here.')

@@ -160,8 +160,8 @@ def _arms(denoiser, scores, budget, draws, seed) -> list:
     sizes, rng = block_sizes(denoiser.net), np.random.default_rng(seed)
     own = within_budget(sorted(scores, key=scores.get), sizes, budget)
     weights = weight_sizes(denoiser.net)
-    arms = [('circuit', 0, own), ('magnitude', 0, within_budget(sorted(weights, key=weights.get), sizes,
-                                                         budget))]
+    smallest = within_budget(sorted(weights, key=weights.get), sizes, budget)
+    arms = [('circuit', 0, own), ('magnitude', 0, smallest)]
     goal, orders = sum(sizes[n] for n in own), [rng.permutation([*sizes]) for _ in range(100)]
     drawn = {frozenset(within_budget(o, sizes, budget)): None for o in orders}
     near = sorted(drawn, key=lambda s: abs(sum(sizes[n] for n in s) - goal))[:3*draws]
