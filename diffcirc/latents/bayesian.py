@@ -229,6 +229,7 @@ def slices_of(source, scale) -> SliceSet:
 # %% ../../nbs/latents/bayesian.ipynb #1a6ff58f
 def net_config(scale, seed, **change) -> SliceNetConfig:
     "The companion's network at a scale."
+    integer(scale['steps'], 'The number of steps')
     return replace(SliceNetConfig(scale['size'], scale['base'], steps=scale['steps'], seed=seed),
                    **change)
 
