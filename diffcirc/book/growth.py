@@ -202,8 +202,7 @@ def set_tables(S) -> dict:
 # %% ../../nbs/book/growth.ipynb #b02f7a5d
 def relative_change(rows) -> pd.Series:
     "How a measure changes from the first place to the last, as a share of the larger of both."
-    filled(rows, 'images', 'value')
-    trained = rows[rows.images > 0]
+    trained = filled(rows[rows.images > 0], 'value')
     m = trained.groupby(['measure', 'dataset', 'images']).value.mean()
     ends = [m.groupby(['measure', 'dataset']).agg(at) for at in ('first', 'last')]
     size = np.maximum(ends[0].abs(), ends[1].abs())

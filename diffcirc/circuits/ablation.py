@@ -12,7 +12,7 @@ __all__ = ['ABSTRACTION', 'EDITS', 'DOSES', 'LOAD', 'level', 'targets', 'edit_of
 import re
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import each_once, filled, finite, integer, one_of, real
+from ..doors import each_once, filled, finite, integer, one_of
 from ..denoiser.diffusion import (
     Denoiser, Exam, T, device_of, image_errors, min_snr_weight, sample, starting_noise)
 from ..denoiser.sites import (
@@ -340,8 +340,7 @@ def both_named(synthetic, natural) -> str:
 
 # %% ../../nbs/circuits/ablation.ipynb #7c411703
 def likeness_text(r) -> str:
-    "Words for the smaller of the correlations between two orders of the groups."
-    real(r, 'The correlation')
+    "Words for the smaller of the correlations between two orders of the groups; NaN is none."
     if r > .8: return 'is much the same as'
     return 'is similar to' if r > .5 else 'is not the same as'
 

@@ -15,7 +15,7 @@ import math
 from functools import partial
 import numpy as np, pandas as pd, torch.nn.functional as F, torch
 from torch import Tensor
-from ..doors import filled, integer, real, shaped
+from ..doors import filled, integer, one_of, real, shaped
 from .fused import (
     fused, fused_distance, fused_entropy, places, reading_layers)
 from ..denoiser.diffusion import Exam, device_of
@@ -411,6 +411,7 @@ def divergence(stat, value='entropy') -> pd.DataFrame:
 def seed_gap(stat, value, t) -> pd.Series:
     "|natural − synthetic| of the mean `value` at timestep t, for the two models of each seed."
     filled(stat, value)
+    one_of(t, set(stat.timestep), 'timestep')
     means = stat[stat.timestep == t].groupby(['dataset', 'seed'])[value].mean().unstack('dataset')
     return (means['natural'] - means['synthetic']).abs()
 

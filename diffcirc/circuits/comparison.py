@@ -143,7 +143,7 @@ def metric_correlation(rows) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #e5055f5d
 def relative(rows, value) -> pd.DataFrame:
     "A value as a share of its mean over the rows of its model, for one whose scale is arbitrary."
-    filled(rows, value)
+    filled(rows, by=[value])
     per_model = rows.groupby(['dataset', 'seed'])[value].transform('mean')
     return rows.assign(**{value: rows[value]/per_model})
 

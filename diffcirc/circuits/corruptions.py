@@ -102,8 +102,7 @@ def corruption_agreement(frame, measure='distance') -> pd.DataFrame:
 def sizes_of_effects(frame) -> pd.DataFrame:
     """One row per model × timestep × corruption: what patching all edges does (`together`, distance
     from the whole network), and what single edges add up to, relative to that (`single`)."""
-    filled(frame, 'empty_distance', 'distance')
-    exact = frame[frame.method == 'exact']
+    exact = filled(frame[frame.method == 'exact'], 'empty_distance', 'distance')
     g = exact.groupby(['dataset', 'seed', 'timestep', 'corruption'], sort=False)
     out = pd.DataFrame(dict(together=g.empty_distance.first(), single=g.distance.sum()))
     return out.assign(single=out.single/out.together).reset_index()

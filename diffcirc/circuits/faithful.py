@@ -42,7 +42,7 @@ def area(k, f, log=False) -> float:
 # %% ../../nbs/circuits/faithful.ipynb #eb4c18ab
 def edges_for(k, f, share) -> float:
     "Least size, between those asked by their logarithm, from which on the curve f stays above."
-    proper(k=k, f=f)
+    proper(k=k, f=f, share=[share])
     equally_long(k=k, f=f)
     k, f = np.log(np.asarray(k, float)), np.asarray(f, float)
     i = np.flatnonzero(f < share)

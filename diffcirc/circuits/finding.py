@@ -16,7 +16,7 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from ..doors import all_finite, integer, none_empty, one_of
+from ..doors import all_finite, each_once, filled, integer, one_of
 from .attribution import signs
 from .corruptions import stand_ins
 from diffcirc.circuits.edges import (
@@ -413,7 +413,7 @@ def shared_quarters(frame, measure='distance') -> pd.DataFrame:
 # %% ../../nbs/circuits/finding.ipynb #662a5870
 def over_all(frame, value, by) -> pd.DataFrame:
     "Mean of a value over models of both datasets with its interval, by the columns `by`."
-    none_empty(by=by)
+    each_once(by, 'Columns')
     return over_models(frame, value, by).set_index(list(by))[['mean', 'lo', 'hi']]
 
 # %% ../../nbs/circuits/finding.ipynb #d5257630
@@ -426,6 +426,7 @@ def recommended(agreed, least=.9) -> str|None:
 # %% ../../nbs/circuits/finding.ipynb #9840506d
 def finding_lines(agreed) -> tuple:
     "(answer, more) of a table of `edge_agreement`."
+    filled(agreed, 'rank')
     for k in ('gradient', 'IG, inputs', 'size'): one_of(k, set(agreed.method), 'method')
     m = agreed.groupby(['method', 'measure'])['rank'].mean().unstack()
     best, name = recommended(agreed), m.min(axis=1).idxmax()

@@ -136,7 +136,8 @@ def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     m = Q.shape[1]
     try: SQ = apply(Q)
     except RuntimeError as e:
-        raise ValueError(f'S cannot be applied to Q {tuple(Q.shape)}; Q has a row for each of S.') from e
+        raise ValueError(f'S cannot be applied to Q {tuple(Q.shape)}; give Q a row for each '
+                         'of S.') from e
     for _ in range(depth - 1):
         fresh = torch.linalg.qr(torch.cat([Q, SQ[:, -m:]], 1))[0][:, -m:]
         Q, SQ = torch.cat([Q, fresh], 1), torch.cat([SQ, apply(fresh)], 1)

@@ -14,7 +14,7 @@ import math
 from itertools import combinations
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import equally_long, filled, integer, none_empty, proper
+from ..doors import equally_long, filled, integer, none_empty, one_of, proper
 from .probes import onset
 from ..denoiser.diffusion import Exam, make_exam
 from ..statistics.replication import over_models
@@ -90,8 +90,7 @@ def metric_curves(err, att, imp, feat) -> pd.DataFrame:
 # %% ../../nbs/circuits/temporal.ipynb #788fafbb
 def dataset_gap(curves, metric, lo=0, hi=np.inf) -> Interval:
     "Natural − synthetic faces: a metric averaged over lo ≤ t < hi, with pairs of models as unit."
-    filled(curves, metric)
-    c = curves[(curves.timestep >= lo) & (curves.timestep < hi)]
+    c = filled(curves[(curves.timestep >= lo) & (curves.timestep < hi)], metric)
     m = c.groupby(['dataset', 'seed'])[metric].mean().unstack('dataset')
     return t_interval(m.natural - m.synthetic)
 
@@ -329,8 +328,8 @@ def same_sign(inter) -> float:
 # %% ../../nbs/circuits/temporal.ipynb #1472bcf4
 def emergence(feature, levels: dict) -> pd.DataFrame:
     """Feature complexity by abstraction level, as a share of its highest value over t, per dataset
-    × seed: `feature` has columns layer and feature, `levels` is {layer: level}."""
-    filled(feature, 'feature')
+    × seed: `feature` has columns layer and feature, `levels` is {layer: level}; NaN is left out."""
+    filled(feature, by=['feature'])
     keys = ['dataset', 'seed', 'level', 'timestep']
     g = feature.assign(level=feature.layer.map(levels)).groupby(keys).feature.mean()
     return (g/g.groupby(level=keys[:3]).transform('max')).reset_index()
@@ -349,6 +348,7 @@ def emergence_times(emerging) -> pd.DataFrame:
 # %% ../../nbs/circuits/temporal.ipynb #baf37250
 def emergence_order(times, first='low', last='high') -> dict:
     "{dataset: Interval over models of onset(first) − onset(last)}, in timesteps, without NaN."
+    for k in (first, last): one_of(k, set(times.level), 'level')
     wide = times.pivot(index=['dataset', 'seed'], columns='level', values='onset')
     gap = (wide[first] - wide[last]).dropna()
     return {d: t_interval(g) for d, g in gap.groupby(level=0)}

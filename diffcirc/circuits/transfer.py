@@ -585,19 +585,17 @@ def about_words(matter, parts) -> str:
 
 # %% ../../nbs/circuits/transfer.ipynb #d10adc9f
 def looks_words(r) -> str:
-    "What a correlation of similarity and cost of exchange says."
-    real(r, 'The correlation')
+    "What a correlation of similarity and cost of exchange says; NaN says little."
     if r < -.3: return 'the less alike, the less interchangeable'
-    if r < .3:
-        return ('how alike two models look says little about whether they can work with each '
-                'other')
-    return 'the more alike, the costlier the exchange, against expectation'
+    if r >= .3: return 'the more alike, the costlier the exchange, against expectation'
+    return 'how alike two models look says little about whether they can work with each other'
 
 # %% ../../nbs/circuits/transfer.ipynb #123b7286
 def contrast(frame, value, by, ratio=False) -> pd.DataFrame:
     """Natural minus synthetic (or over it, with `ratio`) of the mean `value`, per seed, then over
-    seeds with an interval: rows `at` (levels of `by`, in their order), m, lo, hi."""
-    filled(frame, value, by=[by])
+    seeds with an interval: rows `at` (levels of `by`, in their order), m, lo, hi; NaN is
+    left out."""
+    filled(frame, by=[by, value])
     means = frame.groupby([by, 'seed', 'dataset'], sort=False)[value].mean().unstack('dataset')
     each = np.log(means.natural/means.synthetic) if ratio else means.natural - means.synthetic
     rows = [dict(zip(('m', 'lo', 'hi'), seed_interval(g, 'v')), at=k)

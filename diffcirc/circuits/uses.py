@@ -344,7 +344,7 @@ def attribute_control(denoiser, exam: Exam, pairs: dict, share=.1, draws=4,
 def pruning_leads(frame) -> pd.DataFrame:
     """Rows model × share × healed × rival: `lead`, how far the logarithm of the error of networks
     pruned as the rival does lies above that by the circuit, means over timesteps and draws."""
-    filled(frame, 'mse')
+    filled(frame, 'share', 'mse')
     one_of('circuit', set(frame.by), 'arm')
     f, key = frame.assign(log=np.log(frame.mse)), ['dataset', 'seed', 'share', 'healed']
     m = f.groupby([*key, 'by']).log.mean().unstack()
@@ -359,6 +359,8 @@ def training_leads(frame) -> pd.DataFrame:
     filled(frame, 'mse')
     f, key = frame.assign(log=np.log(frame.mse)), ['dataset', 'seed', 'what']
     m = f.groupby(key).log.mean().unstack()
+    for arm in ('random alone', 'rest alone', 'circuit alone', 'random anew', 'rest anew'):
+        one_of(arm, m, 'arm')
     leads = pd.DataFrame({'random alone': m['random alone'] - m['circuit alone'],
                           'rest alone': m['rest alone'] - m['circuit alone'],
                           'random anew': m['random anew'] - m['rest anew']})
@@ -381,4 +383,5 @@ def margins(leads, rivals=None) -> dict:
     filled(leads, 'lead')
     per = leads.groupby(['rival', 'dataset', 'seed']).lead.mean()
     names = list(dict.fromkeys(leads.rival)) if rivals is None else rivals
+    for r in names: one_of(r, set(leads.rival), 'rival')
     return {r: t_interval(per[r]) for r in names}

@@ -11,7 +11,7 @@ __all__ = ['LEAST_GAIN', 'NO_TRAINING', 'AREAS', 'THRESHOLD', 'MRI_COLUMNS', 'RE
 from pathlib import Path
 import numpy as np, pandas as pd
 import diffcirc
-from ..doors import all_finite, integer, none_empty, proper, real
+from ..doors import integer, none_empty, proper, real
 from ..core import paper_claims
 from .rivals import NETWORKS, OTHERS
 from .scores import (
@@ -106,8 +106,8 @@ MRI_COLUMNS = ['source', 'model', 'score', 'unit', 'metric', 'value', 'lo', 'hi'
 
 # %% ../../nbs/latents/anomalies.ipynb #197b2ce5
 def mri_table(values: dict) -> pd.DataFrame:
-    "One row per measure with its interval over patients (`MRI_COLUMNS`), from `measures`."
-    all_finite(values=values)
+    """One row per measure with its interval over patients (`MRI_COLUMNS`), from `measures`; draws
+    that are NaN are left out."""
     rows = []
     for (source, detector, kind, unit, metric), v in values.items():
         if metric == 'prevalence': continue

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from ..doors import all_finite, integer, none_empty, one_of, proper, real
+from ..doors import integer, none_empty, one_of, proper, real
 from ..core import code_key, content_hash, home, locked, unwritable
 from ..denoiser.training import _threads, save_tensors
 from ..denoiser.unet import GroupNorm, Point, State, Stepwise, Transformer, _conv, _step, _up
@@ -153,7 +153,8 @@ def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
 # %% ../../nbs/latents/bayesian.ipynb #b9dbd733
 def slice_net(images, cfg: SliceNetConfig) -> SliceNet:
     "The trained autoencoder of these images: found in the cache, else trained; gradients off."
-    all_finite(images=images)
+    proper(images=images)
+    integer(cfg.steps, 'The number of steps')
     key = content_hash(cfg, images, code_key('latents.bayesian.fit_slices'))
     path = home()/'latents'/f'{key}.safetensors'
     try: path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,6 +229,7 @@ def slices_of(source, scale) -> SliceSet:
 # %% ../../nbs/latents/bayesian.ipynb #1a6ff58f
 def net_config(scale, seed, **change) -> SliceNetConfig:
     "The companion's network at a scale."
+    integer(scale['steps'], 'The number of steps')
     return replace(SliceNetConfig(scale['size'], scale['base'], steps=scale['steps'], seed=seed),
                    **change)
 

@@ -158,8 +158,9 @@ def training_records(st) -> pd.DataFrame:
 
 # %% ../../nbs/study/models.ipynb #7fd57783
 def bands_fallen(records) -> int:
-    "Number of bands whose error, averaged over models, is smaller at the end than at the start."
-    proper(records=records)
+    """Number of bands whose error, averaged over models, is smaller at the end than at the start;
+    NaN is left out."""
+    none_empty(records=records)
     means = records.groupby('step')[[c for c in records if c.startswith('mse_')]].mean()
     return int((means.tail(10).mean() < means.head(3).mean()).sum())
 
