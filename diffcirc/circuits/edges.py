@@ -575,7 +575,7 @@ def graph_text(g: Graph) -> str:
     return (f'{len(g.nodes) + 1} nodes ({len(heads)} of them heads with three readers each), '
             f'{len(g.at)} readers and {len(g.edges)} edges')
 
-# %% ../../nbs/circuits/edges.ipynb #1536ad6a
+# %% ../../nbs/circuits/edges.ipynb #3740572c
 def edges_lines(g: Graph, off, held) -> tuple:
     """(answer, more): whether contributions add up to what is read, from tables of `exactness` and
     `frozen_error` over models (dataset, seed); what the graph has."""
