@@ -13,6 +13,7 @@ __all__ = ['GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED', 'SCREENE
            'of_growth', 'of_small_sets']
 
 # %% ../../nbs/book/asked_circuits.ipynb #7d56fe32
+from functools import lru_cache
 import numpy as np, torch
 from .asking import (
     CURVE, CURVES0, FLOW, MATRIX, PROBES, ROUTES, Protocol, everywhere, sparse)
@@ -96,11 +97,14 @@ def of_optimality(st) -> dict:
             'Jacobian basis': Protocol(jacobian_basis, (300, 900), 2, seeds=few)}
 
 # %% ../../nbs/book/asked_circuits.ipynb #4a430950
+@lru_cache(None)
+def _references(f, n, side) -> dict:
+    regions = region_maps(None if f.masks is None else f.masks[:n], side)
+    return reference_maps(f.images[:n], regions, side)
+
 def references(st, dataset, n=None, side=8) -> dict:
     "Reference maps of the first n held-out faces: edges, texture, intensity, rendered regions."
-    f = st.heldout[dataset]
-    regions = region_maps(None if f.masks is None else f.masks[:n], side)
-    return dict(refs=reference_maps(f.images[:n], regions, side))
+    return dict(refs=_references(st.heldout[dataset], n, side))
 
 def looking(st, dataset, seed=None) -> dict:
     "Options of `head_functions`: reference maps for layers of any size, and who is on the images."
@@ -305,15 +309,21 @@ def of_outcomes(st) -> dict:
 # %% ../../nbs/book/asked_circuits.ipynb #255bdc7b
 ASKED_PAIRS = ('hat', 'blond_hair', 'beard', 'eyeglasses', 'smiling')  # attributes
 
-def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
-    "Options of `pair_transfer`: the first n held-out drawn faces, without and with each attribute."
-    f = st.heldout['synthetic'][:n]
+# drawing takes some 10 ms a face, and many networks are asked about the same ones
+@lru_cache(None)
+def _pairs_of(f, n, size, channels) -> dict:
+    "{attribute: (the first n faces drawn without it, with it)}."
+    f = f[:n]
     def drawn_with(a, value):
         attrs = switched(f.attrs, a, value)
-        images, _ = draw_faces(attrs, st.preset.size, 0, f.ids)
+        images, _ = draw_faces(attrs, size, 0, f.ids)
         faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
-        return (faces.grey() if st.channels == 1 else faces).images
-    return dict(pairs={a: tuple(drawn_with(a, v) for v in (0., 1.)) for a in ASKED_PAIRS})
+        return (faces.grey() if channels == 1 else faces).images
+    return {a: tuple(drawn_with(a, v) for v in (0., 1.)) for a in ASKED_PAIRS}
+
+def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
+    "Options of `pair_transfer`: the first n held-out drawn faces, without and with each attribute."
+    return dict(pairs=_pairs_of(st.heldout['synthetic'], n, st.preset.size, st.channels))
 
 # %% ../../nbs/book/asked_circuits.ipynb #d3e4e1b2
 EDGED = 16  # images

@@ -9,7 +9,7 @@ __all__ = ['LAMBDAS', 'ridge_r2', 'loo_ridge', 'auc', 'control_labels', 'probes'
 # %% ../../nbs/circuits/probes.ipynb #84b832f6
 import math
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 from torch import Tensor
 from ..doors import (
     all_finite, equally_long, finite, integer, none_empty, one_of, proper, real, shaped)
@@ -74,8 +74,10 @@ def auc(score, label) -> float:
     count half. NaN when one class is missing or a score is NaN."""
     score, label = np.asarray(score, float), np.asarray(label) > .5
     if label.all() or not label.any() or np.isnan(score).any(): return math.nan
-    # equal areas stay equal, whichever way scikit-learn sums them up: layers are chosen by them
-    return round(float(roc_auc_score(label, score)), 12)
+    n, above = len(label), int(label.sum())
+    # ranks are halves of whole numbers: equal areas stay equal, and layers are chosen by them
+    more = rankdata(score)[label].sum() - above*(above + 1)/2
+    return round(float(more/(above*(n - above))), 12)
 
 # %% ../../nbs/circuits/probes.ipynb #bff21d6e
 def _octiles(values, fit) -> np.ndarray:
