@@ -59,8 +59,8 @@ def _share(v, scale):
     return (v - scale.lo)/(scale.hi - scale.lo)
 
 def _ticks(scale):
-    """Numbers under the scale: places, as shares of its length, and texts. None at its very end, and
-    none that would touch 0 or a larger one."""
+    """Numbers under the scale: places, as shares of its length, and texts. None at its very end,
+    and none that would touch 0 or a larger one."""
     found = {}
     for v in (0, *(s*10.**k for k in range(3, -4, -1) for s in (1, -1))):
         at = round(float(_share(bend(v), scale)), 4)

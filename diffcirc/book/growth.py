@@ -405,8 +405,8 @@ def turning(judged) -> pd.DataFrame:
 
 # %% ../../nbs/book/growth.ipynb #7c49bc1d
 def turns_of(judged) -> tuple:
-    """In a table of (verdict, side), claims × places: how many claims change their side, how many of
-    them at the last place, and for how many the rule itself, by intervals, says both."""
+    """In a table of (verdict, side), claims × places: how many claims change their side, how many
+    of them at the last place, and for how many the rule itself, by intervals, says both."""
     turned, last = turning(judged), judged.columns[-1]
     return len(turned), int((turned.settled == last).sum()), int(turned.sure.sum())
 

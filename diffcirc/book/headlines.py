@@ -171,11 +171,12 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
 
 def _costliest(most, times) -> str:
     "Which part costs most [{dataset: name}] at the noisiest and the cleanest of `times`."
-    first, last = (listed(dict.fromkeys(map(part, m.values()))) if len(set(m.values())) == 1 else
-                   each(m, part) for m in most)
+    first, last = (part(m[DATASETS[0]]) if len(set(m.values())) == 1 else each(m, part)
+                   for m in most)
     start = f'In nearly pure noise (t = {times[0]}) the removal of {first} costs most'
     end = f'in a nearly clean image (t = {times[1]})'
-    return f'{start}, and so it does {end}.' if most[0] == most[1] else f'{start}, {end} that of {last}.'
+    if most[0] == most[1]: return f'{start}, and so it does {end}.'
+    return f'{start}, {end} that of {last}.'
 
 # %% ../../nbs/book/headlines.ipynb #10ce2f7e
 def comparison_headline(rows, faces, images, n_models) -> Headline:
@@ -391,7 +392,7 @@ def _beaten_and_not(rows) -> str:
     if not rest: return f'better than {listed(sure)}'
     return f'better than {listed(sure)}, but not surely better than {listed_or(rest)}'
 
-# %% ../../nbs/book/headlines.ipynb #2fbeaf62
+# %% ../../nbs/book/headlines.ipynb #ba2b6cec
 def ends_of(leads) -> str:
     "The least and the largest of several leads {name: row}, with their intervals, in a sentence."
     none_empty(leads=leads)
@@ -408,7 +409,8 @@ def naming_headline(leads) -> Headline:
     numbers = listed(f'{ends_of(leads[d])} on {d} faces' for d in DATASETS)
     return Headline('Do concepts stand for parts of a face?',
                     'In networks of either kind of faces the best concept fits a region '
-                    f'{_beaten_and_not(surely)}.', f'In intersection over union its lead is {numbers}.')
+                    f'{_beaten_and_not(surely)}.',
+                    f'In intersection over union its lead is {numbers}.')
 
 def _low(r) -> float:
     "The low end of an interval; −∞ where it is not known."
@@ -479,7 +481,7 @@ def _skips_said(skips) -> str:
         f"{_change_word(r['success'])}, and the share of the change that stays inside "
         f"{_change_word(r['specific'])}." for how, r in dict(skips).items())
 
-# %% ../../nbs/book/headlines.ipynb #0cf70516
+# %% ../../nbs/book/headlines.ipynb #f979cc2e
 def _stages(stages) -> str:
     "Thirds of denoising in words."
     if len(stages) == 3: return 'in every third of denoising'
@@ -507,7 +509,7 @@ def control_headline(gains, β, skips=()) -> Headline:
     return Headline('What can concepts control, and when?', line,
                     f'{_gain_range(named, β)} {_skips_said(skips)}'.strip())
 
-# %% ../../nbs/book/headlines.ipynb #1dbfc8d2
+# %% ../../nbs/book/headlines.ipynb #8f9b4bcd
 def _gain_range(named, β) -> str:
     "The least and the largest gain {name: row} at a strength, in a sentence."
     low, high = (f(named, key=lambda k: named[k]['mean']) for f in (min, max))
@@ -559,7 +561,7 @@ def gallery_headline(moved, concepts) -> Headline:
                     f'The root mean square change of its pixels is {numbers}: of one network each '
                     f"and a mean over {number_of(concepts, 'concept')}, so that it has no interval.")
 
-# %% ../../nbs/book/headlines.ipynb #4f83d8bd
+# %% ../../nbs/book/headlines.ipynb #e33179fd
 def walk_headline(edges, of, kept, t, stem, output, entered) -> Headline:
     """How many edges of how many keep which share of the effect at t; how many of them leave the
     stem and enter the output; the part that most enter (name, n)."""
@@ -572,7 +574,7 @@ def walk_headline(edges, of, kept, t, stem, output, entered) -> Headline:
                     f'them, {most}, enter {part(name)}.' if edges > 1 else
                     f'It leads to {part(name)}.')
 
-# %% ../../nbs/book/headlines.ipynb #4182fe5d
+# %% ../../nbs/book/headlines.ipynb #da311915
 def growth_headline(turned, of) -> Headline:
     """On each axis {in words: (n, at the last place, by the rule itself)}: claims, of how many that
     can be followed, whose side changes."""
@@ -583,20 +585,21 @@ def growth_headline(turned, of) -> Headline:
     more = ('' if not any(n for n, *_ in turned.values()) else
             f"At {sure or 'none'} of these turns the rule itself, by intervals over networks, "
             f"gives both answers, and {late or 'none'} {'comes' if late < 2 else 'come'} at the "
-            'last place of an axis: a claim that still changes there says more of this training than of '
-            'diffusion models.')
+            'last place of an axis: a claim that still changes there says more of this training '
+            'than of diffusion models.')
     return Headline('Do the conclusions depend on how much was trained?',
                     f"Of {number_of(of, 'claim')} that can be followed, {told}.", more)
 
-# %% ../../nbs/book/headlines.ipynb #8b8fd61e
+# %% ../../nbs/book/headlines.ipynb #89b84d2b
 def _faster(r) -> str:
     "How many times as fast, (median, least, most)."
     return interval(*r, 1 if r[0] >= 1 else 2)
 
-# %% ../../nbs/book/headlines.ipynb #dd694806
+# %% ../../nbs/book/headlines.ipynb #68b240cf
 def costs_headline(hooks, libraries, trainers, aims) -> Headline:
     """How many times as fast ours is, (median, least, most over rounds): a sweep beside plain
-    hooks, beside libraries {name: …}, a training step beside others {name: …}; (aims met, of how many)."""
+    hooks, beside libraries {name: …}, a training step beside others {name: …}; (aims met, of
+    how many)."""
     def beside(some): return listed(f'{_faster(r)} times as fast as {k}' for k, r in some.items())
     line = (f'A sweep over all sites is {_faster(hooks)} times as fast as plain hooks with the '
             'same settings')
@@ -610,7 +613,7 @@ def costs_headline(hooks, libraries, trainers, aims) -> Headline:
                     f"{'was' if met < 2 else 'were'} met. In brackets, the slowest and the "
                     'quickest round of both against each other.')
 
-# %% ../../nbs/book/headlines.ipynb #b12d8f9f
+# %% ../../nbs/book/headlines.ipynb #7a7cf1d1
 def benchmark_headline(answer, best, norm, chance, agreement) -> Headline:
     """Which instrument does well everywhere (a sentence); the best over all families (name, row),
     rows of the norm alone and of random numbers, and how far the families agree on the order."""

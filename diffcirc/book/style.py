@@ -210,6 +210,11 @@ def _is_bar(ax) -> bool: return hasattr(ax, '_colorbar')  # follows the panels t
 
 def _is_picture(ax) -> bool: return bool(ax.get_images()) and not ax.axison
 
+def _beside(a, b) -> bool:
+    "Whether two boxes share more than half of the height of the lower one."
+    return min(a.y1, b.y1) - max(a.y0, b.y0) > .5*min(a.height, b.height)
+
+# %% ../../nbs/book/style.ipynb #47cf2309
 def _panels(fig) -> list:
     """The panels of a drawn figure, or of a part of one, in rows from left to right; [] where there
     is more than panels."""
@@ -223,16 +228,13 @@ def _panels(fig) -> list:
         rows.append([ax]) if row is None else row.append(ax)
     return [sorted(row, key=lambda a: at[a].x0) for row in rows]
 
+# %% ../../nbs/book/style.ipynb #c9ae5992
 def _parts(fig) -> list:
     "The parts of a figure, one below the other, or itself; [] where they stand otherwise."
     spec = fig.subfigs[0]._subplotspec.get_gridspec() if fig.subfigs else None
     if not spec: return [fig]
     plain = spec.ncols == 1 and not fig.texts and not any(part.subfigs for part in fig.subfigs)
     return fig.subfigs if plain and all(ax.figure is not fig for ax in fig.axes) else []
-
-def _beside(a, b) -> bool:
-    "Whether two boxes share more than half of the height of the lower one."
-    return min(a.y1, b.y1) - max(a.y0, b.y0) > .5*min(a.height, b.height)
 
 # %% ../../nbs/book/style.ipynb #0f5c503c
 _PHONE_TEXT = 11/326*72  # points of a text that has 11 px where an inch-wide figure is 326 px wide
@@ -255,31 +257,36 @@ def _label_alone(ax, first, last):
     if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
     if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
 
-# %% ../../nbs/book/style.ipynb #48ca6784
+# %% ../../nbs/book/style.ipynb #7aac7e47
 def _longest_name(ax) -> int:
     "Letters of the longest name on the left of a panel; numbers are none."
     names = [t.get_text() for t in ax.get_yticklabels() if ax.axison and '$' not in t.get_text()]
     return max(map(len, names), default=0)
 
+# %% ../../nbs/book/style.ipynb #9d0f1f2d
 def _wrap_words(ax, across):
     "Break the title of a panel, and the names on its left, into short lines."
-    for side in ('left', 'center', 'right'):
-        if title := ax.get_title(side): ax.set_title(textwrap.fill(title, 40//across), loc=side)
+    for title in (ax.title, ax._left_title, ax._right_title):
+        title.set_text(textwrap.fill(title.get_text(), 40//across))
     if _longest_name(ax) > 18:
         names = [textwrap.fill(t.get_text(), 18) for t in ax.get_yticklabels()]
         ax.set_yticks(ax.get_yticks(), names)
 
-def _give_ticks_room(ax):
-    "Where names below a panel would touch, turn them; of numbers, keep every second."
+# %% ../../nbs/book/style.ipynb #1ddd9567
+def _give_ticks_room(ax) -> bool:
+    """Where names below a drawn panel touch, turn them, and keep every second number; whether they
+    did."""
+    if not ax.axison or not ax.get_visible() or _is_bar(ax): return False
     at, labels, ends = ax.get_xticks(), ax.get_xticklabels(), ax.get_xlim()
     boxes = sorted((t.get_window_extent() for t in labels if t.get_text()), key=lambda b: b.x0)
-    if not any(b.x0 < a.x1 + 2 for a, b in zip(boxes, boxes[1:])): return
+    if not any(b.x0 < a.x1 + 2 for a, b in zip(boxes, boxes[1:])): return False
     texts = [t.get_text() for t in labels]
     if any(re.search(r'[^\W\d_]{2}', t) for t in texts): ax.tick_params(axis='x', labelrotation=90)
     else: ax.set_xticks(at[::2], texts[::2])
     ax.set_xlim(ends)
+    return True
 
-# %% ../../nbs/book/style.ipynb #1b000eef
+# %% ../../nbs/book/style.ipynb #4db9cc82
 def _height(ax, width, dpi) -> float:
     "Inches that a panel needs where its row gives it this width."
     place, whole = ax.get_window_extent(), ax.get_tightbbox()
@@ -290,6 +297,7 @@ def _height(ax, width, dpi) -> float:
     lines = sum(1 + t.get_text().count('\n') for t in ax.get_yticklabels() if ax.axison)
     return around + max(place.height*scale/dpi, .175*lines*(_longest_name(ax) > 6)) + .1
 
+# %% ../../nbs/book/style.ipynb #4f7b31ee
 def _across(row, most) -> int:
     "How many panels of a row stand beside each other on a phone: 1, 2, pictures up to 4."
     if all(map(_is_picture, row)): return min(most, len(row) if len(row) < 3 else 1 + len(row)//3)
@@ -305,7 +313,7 @@ def _own_labels(fig, rows):
         text.remove()
     fig._supxlabel = fig._supylabel = None
 
-# %% ../../nbs/book/style.ipynb #debe81f8
+# %% ../../nbs/book/style.ipynb #d937a18e
 def _fold(legend) -> float:
     "Give the legend of a figure as many columns as a phone has room for; its height in inches."
     names = [len(t.get_text()) for t in legend.get_texts()]
@@ -313,7 +321,7 @@ def _fold(legend) -> float:
     legend.set_ncols(columns)
     return .1 + .19*math.ceil(len(names)/columns)
 
-# %% ../../nbs/book/style.ipynb #8ef80c04
+# %% ../../nbs/book/style.ipynb #39e38a16
 def _stack(part, rows, width, most) -> float:
     """Put the panels of each row of a part of a figure into rows of at most `most`, as wide as
     `width` inches together; their height."""
@@ -330,7 +338,7 @@ def _stack(part, rows, width, most) -> float:
         for j, ax in enumerate(own): ax.set_subplotspec(grid[i, j*unit//k:(j + 1)*unit//k])
     return sum(high) + sum(map(_fold, part.legends))
 
-# %% ../../nbs/book/style.ipynb #376ba56c
+# %% ../../nbs/book/style.ipynb #fab53ed6
 def _words_at(fig) -> list:
     "Boxes of the words of a drawn figure that stand upright or lie, in pixels."
     found = [t for legend in fig.legends for t in legend.get_texts()]
@@ -345,6 +353,7 @@ def _words_at(fig) -> list:
     return [t.get_window_extent() for t in found
             if t.get_visible() and t.get_text().strip() and round(t.get_rotation()) % 90 == 0]
 
+# %% ../../nbs/book/style.ipynb #288e2b81
 def _touching(fig) -> bool:
     "Whether words of a drawn figure lie on each other, or stand out of it."
     boxes = _words_at(fig)
@@ -352,7 +361,7 @@ def _touching(fig) -> bool:
     return any(min(a.x1, b.x1) - max(a.x0, b.x0) > 1.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 4
                for i, a in enumerate(boxes) for b in boxes[:i])
 
-# %% ../../nbs/book/style.ipynb #920e556b
+# %% ../../nbs/book/style.ipynb #f3b5f362
 def _restack(fig, parts: dict, width, most):
     "Stack the panels of the `parts` {part: rows} of a figure, and enlarge its words."
     high = [_stack(part, rows, width, most) for part, rows in parts.items()]
@@ -360,11 +369,9 @@ def _restack(fig, parts: dict, width, most):
     fig.set_size_inches(width, sum(high))
     _enlarge_text(fig)
     fig.draw_without_rendering()
-    for ax in fig.axes:
-        if ax.axison and ax.get_visible() and not _is_bar(ax): _give_ticks_room(ax)
-    fig.draw_without_rendering()
+    if any([_give_ticks_room(ax) for ax in fig.axes]): fig.draw_without_rendering()
 
-# %% ../../nbs/book/style.ipynb #8771c373
+# %% ../../nbs/book/style.ipynb #09182e88
 def narrow(fig, width=3.75) -> bool:
     """Stack the panels of a figure for a phone, in place; False where there is more than panels, or
     words would touch however the panels stand."""
@@ -399,7 +406,7 @@ class Raw:
 
 # %% ../../nbs/book/style.ipynb #c53299fd
 def _forms(fig, phone=None) -> str:
-    "A figure as it is, and its form for phones: `phone`, or its own panels where they can be stacked."
+    "A figure as it is, and its form for phones: `phone`, or its own panels stacked."
     wide = _svg(fig)
     if phone is None and not narrow(fig): return wide
     return f'<div class="dc-wide">{wide}</div><div class="dc-narrow">{_svg(phone or fig)}</div>'

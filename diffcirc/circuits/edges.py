@@ -592,7 +592,7 @@ def graph_text(g: Graph) -> str:
     return (f'{len(g.nodes) + 1} nodes ({len(heads)} of them heads with three readers each), '
             f'{len(g.at)} readers and {len(g.edges)} edges')
 
-# %% ../../nbs/circuits/edges.ipynb #3740572c
+# %% ../../nbs/circuits/edges.ipynb #33bb4ead
 def edges_lines(g: Graph, off, held) -> tuple:
     """(answer, more): whether contributions add up to what is read, from tables of `exactness` and
     `frozen_error` over models (dataset, seed); what the graph has."""
@@ -602,6 +602,6 @@ def edges_lines(g: Graph, off, held) -> tuple:
     asked = 'the network asked' if n == 1 else f'each of {n} networks'
     return (f'{said}: in {asked} what the other parts write, carried to a reader, adds '
             f'up to what it reads, to within {sig(worst, 1)} of its norm.',
-            f'The network has {graph_text(g)}. Behind a normalization nothing adds up any more: with '
-            'its scale frozen, a changed edge into a transformer layer would be off by '
+            f'The network has {graph_text(g)}. Behind a normalization nothing adds up any more: '
+            'with its scale frozen, a changed edge into a transformer layer would be off by '
             f'{interval(*frozen[:3])} of its effect in the median, so scales are not frozen here.')

@@ -431,10 +431,11 @@ def finding_lines(agreed) -> tuple:
     m = agreed.groupby(['method', 'measure'])['rank'].mean().unstack()
     best, name = recommended(agreed), m.min(axis=1).idxmax()
     o = over_models(agreed[agreed.method == name], 'rank', ('measure',)).set_index('measure')
-    both = ' and '.join(f"{interval(*o.loc[k, ['mean', 'lo', 'hi']])} for the {k}" for k in MEASURES)
+    both = ' and '.join(f"{interval(*o.loc[k, ['mean', 'lo', 'hi']])} for the {k}"
+                        for k in MEASURES)
     said = ('Yes: {} puts the edges in the order of exact patching, with a rank correlation of {}.'
-            if best else 'Not surely: no cheap method reaches .9 in both measures; the best, {}, has '
-            'a rank correlation of {}.')
+            if best else 'Not surely: no cheap method reaches .9 in both measures; the best, {}, '
+            'has a rank correlation of {}.')
     plain = ' and '.join(f'{num(m.loc["gradient", k])} for the {k}' for k in MEASURES)
     return said.format(name, both), (
         f'The gradient alone has {plain}; integrated over inputs it has '
