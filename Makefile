@@ -10,30 +10,41 @@ SPHINX := $(if $(STRICT),-W -n --keep-going,)
 DIFFCIRC_PARTS ?=
 export DIFFCIRC_PARTS
 TOC    := $(if $(strip $(DIFFCIRC_PARTS)),--toc _toc_chosen.yml,)
+# Hashes of the packages' files, for Linux on x86-64. `make LOCK= …` installs by constraints.txt alone.
+LOCK ?= lock
 # OpenMP threads that spin while they wait slow two trainings side by side down.
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 1000
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 
-.PHONY: help install prepare book test fuzz sbom lint check-book bench sync clean
+.PHONY: help install lock prepare book whole-book test fuzz sbom lint check-book bench sync clean
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 install: $(STAMP) ## virtual environment with the pinned packages
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(wildcard lock/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo 'diffcirc needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	bash .ci/install $(BIN)/python $(LOCK)
 	@touch $@
+
+lock:           ## renew lock/, the hashes of the packages that constraints.txt names
+	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/python -m pip install -q --disable-pip-version-check uv==0.13.9
+	$(VENV)/lock/bin/python .ci/lock.py $(VENV)/lock/bin/uv
 
 prepare: $(STAMP) ## faces, trained models and measurements of the preset in force (resumes when it was stopped)
 	$(BIN)/python -m diffcirc.cli prepare
 
-book: prepare   ## train, execute and render the book to _build/html/index.html
+HOW := $(TOC) $(SPHINX)
+book: $(STAMP)  ## train, execute and render the book to _build/html/index.html
+	@$(BIN)/python -m diffcirc.cli finished -- '$(HOW)' || { [ $$? -eq 3 ] && $(MAKE) --no-print-directory whole-book; }
+	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
+
+whole-book: prepare
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m diffcirc.cli execute
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . $(TOC) $(SPHINX)
-	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
+	@$(BIN)/python -m diffcirc.cli finished --keep -- '$(HOW)'
 
 test: sync lint ## in-sync check, lint, notebook cells, pytest
 	IN_TEST=1 DIFFCIRC_PRESET=smoke OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 2400 $(BIN)/nbdev_test --n_workers 2

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['real', 'integer', 'one_of', 'each_once', 'finite', 'shaped', 'filled', 'all_finite', 'none_empty', 'proper',
-           'equally_long', 'fitting']
+           'equally_long', 'fitting', 'each_with']
 
 # %% ../nbs/doors.ipynb #9037da1f
 import math, numbers
@@ -115,3 +115,11 @@ def fitting(**arrays):
         told = ', '.join(f'{k} {s}' for k, s in shapes.items())
         raise ValueError(f'The shapes do not fit together: {told}; give arrays of equal size, or '
                          'of size 1.') from e
+
+def each_with(n, **given):
+    """ValueError, with its name, for the first of the named lists or dictionaries that has a member
+    with other than n entries."""
+    for name, v in given.items():
+        for m in v.values() if isinstance(v, dict) else v:
+            if len(m) != n:
+                raise ValueError(f'{name}: {m!r} has {len(m)} entries; give {n} of them to each.')

@@ -1,5 +1,6 @@
 "The reader inside a real build: a small book of one notebook, with the project's own _config.yml."
-import re, shutil, subprocess, sys
+import html, re, shutil, subprocess, sys
+from html.parser import HTMLParser
 from pathlib import Path
 import nbformat, pytest, yaml
 
@@ -47,6 +48,20 @@ GOOD = [
     'import matplotlib.pyplot as plt\nuse_style()\nfig, ax = plt.subplots(figsize=(2, 1))\n'
     "ax.plot([0, 1])\nshow(fig, alt='line')"]
 
+# what a file of names or a folder of faces may say
+HOSTILE = ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', '</td></table></script>',
+           '[x](javascript:alert(1))', '![x](x){#id}', '`raw`{eval-rst}', '{glue:text}`x` {ref}`y`',
+           '$\\frac{1}$ \\(x\\)', '{{ 1 }} {% x %}', '| a | b |', ':::{note}', '```{code}', '# head',
+           '---', '../../x', 'a\0b', 'é\u202etxt.exe', 'two\nlines', '&lt;b&gt; &amp;', '--!>', '\\', '']
+GOOD += [f"#| echo: false\nimport pandas as pd\nfrom diffcirc.book.style import Table\n"
+         f"NAMES = {HOSTILE!r}\n"
+         "Table(pd.DataFrame({'name': NAMES}), label='tbl-names', caption='Names from outside.')",
+         "#| echo: false\n#| label: fig-names\n#| fig-cap: Names from outside.\n"
+         "fig, axes = plt.subplots(2, figsize=(4, 3))\n"
+         "for ax, name in zip(axes, [n for n in NAMES if '$' not in n]): ax.set_title(name)\n"
+         "for name in NAMES[:3]: axes[0].plot([0, 1], label=name)\n"
+         "axes[0].legend()\nshow(fig, alt=NAMES[1])"]
+
 @pytest.fixture(scope='module')
 def good(tmp_path_factory): return build(tmp_path_factory.mktemp('book'), GOOD)
 
@@ -84,6 +99,31 @@ def test_numbers_tables_and_figures(good):
 
 def test_text_from_data_is_escaped(good):
     assert '<script>alert(1)' not in good[1] and '&lt;script&gt;' in good[1]
+
+class Acting(HTMLParser):
+    "What could run on a page: texts of scripts, addresses, and what elements do on their own."
+    def __init__(self, page):
+        super().__init__()
+        self.inside, self.found = '', []
+        self.feed(page)
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        acts = 'href', 'src', 'srcdoc'
+        self.found += [v or '' for k, v in attrs if k.startswith('on') or k in acts]
+    def handle_endtag(self, tag): self.inside = ''
+    def handle_data(self, text):
+        if self.inside in ('script', 'style', 'iframe'): self.found.append(text)
+
+def test_names_from_outside_are_text(good):
+    r, page = good
+    assert r.returncode == 0 and not [v for v in Acting(page).found if 'alert(' in v or v == 'x']
+    table = re.search(r'id="tbl-names".*?<tbody>(.*?)</tbody>', page, re.S)[1]
+    cells = re.findall('<td[^>]*>(.*?)</td>', table, re.S)
+    cells = [html.unescape(re.sub('<[^>]*>', '', c)) for c in cells]
+    seen = [re.sub('[\0\u202e\n]', ' ', name) for name in HOSTILE]
+    def bare(text): return re.sub(r'\W', '', text)  # quotes and dashes are set as in print
+    assert list(map(bare, cells)) == list(map(bare, seen))
+    assert not {'\0', '\u202e'} & set(table)
 
 def test_numbers_of_a_figure_lie_beside_the_book(good, tmp_path_factory):
     page = good[1]

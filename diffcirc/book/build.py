@@ -13,12 +13,12 @@ __all__ = ['FOLDER', 'CLAIMS', 'REPRODUCE', 'TRIALS', 'GROWTH', 'PLACES', 'SUMMA
 import ast, html, json, os, re
 from functools import lru_cache
 from pathlib import Path
-import nbformat, yaml
+import nbformat, pandas as pd, yaml
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
-from ..core import atomic_write, content_hash, home, preset
+from ..core import atomic_write, content_hash, home, locked, preset
 from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
 from .pages import register
@@ -329,6 +329,7 @@ def _write_tables(outdir):
     from diffcirc.book.findings import skill_csv
     from diffcirc.book.protocols import table
     from diffcirc.concepts.stability import concepts_csv
+    from diffcirc.latents.anomalies import companion_rates
     from diffcirc.study.models import study
     from diffcirc.trust.benchmark import benchmark_csv, directed, marks_by_network
     from diffcirc.trust.chance import rules_csv
@@ -339,7 +340,9 @@ def _write_tables(outdir):
     atomic_write(outdir/'skill.csv', skill_csv(study()))
     of_concepts = map(table, ('dictionaries', 'named concepts', 'steering'))
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
-    atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
+    of_companions = companion_rates(table('rules of the companion on autoencoders'))
+    rates = pd.concat([table('rules'), of_companions])
+    atomic_write(outdir/'rules.csv', rules_csv(rates))
 
 # %% ../../nbs/book/build.ipynb #8c7e93b6
 def _write_autoencoders(outdir):
@@ -475,14 +478,26 @@ def _write_css(app, exc):
     if exc is None and app.builder.format == 'html':
         atomic_write(Path(app.outdir)/'_static'/'diffcirc-theme.css', css())
 
+# %% ../../nbs/book/build.ipynb #5b0a7e11
+def _alone(app, config):
+    "Wait until no other build writes into the same folder."
+    app.dc_lock = locked(Path(app.outdir).parent/'build.lock')
+    app.dc_lock.__enter__()
+
+def _let_in(app, exc):
+    "Let the next build begin; the lock of one that is killed ends with it."
+    app.dc_lock.__exit__(None, None, None)
+
 # %% ../../nbs/book/build.ipynb #e367e182
 def setup(app):
     "Sphinx extension entry point."
     app.add_css_file('diffcirc-theme.css')
     app.add_css_file('front.css')
+    app.connect('config-inited', _alone)
     app.connect('doctree-read', answer_first)
     app.connect('doctree-resolved', explain_words)
     app.connect('build-finished', _write_css)
     app.connect('build-finished', _write_records)
+    app.connect('build-finished', _let_in, priority=900)
     register(app)
     return dict(version='0.1', parallel_read_safe=True, parallel_write_safe=True)

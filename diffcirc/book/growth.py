@@ -14,13 +14,15 @@ __all__ = ['MODEL', 'YES', 'NO', 'skill_rows', 'impact_rows', 'order_agreement',
 import itertools
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from .protocols import SOME, drawing_few, table
+from .asked_circuits import SOME, drawing_few
+from .protocols import table
 from ..circuits.ablation import impacts
 from ..circuits.attention import seed_gap
 from ..circuits.features import claimed_signs, complexity
 from ..circuits.information import bounded, default_rows, staged
 from ..core import paper_numbers
-from ..doors import all_finite, equally_long, fitting, none_empty, one_of, proper, real
+from ..doors import (
+    all_finite, each_with, equally_long, filled, fitting, none_empty, one_of, proper, real)
 from ..denoiser.diffusion import starting_noise
 from ..statistics.replication import over_models
 from ..statistics.tests import t_interval
@@ -102,6 +104,7 @@ def by_halves(rows, keys=('dataset', 'images')) -> dict:
 
 def likeness_rows(pairs: dict, of) -> pd.DataFrame:
     "`matched_and_not` of {(dataset, images): (a, b)}, with columns dataset, images and `of`."
+    each_with(2, pairs=pairs)
     none_empty(pairs=pairs)
     return pd.concat([matched_and_not(*ab).assign(dataset=d, images=n, of=of)
                       for (d, n), ab in pairs.items()], ignore_index=True)
@@ -199,7 +202,7 @@ def set_tables(S) -> dict:
 # %% ../../nbs/book/growth.ipynb #b02f7a5d
 def relative_change(rows) -> pd.Series:
     "How a measure changes from the first place to the last, as a share of the larger of both."
-    trained = rows[rows.images > 0]
+    trained = filled(rows[rows.images > 0], 'value')
     m = trained.groupby(['measure', 'dataset', 'images']).value.mean()
     ends = [m.groupby(['measure', 'dataset']).agg(at) for at in ('first', 'last')]
     size = np.maximum(ends[0].abs(), ends[1].abs())
@@ -285,6 +288,7 @@ def _latest(places) -> int|None:
 # %% ../../nbs/book/growth.ipynb #3e150050
 def learned_from(rows, dataset, t=300) -> str:
     "From how many training images on the skill of both networks is above 0, in words."
+    filled(rows, 'images', 'value')
     mine = rows[(rows.dataset == dataset) & (rows.timestep == t)]
     above = mine.groupby('images').value.min() > 0
     late = list(itertools.takewhile(above.get, sorted(above.index, reverse=True)))
@@ -387,6 +391,7 @@ def change_points(words) -> pd.DataFrame:
 # %% ../../nbs/book/growth.ipynb #9b47b577
 def symbol(judged) -> str:
     "A dot for (verdict, side): full for YES, empty for NO, in brackets where the rule wavers."
+    each_with(2, verdict=[judged])
     verdict, of = judged
     dot = '●' if of == YES else '○'
     return dot if verdict == of else f'({dot})'

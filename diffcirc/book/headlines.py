@@ -16,7 +16,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np
-from ..doors import all_finite, none_empty
+from ..doors import all_finite, each_with, none_empty, one_of
 from .claims import page, records_place, verbed
 from .findings import BADGE, beaten_text, per_cent, share_per_cent
 from .style import Prose, in_book
@@ -148,6 +148,7 @@ def ablation_headline(top, impact, middle, skip, why='') -> Headline:
     """The group that costs most {dataset: name} and its impact {dataset: row}; rank of the
     middle {dataset: n}; the costliest skip edge {dataset: (name, row)}; why the middle is not
     the paper's, or ''. An interval that is NaN is sure of nothing."""
+    each_with(2, skip=skip)
     apart = f' The two middles are not the same, though: {why}.' if why else ''
     edges = listed(f'{part(skip[d][0])} on {d} faces ({_rise(skip[d][1])})' for d in DATASETS)
     more = (f"The paper's bottleneck, the middle, has rank {each(middle, str)} of 7 groups."
@@ -182,6 +183,7 @@ def comparison_headline(rows, faces, images, n_models) -> Headline:
     """Rows timestep, difference, lo, hi, halves (share of halves of one dataset as far apart),
     of the circuit complexity; where natural faces are from; how many p below .05 images alone
     give; models per dataset. An interval that is NaN is sure of nothing."""
+    one_of(faces, NAMES, 'source of natural faces')
     sure = rows[rows.halves <= .05]
     more_at, less_at = sure.timestep[sure.lo > 0], sure.timestep[sure.hi < 0]
     told = [f'{word} complex at {at_times(at)}' for word, at in (('more', more_at),
@@ -276,6 +278,7 @@ def _grown(r): return r + 1
 # %% ../../nbs/book/headlines.ipynb #96f0224d
 def outcomes_headline(furthest, ranks, t) -> Headline:
     "The part that carries drawings furthest {dataset: (name, multiple)}, rank correlations, t."
+    each_with(2, furthest=furthest)
     named = '; '.join(f'without {part(furthest[d][0])} a {d} face ends up {num(furthest[d][1])} '
                       'times as far from that of the whole network as one from other noise'
                       for d in DATASETS)
@@ -449,9 +452,10 @@ OVER = {'random': 'random ones', 'components': 'principal components',
 # %% ../../nbs/book/headlines.ipynb #85a9d241
 def alignment_headline(leads, learned, whole, k) -> Headline:
     """By how much k learned directions set attributes further apart than other choices {arm: row}
-    do; what they bring of `own` and `others`' changes {what: row}; what the whole layer brings."""
+    do; what they bring of `own` and `others`' changes {what: row}; what the whole layer brings. An
+    interval that is NaN is sure of nothing."""
     sure = [OVER[a] for a, r in leads.items() if r.lo > 0]
-    rest = [OVER[a] for a, r in leads.items() if r.lo <= 0]
+    rest = [OVER[a] for a, r in leads.items() if not r.lo > 0]
     start = 'Yes' if not rest else 'In part' if sure else 'Not measurably'
     ahead = f' than {listed(sure)}' if sure else ''
     level = f'not surely {"further " if not sure else ""}than {listed(rest)}' if rest else ''
@@ -530,6 +534,7 @@ def stability_headline(learned, random) -> Headline:
 # %% ../../nbs/book/headlines.ipynb #877e3415
 def uses_headline(words, nearest) -> Headline:
     "Verdicts {use: word}; the rival that comes nearest to the circuit {use: (name, interval)}."
+    each_with(2, nearest=nearest)
     told = {'holds': 'Better than all that is simpler for {}',
             'contradicted': 'surely worse than something simpler for {}',
             'inconclusive': 'not surely better than something simpler for {}'}

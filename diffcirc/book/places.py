@@ -18,8 +18,11 @@ def places_of(place) -> list:
     return place.split(', ')
 
 def place_order(place) -> tuple:
-    "Sorts places as one finds them: Abstract, Tables, Figs., Eqs., sections."
+    """Sorts places as one finds them: Abstract, Tables, Figs., Eqs., sections. ValueError for
+    others."""
     kinds = 'Abstract', 'Table', 'Fig', 'Eq', '§'
+    if not place.startswith(kinds):
+        raise ValueError(f'{place!r} is no place of a paper; begin it with {", ".join(kinds)}.')
     return (next(i for i, k in enumerate(kinds) if place.startswith(k)),
             [int(n) for n in re.findall(r'\d+', place)])
 

@@ -180,7 +180,8 @@ def _series_said(d, kind) -> str:
 
 # %% ../../nbs/book/plotted.ipynb #87158b14
 def panels_said(d, most=420) -> str:
-    "What a table of `plotted` shows, in at most about `most` characters; '' for pictures alone."
+    """What a table of `plotted` shows, in at most about `most` characters; '' for pictures alone.
+    What is NaN is not drawn, and not told."""
     said = []
     for (panel, kind), p in d.groupby(['panel', 'kind'], sort=False):
         series = p.series.fillna('') if 'series' in p else pd.Series('', p.index)

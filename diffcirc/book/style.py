@@ -492,10 +492,13 @@ class Prose:
     def _repr_markdown_(self): return self.text if in_book() else plain(self.text)
 
 # %% ../../nbs/book/style.ipynb #c0bc2759
+# line ends and other control characters, and those that turn the direction of what follows
+_UNSEEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+')
+
 def escape(v) -> str:
     "Text of a table cell that cannot act as HTML or Markdown."
-    s = html.escape(str(v), quote=False)
-    return re.sub(r'([\\`*_{}\[\]|$#~])', r'\\\1', re.sub(r'[\r\n]+', ' ', s))
+    s = html.escape(_UNSEEN.sub(' ', str(v)), quote=False)
+    return re.sub(r'([\\`*_{}\[\]|$#~])', r'\\\1', s)
 
 # %% ../../nbs/book/style.ipynb #193bf5e6
 def cell_text(v, digits=3) -> str:

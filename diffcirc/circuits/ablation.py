@@ -274,7 +274,8 @@ def mean_impact(scores) -> pd.Series:
 
 # %% ../../nbs/circuits/ablation.ipynb #741785a3
 def impact_text(row, digits=None) -> str:
-    "`mean [lo, hi]` of a row, with two digits, or as many up to four as a small impact needs."
+    """`mean [lo, hi]` of a row, with two digits, or as many up to four as a small impact needs; the
+    mean alone where the interval is NaN."""
     size = abs(row['mean'])
     digits = digits or (2 if size >= .0995 else 3 if size >= .00995 else 4)
     return interval(row['mean'], row.lo, row.hi, digits)
@@ -309,6 +310,7 @@ def first_text(first: dict) -> str:
 def route_sums(scores) -> pd.DataFrame:
     """Rows seed × site × route (with `all`) → per site: the costliest single `route`, the impact of
     `removal` and the `sum` of the single routes, means over models."""
+    filled(scores, 'impact')
     m = scores.groupby(['site', 'route'], sort=False).impact.mean().unstack('route')
     single = m.drop(columns='all')
     return pd.DataFrame(dict(route=single.idxmax(axis=1), removal=m['all'], sum=single.sum(axis=1)))
@@ -323,6 +325,8 @@ def mean_over_sites(scores) -> pd.DataFrame:
 def differing_times(scores, alpha=.05) -> list:
     """Timesteps at which the impact differs between natural and synthetic faces: rows of
     `mean_over_sites`, t test with pairs of models as unit, not corrected for their number."""
+    filled(scores, 'impact')
+    for d in ('natural', 'synthetic'): one_of(d, set(scores.dataset), 'dataset')
     d = scores.pivot(index='seed', columns=['dataset', 'timestep'], values='impact')
     d = d['natural'] - d['synthetic']
     if len(d) < 2: return []
@@ -336,19 +340,21 @@ def both_named(synthetic, natural) -> str:
 
 # %% ../../nbs/circuits/ablation.ipynb #7c411703
 def likeness_text(r) -> str:
-    "Words for the smaller of the correlations between two orders of the groups."
+    "Words for the smaller of the correlations between two orders of the groups; NaN is none."
     if r > .8: return 'is much the same as'
     return 'is similar to' if r > .5 else 'is not the same as'
 
 # %% ../../nbs/circuits/ablation.ipynb #99fdcae5
 def lowering(entries) -> pd.DataFrame:
     """Rows dataset × site × timestep (mean, lo, hi of the impact) whose removal surely lowers the
-    error: the interval lies below zero. The largest falls first."""
+    error: the interval lies below zero. The largest falls first; an interval that is NaN is sure of
+    nothing."""
     return entries[entries.hi < 0].sort_values('mean').reset_index(drop=True)
 
 # %% ../../nbs/circuits/ablation.ipynb #e24b6c63
 def lowering_text(entries, n=4) -> str:
-    "How many entries of a map removal surely lowers, and the `n` largest falls."
+    """How many entries of a map removal surely lowers, and the `n` largest falls; NaN is sure of
+    nothing."""
     low, chance = lowering(entries), .025*len(entries)
     if not len(low): return f'Removal surely lowers the error for none of {len(entries)} entries'
     named = '; '.join(f'{r.site} at t = {r.timestep} on {r.dataset} faces '

@@ -15,7 +15,7 @@ import math
 from functools import partial
 import numpy as np, pandas as pd, torch.nn.functional as F, torch
 from torch import Tensor
-from ..doors import shaped
+from ..doors import filled, integer, one_of, real, shaped
 from .fused import (
     fused, fused_distance, fused_entropy, places, reading_layers)
 from ..denoiser.diffusion import Exam, device_of
@@ -28,6 +28,7 @@ from ..statistics.replication import paired_flip
 def entropy(A) -> Tensor:
     """Eq. 1: bits per query, averaged over queries. A (…, n, n), rows sum to 1 → (…). ValueError
     for NaN or rows that do not sum to 1."""
+    if not A.numel(): raise ValueError('The attention map is empty; give at least one row.')
     if not torch.isfinite(A).all():
         raise ValueError('The attention map holds NaN or infinite values; look at the layer that '
                          'made it.')
@@ -163,6 +164,7 @@ def reference_maps(images, regions=None, side=8) -> dict[str, Tensor]:
 def displacements(side=8) -> np.ndarray:
     """Permutations (8·side², side²) of the grid: torus shifts of its eight mirrorings and turns;
     the first is the identity."""
+    integer(side, 'The side of the grid')
     g = np.arange(side*side).reshape(side, side)
     turns = [np.rot90(f, k) for f in (g, g.T) for k in range(4)]
     shifts = [(i, j) for i in range(side) for j in range(side)]
@@ -234,7 +236,8 @@ FUNCTIONS = {'edges': 'edge detection', 'texture': 'texture analysis',
 
 def earned_name(reference, p, level) -> str:
     """The name that a head earns by its best map: of `FUNCTIONS`, or 'semantic integration' for a
-    region; 'unassigned' unless p < level."""
+    region; 'unassigned' unless p < level, as where p is NaN."""
+    real(level, 'The level', 0, 1)
     return FUNCTIONS.get(reference, 'semantic integration') if p < level else 'unassigned'
 
 # %% ../../nbs/circuits/attention.ipynb #5c6b0bdf
@@ -272,6 +275,8 @@ def head_functions(denoiser, exam: Exam, refs: dict, people=None, level=.05) -> 
 def pattern(share, distance, n=64) -> str:
     """Table 2's pattern type from the share of the entropy ceiling and the mean attended distance
     (eighths of the side)."""
+    real(share, 'The share of the ceiling')
+    real(distance, 'The mean distance')
     if share >= .95: return 'uniform distributed'
     if share >= .8: return 'mixed'
     return 'focused local' if distance < .75*grid_distance(n).mean() else 'sparse global'
@@ -289,6 +294,8 @@ def head_means(stat, t=300) -> pd.DataFrame:
 def head_table(stat, imp, fun, t=300) -> pd.DataFrame:
     """One row per dataset × seed × head at timestep t: `head_means` with importance (zero- and
     mean-ablation), function, reference, r, p, p_image."""
+    filled(imp, 'impact')
+    filled(stat, 'entropy', 'share', 'specialization', 'distance')
     key, at_t = ['dataset', 'seed', 'head'], imp[imp.timestep == t]
     impact = at_t.groupby([*key, 'ablation']).impact.mean().unstack()
     impact.columns = [f'importance ({how})' for how in impact]
@@ -336,15 +343,20 @@ def named_per_model(heads) -> pd.Series:
 # %% ../../nbs/circuits/attention.ipynb #5dd72cdd
 def says_little(share, baseline, margin=.15) -> bool:
     "Whether a share is so near that of untrained networks that it says little."
+    real(share, 'The share')
+    real(baseline, 'The share of untrained networks')
     return bool(abs(share - baseline) < margin)
 
 def fits_by_place(heads, level=.05/8) -> float:
-    "Share of heads that fit a map by its place (p < level) and not by the image (p_image)."
+    """Share of heads that fit a map by its place (p < level) and not by the image (p_image); NaN
+    fits nothing."""
     return float(((heads.p < level) & (heads.p_image >= level)).mean())
 
 # %% ../../nbs/circuits/attention.ipynb #d651f1c2
 def implied_ceiling(H, S) -> float:
     "H_max in bits that an entropy H (bits) and a specialization S need together, by Eq. 2."
+    real(H, 'The entropy')
+    real(S, 'The specialization')
     return H/(1 - S)
 
 # %% ../../nbs/circuits/attention.ipynb #279324f8
@@ -398,6 +410,8 @@ def divergence(stat, value='entropy') -> pd.DataFrame:
 # %% ../../nbs/circuits/attention.ipynb #a12a5e88
 def seed_gap(stat, value, t) -> pd.Series:
     "|natural − synthetic| of the mean `value` at timestep t, for the two models of each seed."
+    filled(stat, value)
+    one_of(t, set(stat.timestep), 'timestep')
     means = stat[stat.timestep == t].groupby(['dataset', 'seed'])[value].mean().unstack('dataset')
     return (means['natural'] - means['synthetic']).abs()
 

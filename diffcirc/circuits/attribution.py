@@ -10,6 +10,7 @@ __all__ = ['CURVING', 'FORECASTS', 'with_leaves', 'signs', 'foretold', 'integrat
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from torch import Tensor
+from ..doors import one_of
 from .ablation import edit_of
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.sites import editing, sites, sweep
@@ -122,6 +123,7 @@ def forecast_errors(frame) -> pd.DataFrame:
 # %% ../../nbs/circuits/attribution.ipynb #603f8752
 def screening_lines(errors) -> tuple:
     "(answer, more) on the cheap forecasts of `forecast_errors`, over models."
+    for k in ('gradient', 'curvature', 'size'): one_of(k, set(errors.forecast), 'forecast')
     by = errors.groupby(['dataset', 'seed', 'forecast'])[['rank', 'typical']].mean().unstack()
     r = {k: t_interval(by['rank'][k]) for k in ('size', 'gradient', 'curvature')}
     said = {k: interval(*v[:3]) for k, v in r.items()}

@@ -9,6 +9,7 @@ __all__ = ['TABLE_METRICS', 'KEY', 'UNIT', 'circuit_rows', 'metric_rows', 'halve
 
 # %% ../../nbs/circuits/comparison.ipynb #925956aa
 import numpy as np, pandas as pd
+from ..doors import filled, none_empty, one_of
 from ..statistics.halves import half_against_half, is_none, measured_by, null_readings
 from ..statistics.replication import compare
 from ..statistics.tests import Interval
@@ -48,7 +49,8 @@ def halves_found(frames: dict, images, units=tuple(UNIT)) -> pd.DataFrame:
                       for name, f in frames.items()], ignore_index=True)
 
 def halves_read(found) -> pd.DataFrame:
-    "`null_readings` of each value of `halves_found`."
+    "`null_readings` of each value of `halves_found`; what is NaN there is left out."
+    none_empty(found=found)
     return pd.concat([null_readings(f).assign(value=name)
                       for name, f in found.groupby('value', sort=False)], ignore_index=True)
 
@@ -86,19 +88,21 @@ def compared(frames: dict, claims: dict, shares=None) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/comparison.ipynb #2382abf8
 def crossed_part(frame) -> pd.DataFrame:
-    "The rows of the images that every model of their dataset has a value for."
+    "The rows of the images that every model of their dataset has a value for, other than NaN."
     f = frame.dropna(subset='value')
     models = f.groupby('dataset').seed.transform('nunique')
     return f[f.groupby(['dataset', 'image']).seed.transform('nunique') == models]
 
 def share_of_halves(read, name) -> float:
     "Share of the halves within a dataset that differ as much, models and images apart."
+    one_of(name, set(read.value), 'value')
     r = read[(read.value == name) & (read.unit == 'both')].iloc[0]
     return float(getattr(r, f'{measured_by(r)}_share'))
 
 # %% ../../nbs/circuits/comparison.ipynb #5c855804
 def valued(rows, metric, timestep=None) -> pd.DataFrame:
-    "The rows of one metric as `value`, at one timestep or averaged over all."
+    "The rows of one metric as `value`, at one timestep or averaged over all; without NaN."
+    filled(rows, by=[metric])
     r = rows if timestep is None else rows[rows.timestep == timestep]
     r = r.dropna(subset=metric).groupby(['dataset', 'seed', 'person', 'image'])[metric]
     return r.mean().rename('value').reset_index()
@@ -139,6 +143,7 @@ def metric_correlation(rows) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #e5055f5d
 def relative(rows, value) -> pd.DataFrame:
     "A value as a share of its mean over the rows of its model, for one whose scale is arbitrary."
+    filled(rows, by=[value])
     per_model = rows.groupby(['dataset', 'seed'])[value].transform('mean')
     return rows.assign(**{value: rows[value]/per_model})
 

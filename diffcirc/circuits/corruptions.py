@@ -10,6 +10,7 @@ __all__ = ['CORRUPTIONS', 'on_other_image', 'in_other_noise', 'at_mean', 'with_a
 import pandas as pd, torch
 from scipy import stats
 from torch import Tensor
+from ..doors import filled
 from .edges import Graph, Patching, graph_run
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam, numbered_noise
 from ..statistics.report import interval
@@ -101,7 +102,7 @@ def corruption_agreement(frame, measure='distance') -> pd.DataFrame:
 def sizes_of_effects(frame) -> pd.DataFrame:
     """One row per model × timestep × corruption: what patching all edges does (`together`, distance
     from the whole network), and what single edges add up to, relative to that (`single`)."""
-    exact = frame[frame.method == 'exact']
+    exact = filled(frame[frame.method == 'exact'], 'empty_distance', 'distance')
     g = exact.groupby(['dataset', 'seed', 'timestep', 'corruption'], sort=False)
     out = pd.DataFrame(dict(together=g.empty_distance.first(), single=g.distance.sum()))
     return out.assign(single=out.single/out.together).reset_index()
@@ -110,6 +111,7 @@ def sizes_of_effects(frame) -> pd.DataFrame:
 def corruption_lines(alike) -> tuple:
     """(answer, more): how far the order of the edges depends on the corruption, over models, from
     `corruption_agreement`."""
+    filled(alike, 'rank', 'shared')
     pairs = ['first', 'second']
     by = alike.groupby([*pairs, 'dataset', 'seed'])[['rank', 'shared']].mean()
     ranks = {k: t_interval(v) for k, v in by['rank'].groupby(level=pairs)}

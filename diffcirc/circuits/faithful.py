@@ -11,6 +11,7 @@ __all__ = ['CIRCUIT_COLUMNS', 'curves_of', 'area', 'edges_for', 'circuit_reading
 import math
 import numpy as np, pandas as pd, torch
 from scipy import stats
+from ..doors import all_finite, equally_long, none_empty, proper
 from .finding import (
     METHODS, OF_MODEL, _halved, _largest_first, _of_half, case_of, edge_agreement, first_edges)
 from ..denoiser.diffusion import Exam
@@ -32,6 +33,8 @@ def curves_of(frame) -> pd.DataFrame:
 def area(k, f, log=False) -> float:
     """Mean height of a curve f over sizes k from 0 (f = 0 there) to all edges, by trapezoids: each
     edge counts alike, or each doubling (`log`, from 1 edge on)."""
+    none_empty(k=k)
+    equally_long(k=k, f=f)
     k, f = np.asarray(k, float), np.asarray(f, float)
     if log: return float(np.trapezoid(f, np.log(k))/np.log(k[-1]))
     return float(np.trapezoid(np.append(0, f), np.append(0, k))/k[-1])
@@ -39,6 +42,8 @@ def area(k, f, log=False) -> float:
 # %% ../../nbs/circuits/faithful.ipynb #eb4c18ab
 def edges_for(k, f, share) -> float:
     "Least size, between those asked by their logarithm, from which on the curve f stays above."
+    proper(k=k, f=f, share=[share])
+    equally_long(k=k, f=f)
     k, f = np.log(np.asarray(k, float)), np.asarray(f, float)
     i = np.flatnonzero(f < share)
     if not len(i): return float(np.exp(k[0]))
@@ -64,6 +69,7 @@ def circuit_readings(curves) -> pd.DataFrame:
 # %% ../../nbs/circuits/faithful.ipynb #1d2042c7
 def not_equivalent(gains, ε=.1) -> float:
     "p of H0: P(gain > 0) lies within ε of one half, for gains (n,) of images; ties are no sign."
+    all_finite(gains=gains)
     gains = np.asarray(gains)
     n, above = (gains != 0).sum(), (gains > 0).sum()
     return float(stats.binom.sf(max(above, n - above) - 1, n, .5 + ε)) if n else 1.
@@ -79,6 +85,8 @@ def _gram(v):
 # %% ../../nbs/circuits/faithful.ipynb #243c7660
 def dependent(a, b, n=1000, seed=0) -> float:
     "p of H0: numbers a, b (images,) are independent, by HSIC and n permutations."
+    proper(a=a, b=b)
+    equally_long(a=a, b=b)
     K, L = (_gram(np.asarray(v, float)) for v in (a, b))
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(K)) for _ in range(n)]
@@ -201,7 +209,7 @@ def tested_circuits(frame) -> pd.DataFrame:
 # %% ../../nbs/circuits/faithful.ipynb #87207ef9
 def found_in(tests, least=.9, share=.9) -> pd.DataFrame:
     """One row per model × timestep tested: `faithful` ≥ least, `beats` ≥ share of the random ones,
-    `found`, both, and `necessary` ≥ share."""
+    `found`, both, and `necessary` ≥ share; NaN is none of these."""
     out = tests[['dataset', 'seed', 'timestep']].assign(
         faithful=tests.faithful >= least, beats=tests.beaten >= share,
         necessary=tests.necessary >= share)

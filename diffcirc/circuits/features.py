@@ -12,7 +12,7 @@ __all__ = ['SENSITIVITY_SHARES', 'VARIANTS', 'TYPES', 'hoyer', 'activation_stats
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
 from scipy import stats
 from torch import Tensor
-from ..doors import filled, finite, one_of, shaped
+from ..doors import all_finite, equally_long, filled, finite, one_of, shaped
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import even_batch, stream
 from ..denoiser.unet import blocks
@@ -209,7 +209,8 @@ def by_depth(stat, t=300, of='stream', **how) -> pd.DataFrame:
 # %% ../../nbs/circuits/features.ipynb #55696a99
 def depth_rank(depth, layers) -> pd.Series:
     """Rank correlation of complexity with depth for each model (dataset, seed) of a `by_depth`
-    table; `layers` in the order in which they run."""
+    table, NaN where a complexity is; `layers` in the order in which they run."""
+    for name in layers: one_of(name, set(depth.layer), 'layer')
     C = depth.pivot(index='layer', columns=['dataset', 'seed'], values='complexity').loc[layers]
     return C.apply(lambda model: stats.spearmanr(range(len(layers)), model)[0])
 
@@ -308,6 +309,7 @@ def with_selective(sel, level=.05) -> pd.DataFrame:
 def preference_p(sel, types=TYPES[:3]) -> dict[str, float]:
     """Exact sign-flip p, over pairs of models, of a difference between the datasets in the share of
     selective channels, for each type that both have."""
+    for y in types: one_of(y, set(sel.type), 'type of cells')
     share = per_model(sel, 'selective', ['type']).pivot(index=['type', 'seed'], columns='dataset',
                                                         values='selective')
     return {y: paired_flip(share.loc[y].synthetic, share.loc[y].natural) for y in types}
@@ -380,10 +382,12 @@ def interaction(denoiser, exam: Exam, people=None, width=128, batch=50) -> pd.Da
     """Rows timestep × pair of layers: `cka` of their updates over images and places, and `floor`,
     the same with images of other people for one layer (`people`, who is on the images, default:
     all different). ValueError for fewer than three images."""
+    all_finite(people=people)
     if len(exam) < 3:
         raise ValueError(f'Interaction is a covariance over images; {len(exam)} are too few.')
     rows, names, batch = [], list(blocks(denoiser.net)), even_batch(len(exam), batch)
     people = np.arange(len(exam)) if people is None else np.asarray(people)
+    equally_long(people=people, images=exam)
     for t in exam.timesteps:
         own, shifted = Moments(), Moments()
         for part, Z, widths in _all_updates(denoiser, exam, t, width, batch):

@@ -16,6 +16,7 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from ..doors import all_finite, each_once, filled, integer, one_of
 from .attribution import signs
 from .corruptions import stand_ins
 from diffcirc.circuits.edges import (
@@ -270,6 +271,7 @@ def found_by(method, denoiser, exam: Exam, corruption, **given) -> pd.DataFrame:
 # %% ../../nbs/circuits/finding.ipynb #3bb54fb6
 def sizes_of(n) -> list:
     "1, 2, 4, …, a quarter of n, n."
+    integer(n, 'The number of edges')
     return sorted({*(2**i for i in range(int(math.log2(n)) + 1)), max(1, n//4), n})
 
 # %% ../../nbs/circuits/finding.ipynb #0a6fc8a4
@@ -281,6 +283,7 @@ def _largest_first(score) -> np.ndarray:
 # %% ../../nbs/circuits/finding.ipynb #d4de9ba0
 def first_edges(order, sizes) -> Tensor:
     "Circuits (sizes, edges) of the first so many edges of an order."
+    all_finite(order=order, sizes=sizes)
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order))
     return torch.tensor(rank[None] < np.asarray(sizes)[:, None]).float()
@@ -410,6 +413,7 @@ def shared_quarters(frame, measure='distance') -> pd.DataFrame:
 # %% ../../nbs/circuits/finding.ipynb #662a5870
 def over_all(frame, value, by) -> pd.DataFrame:
     "Mean of a value over models of both datasets with its interval, by the columns `by`."
+    each_once(by, 'Columns')
     return over_models(frame, value, by).set_index(list(by))[['mean', 'lo', 'hi']]
 
 # %% ../../nbs/circuits/finding.ipynb #d5257630
@@ -422,6 +426,8 @@ def recommended(agreed, least=.9) -> str|None:
 # %% ../../nbs/circuits/finding.ipynb #9840506d
 def finding_lines(agreed) -> tuple:
     "(answer, more) of a table of `edge_agreement`."
+    filled(agreed, 'rank')
+    for k in ('gradient', 'IG, inputs', 'size'): one_of(k, set(agreed.method), 'method')
     m = agreed.groupby(['method', 'measure'])['rank'].mean().unstack()
     best, name = recommended(agreed), m.min(axis=1).idxmax()
     o = over_models(agreed[agreed.method == name], 'rank', ('measure',)).set_index('measure')

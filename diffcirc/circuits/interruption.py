@@ -9,6 +9,7 @@ __all__ = ['EDGE', 'PERTURBED', 'edge_impacts', 'edge_costs', 'edge_square', 'he
 # %% ../../nbs/circuits/interruption.ipynb #225e8b02
 import numpy as np, pandas as pd, torch
 from scipy import stats
+from ..doors import filled, one_of
 from .ablation import impacts
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam
 from ..denoiser.sites import capturing, editing, increase, patch, sites, zero
@@ -180,6 +181,8 @@ def kept_readings(frame) -> pd.DataFrame:
     """Of sets of parts kept alone (of mean errors; random: means over the drawn sets): one row per
     dataset × seed × timestep × perturbation with the excess of `circuit` and `random`, and what
     both recover (Eq. `eq-recovered`): `circuit_recovers`, `random_recovers`."""
+    filled(frame, 'mse')
+    for k in ('whole', 'circuit', 'nothing'): one_of(k, set(frame.kept), 'set of parts')
     key = ['dataset', 'seed', 'timestep', 'perturbation']
     m = frame.groupby([*key, 'kept'], sort=False).mse.mean().unstack('kept')
     m = m.assign(random=m.filter(like='random').mean(axis=1))
@@ -192,12 +195,15 @@ def kept_readings(frame) -> pd.DataFrame:
 def moved_by(alone, kind='circuit', base='new images') -> pd.DataFrame:
     """By how much a perturbation moves the excess from that on new images: one row per dataset ×
     seed × perturbation, column `change`."""
+    filled(alone, kind)
+    one_of(base, set(alone.perturbation), 'perturbation')
     m = alone.groupby(['dataset', 'seed', 'perturbation'], sort=False)[kind].mean().unstack()
     return m.drop(columns=base).sub(m[base], axis=0).stack().rename('change').reset_index()
 
 # %% ../../nbs/circuits/interruption.ipynb #3a7560ef
 def alone_text(alone) -> str:
     "What keeping circuits alone costs, which perturbation changes that, and how controls fare."
+    filled(alone, 'circuit', 'random')
     base = alone[alone.perturbation == 'new images']
     c, r = (t_interval(base.groupby(['dataset', 'seed'])[k].mean()) for k in ('circuit', 'random'))
     change = {p: t_interval(g.change) for p, g in moved_by(alone).groupby('perturbation')}

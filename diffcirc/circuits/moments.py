@@ -9,6 +9,7 @@ __all__ = ['quarters_of', 'circuit_overlaps', 'switched_edges', 'across_time', '
 # %% ../../nbs/circuits/moments.ipynb #429fc0b9
 import itertools
 import numpy as np, pandas as pd, torch
+from ..doors import real
 from .finding import METHODS, _largest_first, _of_half, case_of, first_edges
 from ..denoiser.diffusion import Exam
 from ..statistics.halves import splits
@@ -39,6 +40,7 @@ def circuit_overlaps(circuits: dict) -> pd.DataFrame:
 def switched_edges(frame, share=.25) -> pd.DataFrame:
     """Rows edge, columns timestep: the share of models in whose quarter it is, and `change`, by how
     much this differs between timesteps; sorted by it."""
+    real(share, 'The share', 0, 1)
     c = quarters_of(frame, share)
     rows = [(*e, t) for (_, _, t), own in c.items() for e in own]
     n = pd.Series([t for _, _, t in c]).value_counts()
@@ -84,7 +86,8 @@ def edges_by_depth(frame, group_of) -> pd.DataFrame:
 # %% ../../nbs/circuits/moments.ipynb #5400c793
 def size_ratios(readings, value='for_90') -> pd.DataFrame:
     """Rows: `ratio` of mean sizes of natural over synthetic models (`within` False), and of two
-    halves of one dataset's models over all splits (`within` True), by timestep."""
+    halves of one dataset's models over all splits (`within` True), by timestep; a model whose size
+    is NaN is left out."""
     rows = []
     for t, g in readings.groupby('timestep'):
         of = {d: v.set_index('seed')[value].dropna() for d, v in g.groupby('dataset')}
@@ -95,7 +98,8 @@ def size_ratios(readings, value='for_90') -> pd.DataFrame:
 
 # %% ../../nbs/circuits/moments.ipynb #fb1db8a2
 def beyond_null(ratios) -> pd.DataFrame:
-    "Per timestep: the ratio between datasets, and how many splits within one are as far from 1."
+    """Per timestep: the ratio between datasets, and how many splits within one are as far from 1;
+    NaN is not."""
     rows = []
     for t, g in ratios.groupby('timestep'):
         far = np.abs(np.log(g.ratio))

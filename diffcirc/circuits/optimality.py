@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from ..doors import integer, shaped
+from ..doors import finite, integer, proper, shaped
 from ..denoiser.diffusion import (
     Exam, device_of, image_errors, numbered_noise, x0_from_ε, ᾱ)
 
@@ -116,6 +116,7 @@ def _judged(denoiser, t, x_t, ε, V) -> pd.DataFrame:
 # %% ../../nbs/circuits/optimality.ipynb #927e5604
 def ratio_of_means(posterior, mse) -> tuple[float, float]:
     "(r, standard error) of r = mean(posterior)/mean(mse) over the same images."
+    proper(posterior=posterior, mse=mse)
     r = posterior.mean()/mse.mean()
     return r, float((posterior - r*mse).std()/mse.mean()/math.sqrt(len(mse)))
 
@@ -131,7 +132,12 @@ def symmetric_part(D, y):
 def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
     """Ritz values (descending), vectors (d, m·depth) and residuals ‖S u − λ u‖ of a symmetric S,
     given by Q ↦ S Q, in the block Krylov space of Q (d, m), orthonormal."""
-    m, SQ = Q.shape[1], apply(Q)
+    finite(Q, 'The start of the Krylov space')
+    m = Q.shape[1]
+    try: SQ = apply(Q)
+    except RuntimeError as e:
+        raise ValueError(f'S cannot be applied to Q {tuple(Q.shape)}; give Q a row for each '
+                         'of S.') from e
     for _ in range(depth - 1):
         fresh = torch.linalg.qr(torch.cat([Q, SQ[:, -m:]], 1))[0][:, -m:]
         Q, SQ = torch.cat([Q, fresh], 1), torch.cat([SQ, apply(fresh)], 1)
@@ -142,6 +148,7 @@ def krylov(apply, Q, depth) -> tuple[Tensor, Tensor, Tensor]:
 # %% ../../nbs/circuits/optimality.ipynb #e5770dd2
 def with_sign(U) -> Tensor:
     "The columns of U (d, k), each turned so that its largest entry is positive."
+    shaped(U, 'The columns', None, None)
     return U*U.gather(0, U.abs().argmax(0, keepdim=True)).sign()
 
 # %% ../../nbs/circuits/optimality.ipynb #d9f37c18
@@ -202,7 +209,8 @@ def widened(mean, lo, hi, se) -> tuple[float, float]:
     return mean - math.hypot(mean - lo, more), mean + math.hypot(hi - mean, more)
 
 def strength_words(lo, hi) -> str:
-    "What an interval of the ratio r says about the amount of noise that is taken off."
+    """What an interval of the ratio r says about the amount of noise that is taken off; NaN is sure
+    of nothing."""
     if lo > 1: return 'too little'
     if hi < 1: return 'too much'
     return 'no measurably wrong amount'
@@ -252,7 +260,7 @@ def within_models(basis, fixed: dict) -> pd.DataFrame:
 # %% ../../nbs/circuits/optimality.ipynb #7b22b27a
 def adaptive_words(seeds, lo, hi) -> str:
     """What two overlaps say: that of two networks at one image, and the interval lo … hi of that of
-    one network at two images."""
+    one network at two images. NaN is sure of nothing."""
     where = 'with each other at one face than with themselves at two'
     if seeds > hi: return f'agree more {where}'
     if seeds < lo: return f'agree less {where}'

@@ -9,9 +9,10 @@ __all__ = ['LAMBDAS', 'ridge_r2', 'loo_ridge', 'auc', 'control_labels', 'probes'
 # %% ../../nbs/circuits/probes.ipynb #84b832f6
 import math
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 from torch import Tensor
-from ..doors import finite, integer, real, shaped
+from ..doors import (
+    all_finite, equally_long, finite, integer, none_empty, one_of, proper, real, shaped)
 from .features import Moments, _type, cells, each_layer
 from ..denoiser.diffusion import Exam, make_exam
 
@@ -55,7 +56,8 @@ def loo_ridge(K, Y, λs=LAMBDAS):
     and leave-one-out predictions (n, m) at the best λ of each target; λ relative to the mean
     eigenvalue of K. ValueError for NaN, or targets of other images."""
     shaped(finite(K, 'The Gram matrix'), 'The Gram matrix', len(K), len(K))
-    shaped(finite(Y, 'The targets'), 'The targets', len(K), None)
+    if Y.shape[1:] != (0,): shaped(Y, 'The targets', len(K), None)  # faces may have none
+    all_finite(targets=Y)
     for λ in finite(λs, 'The list of penalties'): real(λ, 'A penalty', 0)
     e, U = torch.linalg.eigh(K)
     e, P = e.clamp(min=0), U.T @ (Y - Y.mean(0))
@@ -72,8 +74,10 @@ def auc(score, label) -> float:
     count half. NaN when one class is missing or a score is NaN."""
     score, label = np.asarray(score, float), np.asarray(label) > .5
     if label.all() or not label.any() or np.isnan(score).any(): return math.nan
-    # equal areas stay equal, whichever way scikit-learn sums them up: layers are chosen by them
-    return round(float(roc_auc_score(label, score)), 12)
+    n, above = len(label), int(label.sum())
+    # ranks are halves of whole numbers: equal areas stay equal, and layers are chosen by them
+    more = rankdata(score)[label].sum() - above*(above + 1)/2
+    return round(float(more/(above*(n - above))), 12)
 
 # %% ../../nbs/circuits/probes.ipynb #bff21d6e
 def _octiles(values, fit) -> np.ndarray:
@@ -214,6 +218,9 @@ def best_layers(probes) -> pd.DataFrame:
 # %% ../../nbs/circuits/probes.ipynb #d30b335e
 def best_place(best, dataset, target, t=300) -> str:
     "The layer at which most models of a dataset read a target best at timestep t."
+    one_of(dataset, set(best.dataset), 'dataset')
+    one_of(target, set(best.target), 'target')
+    one_of(t, set(best.timestep), 'timestep')
     rows = best[(best.dataset == dataset) & (best.target == target) & (best.timestep == t)]
     return rows[rows.source == 'network'].layer.mode().iloc[0]
 
@@ -233,6 +240,8 @@ def onset(t, score, least=.02) -> float:
     """Largest t at which `score` (above chance) reaches half of its maximum, interpolated between
     timesteps; the largest timestep if it does so there already; NaN when the maximum is below
     `least`."""
+    proper(t=t)
+    equally_long(t=t, score=score)
     order = np.argsort(t)[::-1]
     t, s = np.asarray(t, float)[order], np.nan_to_num(np.asarray(score, float)[order]).clip(0)
     if s.max() < least: return np.nan
@@ -274,6 +283,7 @@ def in_papers_order(onsets, source='network') -> pd.DataFrame:
     """One row per dataset that has semantic features (rendered regions, else attributes): in how
     many of its `models` the order `holds` that edges can be read before texture before these, from
     the network or another `source`."""
+    none_empty(onsets=onsets)
     rows, network = [], onsets[onsets.source == source]
     for d in ('synthetic', 'natural'):
         of = network[network.dataset == d].pivot(index='seed', columns='type', values='onset')

@@ -14,7 +14,7 @@ import math
 from itertools import combinations
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import filled
+from ..doors import equally_long, filled, integer, none_empty, one_of, proper
 from .probes import onset
 from ..denoiser.diffusion import Exam, make_exam
 from ..statistics.replication import over_models
@@ -90,7 +90,7 @@ def metric_curves(err, att, imp, feat) -> pd.DataFrame:
 # %% ../../nbs/circuits/temporal.ipynb #788fafbb
 def dataset_gap(curves, metric, lo=0, hi=np.inf) -> Interval:
     "Natural − synthetic faces: a metric averaged over lo ≤ t < hi, with pairs of models as unit."
-    c = curves[(curves.timestep >= lo) & (curves.timestep < hi)]
+    c = filled(curves[(curves.timestep >= lo) & (curves.timestep < hi)], metric)
     m = c.groupby(['dataset', 'seed'])[metric].mean().unstack('dataset')
     return t_interval(m.natural - m.synthetic)
 
@@ -150,6 +150,8 @@ def phases(t, Y, order=1, most=6, shortest=3) -> dict:
 def smooth_bic(t, Y, most=9) -> tuple:
     """The rival without phases: one polynomial per metric over all t. Y (T, metrics) → (least BIC,
     its degree); as the degree goes up to `most`, it may bend as often as six lines."""
+    none_empty(t=t, Y=Y)
+    equally_long(t=t, Y=Y)
     T, d = Y.shape
     degrees = range(min(most, T - 2) + 1)
     fits = [bic(stretch_costs(t, Y[None], q, T)[0, T, 0], T*d, d*(q + 1)) for q in degrees]
@@ -160,6 +162,8 @@ def phase_boundaries(curves, metrics=tuple(CURVE_METRICS), draws=1000, order=1, 
     """Per dataset: `number` of phases, `share` of draws of models for each number, `boundaries`
     (rows with t, lo, hi), BIC margin of phases over the smooth rival (`gain` > 0: phases win), and
     the rival's degree."""
+    integer(draws, 'The number of draws')
+    filled(curves, *metrics)
     return {d: _segmented(*_standardized(g, metrics), draws, order, level)
             for d, g in curves.groupby('dataset')}
 
@@ -201,6 +205,7 @@ def _share(chance, got) -> float:
 def nearness(cuts, targets, t, draws=2000, shortest=3) -> tuple:
     """Mean distance from each of `targets` to the nearest of `cuts`, and the share of random
     segmentations with as many cuts that come as near."""
+    integer(draws, 'The number of draws')
     got, k = _distance(targets, cuts), len(cuts)
     if not k: return got, 1.
     mid = (np.asarray(t[1:], float) + t[:-1])/2
@@ -222,6 +227,8 @@ def _outside(cuts, gap) -> np.ndarray:
 def near_by_chance(cuts: list, gap, t, draws=2000, shortest=3, seed=0) -> tuple:
     """Mean distance over datasets from a claimed gap to the nearest of their `cuts` (one array per
     dataset), p among random segmentations with as many cuts, and the least p that is attainable."""
+    integer(draws, 'The number of draws')
+    proper(t=t)
     cuts = [np.asarray(c, float) for c in cuts if len(c)]
     if not cuts: return math.inf, 1., 1.
     mid, rng = (np.asarray(t[1:], float) + t[:-1])/2, np.random.default_rng(seed)
@@ -235,7 +242,7 @@ def near_by_chance(cuts: list, gap, t, draws=2000, shortest=3, seed=0) -> tuple:
 def nearest_boundary(found, t):
     """The boundary nearest t (a row with t, lo, hi, dataset) among datasets whose curves phases
     explain better than a smooth curve does; None when there is none. `found` is from
-    `phase_boundaries`."""
+    `phase_boundaries`; a boundary that is NaN or infinite is never the nearest."""
     rows = [f['boundaries'].assign(dataset=d) for d, f in found.items() if f['gain'] > 0]
     rows = pd.concat([r for r in rows if len(r)] or [pd.DataFrame()])
     return rows.iloc[(rows.t.astype(float) - t).abs().argmin()] if len(rows) else None
@@ -260,6 +267,7 @@ def impact_vectors(imp) -> pd.DataFrame:
 # %% ../../nbs/circuits/temporal.ipynb #844cf081
 def rank_agreement(a, b) -> float:
     "Spearman correlation of two impact vectors; NaN when one is constant."
+    equally_long(a=a, b=b)
     a, b = stats.rankdata(a), stats.rankdata(b)
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else np.nan
 
@@ -282,6 +290,7 @@ def stability(imp) -> pd.DataFrame:
 def robustness(imp) -> pd.DataFrame:
     """Rows dataset × seed × timestep: mean over components of mean clean error/mean error without
     the component, at most 1 (1: no component matters)."""
+    filled(imp, 'clean', 'mse')
     key = ['dataset', 'seed', 'timestep']
     m = imp.groupby([*key, 'site'])[['clean', 'mse']].mean()
     kept = (m.clean/m.mse).clip(upper=1).rename('robustness')
@@ -305,19 +314,22 @@ def square(pairs, names, value='interaction') -> pd.DataFrame:
 def joint_over_sum(coop) -> Interval:
     """Joint impact over the sum of the single ones, all pairs together; rows of one dataset ×
     ablation."""
+    filled(coop, 'joint', 'sum')
     per = coop.groupby('seed')[['joint', 'sum']].sum()
     return t_interval(per.joint/per['sum'])
 
 # %% ../../nbs/circuits/temporal.ipynb #f15d7c6d
 def same_sign(inter) -> float:
     "Share of pairs whose interaction has the same sign under zero- and mean-ablation."
+    filled(inter, 'interaction')
     by = inter.pivot_table(index=['dataset', 'a', 'b'], columns='ablation', values='interaction')
     return float((np.sign(by['zero']) == np.sign(by['mean'])).mean())
 
 # %% ../../nbs/circuits/temporal.ipynb #1472bcf4
 def emergence(feature, levels: dict) -> pd.DataFrame:
     """Feature complexity by abstraction level, as a share of its highest value over t, per dataset
-    × seed: `feature` has columns layer and feature, `levels` is {layer: level}."""
+    × seed: `feature` has columns layer and feature, `levels` is {layer: level}; NaN is left out."""
+    filled(feature, by=['feature'])
     keys = ['dataset', 'seed', 'level', 'timestep']
     g = feature.assign(level=feature.layer.map(levels)).groupby(keys).feature.mean()
     return (g/g.groupby(level=keys[:3]).transform('max')).reset_index()
@@ -335,7 +347,8 @@ def emergence_times(emerging) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/temporal.ipynb #baf37250
 def emergence_order(times, first='low', last='high') -> dict:
-    "{dataset: Interval over models of onset(first) − onset(last)}, in timesteps."
+    "{dataset: Interval over models of onset(first) − onset(last)}, in timesteps, without NaN."
+    for k in (first, last): one_of(k, set(times.level), 'level')
     wide = times.pivot(index=['dataset', 'seed'], columns='level', values='onset')
     gap = (wide[first] - wide[last]).dropna()
     return {d: t_interval(g) for d, g in gap.groupby(level=0)}
@@ -354,6 +367,7 @@ def order_text(order, datasets=2) -> str:
 def kind_shares(att, kind_of) -> pd.DataFrame:
     """Share of heads of each kind: rows dataset × timestep, one column per kind. `kind_of` names
     the kind from a head's mean entropy `share` and `distance`."""
+    filled(att, 'share', 'distance')
     keys = ['dataset', 'timestep', 'seed', 'head']
     h = att.groupby(keys)[['share', 'distance']].mean().reset_index()
     kind = pd.Series([kind_of(s, d) for s, d in zip(h.share, h.distance)], h.index, name='kind')

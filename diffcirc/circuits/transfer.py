@@ -18,7 +18,8 @@ from itertools import combinations
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
-from ..doors import filled, finite, one_of, real, shaped
+from ..doors import (
+    all_finite, each_with, filled, finite, integer, one_of, proper, real, shaped)
 from .attention import reference_maps
 from ..denoiser.diffusion import Denoiser, Exam, ᾱ
 from ..denoiser.diffusion import device_of, image_errors, make_exam, prediction_errors
@@ -90,6 +91,7 @@ def middle_features(denoiser, images, t, seed=2, batch=50) -> Tensor:
 # %% ../../nbs/circuits/transfer.ipynb #328f4115
 def flat_maps(images, side) -> dict:
     "Reference maps of clean images {name: values (n·side·side,)}, float64."
+    integer(side, 'The side of the maps')
     return {k: v.double().flatten() for k, v in reference_maps(images, side=side).items()}
 
 # %% ../../nbs/circuits/transfer.ipynb #8b1a3493
@@ -204,6 +206,7 @@ def similarity(grams) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #a5400d54
 def pair(a, b) -> dict:
     "Columns that name two models, each given as (dataset, seed)."
+    each_with(2, models=[a, b])
     return dict(dataset_a=a[0], seed_a=a[1], dataset_b=b[0], seed_b=b[1])
 
 # %% ../../nbs/circuits/transfer.ipynb #2217ad8c
@@ -463,6 +466,7 @@ def label_words(names) -> str:
 # %% ../../nbs/circuits/transfer.ipynb #c081162e
 def unlearnt_words(kept) -> str:
     "What it means that probes on untrained networks keep these shares of their scores, by kind."
+    proper(shares=kept)
     return ': part of what transfers is not learnt' if min(kept) > .3 else ''
 
 # %% ../../nbs/circuits/transfer.ipynb #a8209e14
@@ -503,20 +507,24 @@ def structure_and_function(costs, sim) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #67fed2d5
 def median_costs(costs, donor, how) -> pd.Series:
     "Per part, the factor by which the error rises, median over hosts."
+    filled(costs, 'impact')
     return 1 + costs[(costs.donor == donor) & (costs.how == how)].groupby('part').impact.median()
 
 def geometric_mean(factors) -> float:
     "Geometric mean of factors > 0."
+    proper(factors=factors)
     return float(np.exp(np.log(factors).mean()))
 
 # %% ../../nbs/circuits/transfer.ipynb #3b1af161
 def parts_that_matter(removed, least=1.05) -> list:
     "Parts whose removal raises the error by more than `least`, in the order given; all if none."
+    proper(removed=removed)
     return [part for part, cost in removed.items() if cost > least] or list(removed.index)
 
 # %% ../../nbs/circuits/transfer.ipynb #2ad72077
 def structure_correlation(sf) -> pd.Series:
     "Per part, Spearman's correlation of `cka` and `loss` over hosts and donors."
+    filled(sf, 'cka', 'loss')
     parts = sf.groupby('part')
     return pd.Series({part: stats.spearmanr(g.cka, g.loss).statistic for part, g in parts})
 
@@ -524,6 +532,7 @@ def structure_correlation(sf) -> pd.Series:
 def extra_cost(costs) -> tuple:
     """How much more a part costs from a model of other faces than from one of the same faces, both
     of another seed and with maps: ratio of errors over hosts, (mean, lo, hi)."""
+    filled(costs, 'impact')
     logs = costs[costs.how == 'map'].assign(log=lambda d: np.log1p(d.impact))
     hosts = logs.pivot_table(index=['dataset', 'seed'], columns='donor', values='log')
     return tuple(np.exp(t_interval(hosts['both'] - hosts['seed'])[:3]))
@@ -531,6 +540,7 @@ def extra_cost(costs) -> tuple:
 # %% ../../nbs/circuits/transfer.ipynb #78604fbb
 def language_words(faces, both) -> str:
     "Whether a shared start leaves a shared language; costs of exchange as it is."
+    all_finite(faces=faces, both=both)
     if np.log(faces) < .5*np.log(both):
         return ('A shared start thus leaves a shared language even after training on different '
                 'faces.')
@@ -539,6 +549,7 @@ def language_words(faces, both) -> str:
 # %% ../../nbs/circuits/transfer.ipynb #036af7dc
 def basis_words(faces, both) -> str:
     "Whether parts do the same up to a linear map; costs of exchange with maps."
+    all_finite(faces=faces, both=both)
     if max(faces, both) < 1.1:
         return 'What two models do with a part is, up to a linear change of basis, nearly the same'
     return ('Even up to a linear change of basis, parts of models trained on different faces are '
@@ -547,6 +558,7 @@ def basis_words(faces, both) -> str:
 # %% ../../nbs/circuits/transfer.ipynb #f577e457
 def credit_words(untrained, both) -> str:
     "Whether the maps alone would do; costs of exchange with maps."
+    all_finite(untrained=untrained, both=both)
     if np.log(untrained) < 1.5*np.log(both):
         return ('but an untrained donor costs little more, so that the maps deserve much of the '
                 'credit')
@@ -555,7 +567,7 @@ def credit_words(untrained, both) -> str:
 # %% ../../nbs/circuits/transfer.ipynb #9148e8f7
 def beyond_words(times, lo) -> str:
     """Whether other faces cost more than another training: the printed ratio of `extra_cost` and
-    the lower end of its interval."""
+    the lower end of its interval, which is sure of nothing where it is NaN."""
     text = (f'a part from a model of other faces costs {times} times as much error as one from a '
             'model of the same faces (over hosts): ')
     if not lo > 1:
@@ -573,17 +585,17 @@ def about_words(matter, parts) -> str:
 
 # %% ../../nbs/circuits/transfer.ipynb #d10adc9f
 def looks_words(r) -> str:
-    "What a correlation of similarity and cost of exchange says."
+    "What a correlation of similarity and cost of exchange says; NaN says little."
     if r < -.3: return 'the less alike, the less interchangeable'
-    if r < .3:
-        return ('how alike two models look says little about whether they can work with each '
-                'other')
-    return 'the more alike, the costlier the exchange, against expectation'
+    if r >= .3: return 'the more alike, the costlier the exchange, against expectation'
+    return 'how alike two models look says little about whether they can work with each other'
 
 # %% ../../nbs/circuits/transfer.ipynb #123b7286
 def contrast(frame, value, by, ratio=False) -> pd.DataFrame:
     """Natural minus synthetic (or over it, with `ratio`) of the mean `value`, per seed, then over
-    seeds with an interval: rows `at` (levels of `by`, in their order), m, lo, hi."""
+    seeds with an interval: rows `at` (levels of `by`, in their order), m, lo, hi; NaN is
+    left out."""
+    filled(frame, by=[by, value])
     means = frame.groupby([by, 'seed', 'dataset'], sort=False)[value].mean().unstack('dataset')
     each = np.log(means.natural/means.synthetic) if ratio else means.natural - means.synthetic
     rows = [dict(zip(('m', 'lo', 'hi'), seed_interval(g, 'v')), at=k)
@@ -593,8 +605,10 @@ def contrast(frame, value, by, ratio=False) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #705762c6
 def similarity_matrix(sim, models) -> np.ndarray:
     "CKA between models [(dataset, seed), …], mean over faces and blocks; 1 on the diagonal."
+    filled(sim, 'cka')
+    each_with(2, models=models)
     M = np.eye(len(models))
     for key, cka in sim.groupby(['dataset_a', 'seed_a', 'dataset_b', 'seed_b']).cka.mean().items():
-        i, j = models.index(key[:2]), models.index(key[2:])
+        i, j = (models.index(one_of(k, models, 'model')) for k in (key[:2], key[2:]))
         M[i, j] = M[j, i] = cka
     return M

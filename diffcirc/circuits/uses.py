@@ -12,6 +12,7 @@ import copy
 import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from ..doors import filled, one_of
 from .edges import Patching, Wiring, wiring_of
 from .finding import METHODS, _largest_first, _of_half, case_of
 from ..denoiser.diffusion import (
@@ -59,6 +60,7 @@ def weight_sizes(net) -> dict:
 # %% ../../nbs/circuits/uses.ipynb #c9ebaf7f
 def within_budget(order, sizes: dict, budget) -> list:
     "The blocks of an order, each taken if it still fits into a budget of parameters."
+    for n in order: one_of(n, sizes, 'block')
     taken, left = [], budget
     for n in order:
         if sizes[n] > left: continue
@@ -143,7 +145,9 @@ def trained_further(denoiser, images, steps, which, masks=None, batch=8, rate=3e
     for k in range(steps):
         x0, ε, t = (v.to(device) for v in _drawn(images, k, batch, seed))
         w = min_snr_weight(t).clamp(min=.15)/ᾱ.to(device)[t].float()
-        (image_errors(denoiser(add_noise(x0, ε, t), t), ε)*w).mean().backward()
+        # PyTorch's group norm crashes where its input's gradient is not wanted
+        x = add_noise(x0, ε, t).requires_grad_()
+        (image_errors(denoiser(x, t), ε)*w).mean().backward()
         opt.step()
         opt.zero_grad()
         with torch.no_grad():
@@ -156,8 +160,8 @@ def _arms(denoiser, scores, budget, draws, seed) -> list:
     sizes, rng = block_sizes(denoiser.net), np.random.default_rng(seed)
     own = within_budget(sorted(scores, key=scores.get), sizes, budget)
     weights = weight_sizes(denoiser.net)
-    arms = [('circuit', 0, own), ('magnitude', 0, within_budget(sorted(weights, key=weights.get), sizes,
-                                                         budget))]
+    smallest = within_budget(sorted(weights, key=weights.get), sizes, budget)
+    arms = [('circuit', 0, own), ('magnitude', 0, smallest)]
     goal, orders = sum(sizes[n] for n in own), [rng.permutation([*sizes]) for _ in range(100)]
     drawn = {frozenset(within_budget(o, sizes, budget)): None for o in orders}
     near = sorted(drawn, key=lambda s: abs(sum(sizes[n] for n in s) - goal))[:3*draws]
@@ -340,6 +344,8 @@ def attribute_control(denoiser, exam: Exam, pairs: dict, share=.1, draws=4,
 def pruning_leads(frame) -> pd.DataFrame:
     """Rows model × share × healed × rival: `lead`, how far the logarithm of the error of networks
     pruned as the rival does lies above that by the circuit, means over timesteps and draws."""
+    filled(frame, 'share', 'mse')
+    one_of('circuit', set(frame.by), 'arm')
     f, key = frame.assign(log=np.log(frame.mse)), ['dataset', 'seed', 'share', 'healed']
     m = f.groupby([*key, 'by']).log.mean().unstack()
     leads = m.drop(columns='circuit').sub(m.circuit, axis=0).rename_axis(columns='rival')
@@ -350,8 +356,11 @@ def training_leads(frame) -> pd.DataFrame:
     """Rows model × rival: `lead` in logarithms of the error, means over timesteps and draws: of the
     circuit trained alone over random blocks alone, and over the rest alone; of all after the rest
     began anew over all after random blocks as large did."""
+    filled(frame, 'mse')
     f, key = frame.assign(log=np.log(frame.mse)), ['dataset', 'seed', 'what']
     m = f.groupby(key).log.mean().unstack()
+    for arm in ('random alone', 'rest alone', 'circuit alone', 'random anew', 'rest anew'):
+        one_of(arm, m, 'arm')
     leads = pd.DataFrame({'random alone': m['random alone'] - m['circuit alone'],
                           'rest alone': m['rest alone'] - m['circuit alone'],
                           'random anew': m['random anew'] - m['rest anew']})
@@ -362,6 +371,8 @@ def control_leads(frame, value='realized', by=()) -> pd.DataFrame:
     """Rows model (× `by`) × rival: `lead` of the edges that carry the change over random ones and
     over those of the circuit in general, in the share that is realized or in aim; means over all
     else."""
+    filled(frame, value)
+    for arm in ('carrying', 'random', 'general'): one_of(arm, set(frame['by']), 'arm')
     m = frame.groupby(['dataset', 'seed', *by, 'by'])[value].mean().unstack()
     leads = m[['random', 'general']].rsub(m.carrying, axis=0).rename_axis(columns='rival')
     return leads.stack().rename('lead').reset_index()
@@ -369,6 +380,8 @@ def control_leads(frame, value='realized', by=()) -> pd.DataFrame:
 # %% ../../nbs/circuits/uses.ipynb #625ab608
 def margins(leads, rivals=None) -> dict:
     "{rival: interval of its `lead` over models}; of these rivals, or of all."
+    filled(leads, 'lead')
     per = leads.groupby(['rival', 'dataset', 'seed']).lead.mean()
     names = list(dict.fromkeys(leads.rival)) if rivals is None else rivals
+    for r in names: one_of(r, set(leads.rival), 'rival')
     return {r: t_interval(per[r]) for r in names}

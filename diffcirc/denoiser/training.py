@@ -9,7 +9,7 @@ __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype
            'open_run', 'find_run', 'train', 'check_training']
 
 # %% ../../nbs/denoiser/training.ipynb #3d3fdcf0
-import hashlib, json, math, os, time
+import hashlib, json, math, os, re, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, asdict
 from pathlib import Path
@@ -567,11 +567,13 @@ def train(faces,                     # training images: `images` (n, c, h, w), `
           report=None,               # called as report(images, loss) after every step
           checkpoint_s=20.) -> Run:  # seconds between checkpoints, at least
     """The run of `cfg` on `faces`: found when it was made before, gone on with when it was begun,
-    else trained. ValueError for settings or images with which nothing can be trained."""
+    else trained. ValueError for settings or images with which nothing can be trained, OSError
+    where one of several processes is gone."""
     check_training(cfg)
     _check_faces(faces, cfg)
     folder, crew, run = run_folder(faces, cfg), Crew(device), None
-    with _alone(folder, crew.rank == 0), _threads(cfg.threads, crew.device):
+    with (_together(crew), _alone(folder, crew.rank == 0),
+          _threads(cfg.threads, crew.device)):
         crew.wait()
         run = find_run(faces, cfg, mend=crew.rank == 0)
         if run is None:
@@ -599,6 +601,16 @@ def _threads(n, device):
     if torch.device(device).type == 'cpu': torch.set_num_threads(n)
     try: yield
     finally: torch.set_num_threads(old)
+
+# %% ../../nbs/denoiser/training.ipynb #7c0d51aa
+@contextmanager
+def _together(crew):
+    "For the training of several processes: OSError in a sentence where another one is gone."
+    try: yield
+    except RuntimeError as e:
+        if crew.size == 1 or not re.search('gloo|nccl|peer|socket|store', str(e), re.I): raise
+        raise OSError('Another process of this training is gone or cannot be reached; start all of '
+                      'them again: they go on from the last checkpoint.') from e
 
 # %% ../../nbs/denoiser/training.ipynb #6e859ef9
 def _whole(v, least=1): return isinstance(v, int) and least <= v < 2**32

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from ..doors import integer, none_empty, proper, real
+from ..doors import integer, none_empty, one_of, proper, real
 from ..core import code_key, content_hash, home, locked, unwritable
 from ..denoiser.training import _threads, save_tensors
 from ..denoiser.unet import GroupNorm, Point, State, Stepwise, Transformer, _conv, _step, _up
@@ -138,7 +138,7 @@ def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
     with torch.random.fork_rng(devices=[]), _threads(1, 'cpu'):
         torch.manual_seed(cfg.seed)
         net = SliceNet(cfg)
-        opt = torch.optim.AdamW(net.parameters(), weight_decay=.01)
+        opt = torch.optim.AdamW(net.parameters(), weight_decay=.01, fused=True)
         rate = torch.optim.lr_scheduler.OneCycleLR(opt, cfg.lr, cfg.steps, pct_start=.2)
         for k in range(cfg.steps):
             x = images[torch.randint(len(images), (cfg.batch,), generator=g)]
@@ -153,6 +153,8 @@ def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
 # %% ../../nbs/latents/bayesian.ipynb #b9dbd733
 def slice_net(images, cfg: SliceNetConfig) -> SliceNet:
     "The trained autoencoder of these images: found in the cache, else trained; gradients off."
+    proper(images=images)
+    integer(cfg.steps, 'The number of steps')
     key = content_hash(cfg, images, code_key('latents.bayesian.fit_slices'))
     path = home()/'latents'/f'{key}.safetensors'
     try: path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,12 +220,16 @@ def scale_of(preset) -> dict:
 
 def slices_of(source, scale) -> SliceSet:
     "The drawn slices ('phantom') or those of the user's folder ('slices')."
+    one_of(source, ('phantom', 'slices'), 'source of slices')
     if source == 'phantom': return phantom(scale['patients'], scale['per_patient'], scale['size'])
-    return own_slices(scale['size'])
+    if (own := own_slices(scale['size'])) is None:
+        raise ValueError('There is no folder of slices; name one by DIFFCIRC_MRI.')
+    return own
 
 # %% ../../nbs/latents/bayesian.ipynb #1a6ff58f
 def net_config(scale, seed, **change) -> SliceNetConfig:
     "The companion's network at a scale."
+    integer(scale['steps'], 'The number of steps')
     return replace(SliceNetConfig(scale['size'], scale['base'], steps=scale['steps'], seed=seed),
                    **change)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
-from ..doors import all_finite, integer, one_of, proper, real, shaped
+from ..doors import all_finite, each_with, integer, none_empty, one_of, proper, real, shaped
 from ..core import code_key, content_hash, file_name, home, locked
 from ..denoiser.training import _threads, load_tensors, save_tensors
 from ..faces.synthetic import balanced_attributes, draw_faces
@@ -115,6 +115,8 @@ def faces_of(f, size=32, ids=None) -> Tensor:
 # %% ../../nbs/latents/factors.ipynb #6b9a50e5
 def pictures(w: CausalWorld, f, size=32, ids=None) -> Tensor:
     "Pictures (n, c, size, size) of factors f (n, k) of a world; `ids`: whose, where it has people."
+    none_empty(factors=f)
+    if isinstance(f, (list, tuple)): each_with(len(f[0]), factors=f)
     return faces_of(f, size, ids) if w.name == 'faces' else sprites(f, size)
 
 # %% ../../nbs/latents/factors.ipynb #ff5d7d85

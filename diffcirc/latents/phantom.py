@@ -92,7 +92,7 @@ def _texture(kind, d, x, y):
 def lesion_of(p, z, size) -> np.ndarray:
     "Brightness (size, size) that the lesion adds to the slice at z; 0 where it is not cut."
     all_finite(patient=p)
-    real(z, 'The place of the slice')
+    real(z, 'The place of the slice', -1e3, 1e3)
     integer(size, 'The size')
     l, (x, y) = p['lesion'], _grid(size, p['turn'])
     r2 = l.radius**2 - (1.1*(z - l.z))**2

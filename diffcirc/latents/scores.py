@@ -49,6 +49,7 @@ def edges_of(values, extra=()) -> np.ndarray:
 def pixel_counts(maps, masks, heads, patients, threshold) -> pd.DataFrame:
     """Rows patient × step: score (its lower edge), positives and negatives (pixels of the heads
     with and without anomaly); `threshold` is one of the edges."""
+    all_finite(patients=patients)
     proper(maps=maps)
     equally_long(maps=maps, masks=masks, heads=heads, patients=patients)
     real(threshold, 'The threshold')
@@ -104,6 +105,7 @@ def roc_area(c: Counted) -> np.ndarray:
 @np.errstate(all='ignore')
 def pr_area(c: Counted) -> np.ndarray:
     "Average precision (draws,): precision at every threshold, weighted by the gain in recall."
+    equally_long(positives=c.positives, negatives=c.negatives)
     _sound(c)
     precision = c.positives/(c.positives + c.negatives)
     gained = c.positives - _before(c.positives)
@@ -136,6 +138,7 @@ DRAWS = 400
 
 def patient_draws(patients, n=DRAWS, seed=0) -> np.ndarray:
     "How often each of the sorted patients is drawn: (1 + n, patients), first all once."
+    all_finite(patients=patients)
     none_empty(patients=patients)
     integer(n, 'The number of draws', 0)
     real(seed, 'The seed', 0)

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion, binary_fill_holes
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
-from ..doors import equally_long, integer, proper
+from ..doors import equally_long, integer, proper, shaped
 from ..core import absolute, content_hash
 
 # %% ../../nbs/latents/slices.ipynb #816cb9bf
@@ -145,6 +145,7 @@ def _read_pictures(root, size) -> tuple:
 # %% ../../nbs/latents/slices.ipynb #532a96e3
 def smaller(x, size) -> Tensor:
     "Means of a picture (h, w) over `size` × `size` areas."
+    shaped(x, 'The picture', None, None)
     integer(size, 'The size')
     return adaptive_avg_pool2d(x.float()[None], size)[0]
 

@@ -199,6 +199,8 @@ def printed_verdict(lo, hi, printed) -> Verdict:
 def surely(margins: dict, least=0.) -> Verdict:
     """The verdict on intervals {margin: (lo, hi)} that all have to lie above zero; one that does not
     and lies below `least`, the smallest margin that would count, contradicts."""
+    if any(len(v) != 2 for v in margins.values()):
+        raise ValueError('A margin is no interval; give each its lower and its upper end.')
     if not np.isfinite([*margins.values()]).all(): return Verdict('inconclusive', NO_INTERVAL)
     unsure = {k: hi for k, (lo, hi) in margins.items() if lo <= 0}
     below = [k for k, hi in unsure.items() if hi < least]

@@ -35,7 +35,8 @@ class _Unpacker(pickle.Unpickler):
 
 # %% ../../nbs/study/cluster.ipynb #5d7f908d
 def packed(thing, root) -> tuple[bytes, list]:
-    "The thing as bytes, and the paths below `root` that it names, relative to it."
+    """The thing as bytes, and the paths below `root` that it names, relative to it; a NaN travels
+    as it is."""
     packer = _Packer(file := io.BytesIO(), root)
     packer.dump(thing)
     return file.getvalue(), sorted(packer.met)

@@ -7,7 +7,7 @@ __all__ = ['JUDGES', 'half_mirrored', 'by_person', 'at_random', 'gaussian_faces'
 
 # %% ../../nbs/study/judging.ipynb #a2cd9105
 import numpy as np, pandas as pd, torch
-from ..doors import none_empty, proper, real
+from ..doors import none_empty, one_of, proper, real
 from ..faces.data import FaceSet
 from ..statistics.twosample import folds_of, kernel_distance, two_sample
 
@@ -68,4 +68,5 @@ def judgement(sets: list,       # one tensor of faces (n, c, h, w) per network
 # %% ../../nbs/study/judging.ipynb #9984b547
 def beats(found, dataset, source, other, judge) -> bool:
     "Whether `source` is nearer to the held-out faces than `other`, intervals apart (`hi` < `lo`)."
+    for who in (source, other): one_of((dataset, who, judge), found.index, 'comparison')
     return bool(found.loc[(dataset, source, judge), 'hi'] < found.loc[(dataset, other, judge), 'lo'])

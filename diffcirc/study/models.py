@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 import numpy as np, pandas as pd
 from ..core import content_hash, home, Preset, preset
-from ..doors import all_finite, equally_long, none_empty, proper
+from ..doors import all_finite, equally_long, none_empty, one_of, proper
 from ..denoiser.diffusion import Exam, make_exam
 from ..denoiser.training import Run, TrainConfig, open_run, run_folder, train
 from ..denoiser.unet import UNetConfig
@@ -40,6 +40,7 @@ class Study:
     runs: dict = field(default_factory=dict)
     longer: dict = field(default_factory=dict)
     grown: dict = field(default_factory=dict)
+    _exams: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def channels(self) -> int:
@@ -60,7 +61,10 @@ class Study:
         return {d: (content_hash(samples(d)), f.fingerprint) for d, f in self.heldout.items()}
     def exam(self, dataset, timesteps=None, n=None) -> Exam:
         "The exam on (the first n) held-out faces of a dataset; its noise is the same for both."
-        return make_exam(self.heldout[dataset].images[:n], timesteps or self.preset.timesteps)
+        faces, times = self.heldout[dataset], tuple(timesteps or self.preset.timesteps)
+        if (at := (faces, times, n)) not in self._exams:  # hundreds of jobs ask for the same few
+            self._exams[at] = make_exam(faces.images[:n], times)
+        return self._exams[at]
 
 # %% ../../nbs/study/models.ipynb #0c723ff7
 def train_all(jobs: list,                # [(FaceSet, TrainConfig), …]
@@ -158,7 +162,9 @@ def training_records(st) -> pd.DataFrame:
 
 # %% ../../nbs/study/models.ipynb #7fd57783
 def bands_fallen(records) -> int:
-    "Number of bands whose error, averaged over models, is smaller at the end than at the start."
+    """Number of bands whose error, averaged over models, is smaller at the end than at the start;
+    NaN is left out."""
+    none_empty(records=records)
     means = records.groupby('step')[[c for c in records if c.startswith('mse_')]].mean()
     return int((means.tail(10).mean() < means.head(3).mean()).sum())
 
@@ -205,6 +211,7 @@ def skill_text(table) -> str:
 # %% ../../nbs/study/models.ipynb #d0310ba5
 def paired_accuracies(errors) -> pd.DataFrame:
     "Sign-flip test of synthetic against natural accuracy at each timestep: timestep, p, p_holm."
+    for d in ('synthetic', 'natural'): one_of(d, set(errors.dataset), 'dataset')
     proper(accuracy=errors.accuracy)
     models = per_model(errors, 'accuracy', ['timestep'])
     pairs = models.pivot(index=['timestep', 'seed'], columns='dataset', values='accuracy')

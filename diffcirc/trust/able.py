@@ -11,14 +11,14 @@ __all__ = ['RANKS', 'Perceptron', 'Learner', 'kept_in_half', 'random_heads', 'lo
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
 from ..core import code_key, content_hash, home, log
-from ..doors import all_finite, none_empty, real
+from ..doors import all_finite, none_empty, one_of, real
 from ..denoiser.diffusion import Denoiser, add_noise, make_exam, v_target, ᾱ
 from ..denoiser.sites import editing, zero
 from ..denoiser.training import load_tensors, save_tensors
 from ..denoiser.unet import (
     Point, State, Stepwise, TimeEmbedding, _step, attention_layers, heads)
 from .drafts import Mover, Movers, halfway, least_error, rms_of_sites, twins
-from .families import BY_HAND, TIMES, Specimen, errors_without
+from .families import BY_HAND, FAMILIES, TIMES, Specimen, errors_without
 from .planted import fit, normal
 
 # %% ../../nbs/trust/able.ipynb #44bd0b5d
@@ -188,5 +188,6 @@ def read_able(seed, weights) -> Specimen:
 # %% ../../nbs/trust/able.ipynb #7a6e485e
 def planted_specimen(family, seed, steps=300) -> Specimen:
     "Specimen number `seed` of a family of FAMILIES; `steps` of training where it is trained."
+    one_of(family, FAMILIES, 'family')
     real(seed, 'The seed', 0)
     return BY_HAND[family](seed) if family in BY_HAND else kept_able(seed, steps)

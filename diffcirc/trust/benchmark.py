@@ -126,6 +126,7 @@ def relative_scores(scores) -> pd.DataFrame:
 
 def balanced(share, true, threshold) -> float:
     "Mean of the shares of true sites above and of false ones not above the threshold."
+    real(threshold, 'The threshold')
     proper(share=share, true=true)
     equally_long(share=share, true=true)
     share, true = np.asarray(share), np.asarray(true, bool)
@@ -300,8 +301,8 @@ def benchmark_csv(d) -> str:
 
 # %% ../../nbs/trust/benchmark.ipynb #319ffbe7
 def easy_text(norm) -> str:
-    "What the norm alone says of the families, from `too_easy`."
-    proper(norm=norm[['mean', 'lo', 'hi']])
+    "What the norm alone says of the families, from `too_easy`; one network has no interval (NaN)."
+    proper(norm=norm['mean'])
     worst = norm.loc[norm['mean'].idxmax()]
     most = f'{worst.family}: {interval(worst["mean"], worst.lo, worst.hi)}'
     easy = list(norm.family[norm.easy])

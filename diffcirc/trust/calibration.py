@@ -16,7 +16,7 @@ __all__ = ['NONE', 'STRONG', 'TABLE', 'MARKS', 'ALIKE', 'PHOTOGRAPHS', 'variance
 import itertools, math
 import numpy as np, pandas as pd
 from scipy import stats
-from ..doors import all_finite, equally_long, none_empty, one_of, proper, real
+from ..doors import all_finite, equally_long, filled, none_empty, one_of, proper, real
 from ..circuits.ablation import over_images
 from ..statistics.effects import _studies, cohens_d
 from ..statistics.replication import (
@@ -433,6 +433,7 @@ def marked(r, complement=False) -> str:
 def wide(errors, complement=False) -> pd.DataFrame:
     """Table for the page: one row per test or interval and unit, one column per world, as `marked`;
     `complement`: coverage instead of misses."""
+    filled(errors, 'rate')
     f = errors.assign(text=[marked(r, complement) for r in errors.itertuples()],
                       unit=errors.unit.map(UNIT_NAMES))
     table = f.pivot(index=['name', 'unit'], columns='world', values='text')

@@ -11,7 +11,7 @@ import numpy as np, pandas as pd
 from ..circuits.ablation import ranks
 from ..circuits.temporal import near_by_chance, phase_boundaries, random_cuts
 from ..core import paper_claims
-from ..doors import all_finite, one_of, proper, real
+from ..doors import all_finite, integer, one_of, proper, real
 from ..statistics.replication import paired_flip
 from ..statistics.tests import adjust, t_interval
 from ..statistics.verdicts import RULES, level_verdict
@@ -145,6 +145,7 @@ def pass_rate(name, n, seed=0) -> tuple:
 def chance_of_rules(n, seed=0) -> pd.DataFrame:
     """One row per rule: rule, claims (ids), null, pass_rate, and n, the number of verdicts; about n
     of them are asked for, a tenth where that is slow."""
+    integer(n, 'The number of verdicts')
     real(seed, 'The seed', 0)
     rows = []
     for k, r in RULES.items():

@@ -7,18 +7,19 @@ __all__ = ['TRIED_EDGES', 'leaving', 'of_parts', 'edge_marks', 'marks_by_method'
 
 # %% ../../nbs/trust/planted_edges.ipynb #7f2ec23c
 import pandas as pd
-from ..doors import all_finite, equally_long, one_of
+from ..doors import all_finite, each_with, equally_long, integer, one_of
 from ..circuits.finding import METHODS, case_of
 from ..denoiser.sites import sites
 from ..denoiser.unet import head_parts
 from ..statistics.report import interval
 from .able import planted_specimen
 from .benchmark import exam_for, marks_of
-from .families import TIMES
+from .families import FAMILIES, TIMES
 
 # %% ../../nbs/trust/planted_edges.ipynb #4ab0d530
 def leaving(edges, scores) -> dict:
     "{node: sum of the scores of the edges that leave it}."
+    each_with(2, edges=edges)
     all_finite(scores=scores)
     equally_long(edges=edges, scores=scores)
     out = {}
@@ -37,12 +38,14 @@ def of_parts(net, nodes: dict) -> dict:
     return out
 
 # %% ../../nbs/trust/planted_edges.ipynb #33b664af
-TRIED_EDGES = ('exact', 'size', 'gradient', 'curvature', 'IG, inputs')
+TRIED_EDGES = ('exact', 'size', 'gradient', 'curvature', 'IG, inputs', 'AtP*')
 
 # %% ../../nbs/trust/planted_edges.ipynb #933cb427
 def edge_marks(family, seed, steps, n, methods=TRIED_EDGES) -> pd.DataFrame:
     """Rows timestep × method × measure of one planted network: `auc` of its parts by the edges that
     leave them, patched with another image, and precision at k."""
+    one_of(family, FAMILIES, 'family')
+    integer(n, 'The number of images')
     p, rows = planted_specimen(family, seed, steps), []
     for t in TIMES:
         c = case_of(p.denoiser, exam_for(p, t, n), t, 'image')

@@ -12,7 +12,7 @@ __all__ = ['CACHE', 'INSTRUMENTS', 'KINDS', 'TRAINED', 'GOOD', 'SAID', 'NO_MEASU
 import math
 from functools import partial
 import numpy as np, pandas as pd, torch
-from ..doors import all_finite, equally_long, none_empty, one_of, proper
+from ..doors import all_finite, equally_long, filled, integer, none_empty, one_of, proper
 from . import planted
 from ..circuits.attention import attention_stats
 from ..denoiser.diffusion import Exam, make_exam
@@ -147,6 +147,8 @@ TRAINED = {'closed form, learned': 1., 'copy, one head able': 1.4, 'copy, free':
 def trial(kind, seed, steps, n, timesteps, noises) -> pd.DataFrame:
     """Rows noise × timestep × instrument × site: score, true. And one row per check of the planting
     (instrument 'check') and, for the learned closed form, per band ('band')."""
+    one_of(kind, KINDS, 'kind')
+    integer(n, 'The number of images')
     p = KINDS[kind](seed, **(dict(steps=int(steps*TRAINED[kind])) if kind in TRAINED else {}))
     if kind == 'closed form, learned':
         rows = [pd.DataFrame(planted.band_impacts(p, timesteps)).assign(instrument='band')]
@@ -172,7 +174,8 @@ def marks(res) -> pd.DataFrame:
     """One row per instrument × kind × seed × noise × timestep: auc, precision_at_k, number of sites
     (n) and of true ones (k); NaN where there was nothing to tell apart."""
     by, rows = ['instrument', 'kind', 'seed', 'noise', 'timestep'], []
-    for key, g in res[res.instrument.isin(list(INSTRUMENTS))].groupby(by, sort=False):
+    of_instruments = res[res.instrument.isin(list(INSTRUMENTS))]
+    for key, g in filled(of_instruments, 'noise', 'timestep').groupby(by, sort=False):
         s, true = rounded(g.score), g.true > 0
         rows.append(dict(zip(by, key), auc=auc(s, true), precision_at_k=precision_at_k(s, true),
                          n=len(g), k=int(g.true.sum())))
@@ -203,7 +206,8 @@ GOOD = .9  # an instrument that is right in nine of ten comparisons
 # %% ../../nbs/trust/trials.ipynb #7636afc9
 def instrument_word(lo, hi) -> str:
     """What an interval of the AUC says: 'finds it' (lower end at least GOOD), 'better than chance'
-    (above .5), 'misleads' (upper end below .5), 'not testable' (no interval), else 'fails'."""
+    (above .5), 'misleads' (upper end below .5), 'not testable' (an interval that is NaN), else
+    'fails'."""
     if not np.isfinite([lo, hi]).all(): return 'not testable'
     if lo >= GOOD: return 'finds it'
     if lo > .5: return 'better than chance'

@@ -120,7 +120,7 @@ def judged(f, what, found, clean):
     if passed_on(found) or SAID.search(inspect.getdoc(f) or ''): return RIGHT
     return SILENT
 
-def one_call(campaign, part, name, f, args, kwargs, clean, where, what, value, seconds=5):
+def one_call(campaign, part, name, f, args, kwargs, clean, where, what, value, seconds):
     "Call a function with one argument changed; its other arguments have to stay as they are."
     args, kwargs = [own(a) for a in args], {k: own(v) for k, v in kwargs.items()}
     if isinstance(where, int): args[where] = value
@@ -141,17 +141,19 @@ def one_function(campaign, part, name, f, made, n, number=0):
     "Call a function n times as it was called once, with one argument changed."
     args, kwargs = made
     places = [i for i, a in enumerate(args)] + list(kwargs)
+    began = time.process_time()
     try:
         with within(20), quiet():
             clean = f(*[own(a) for a in args], **{k: own(v) for k, v in kwargs.items()})
     except (Exception, TooLong): return  # the check of an error, or of what is gone
     if inspect.isgenerator(clean) or hasattr(clean, '__enter__'): return
+    seconds = max(5, 5*(time.process_time() - began))
     @drawn(n, st.data(), number=number)
     def one(data):
         where = data.draw(st.sampled_from(places))
         what, value = data.draw(other(args[where] if isinstance(where, int) else kwargs[where]))
         if what != 'same':
-            one_call(campaign, part, name, f, args, kwargs, clean, where, what, value)
+            one_call(campaign, part, name, f, args, kwargs, clean, where, what, value, seconds)
     matplotlib.pyplot.close('all')
 
 def functions(campaign, module, n, seconds=60, known=()):

@@ -1,6 +1,6 @@
 """Homes of other kinds: of an earlier version, read-only, full, without locks, with a clock that
 jumps, named by a relative path; and workers, pages and edits that used to go wrong in silence."""
-import errno, json, os, subprocess, sys, warnings
+import errno, json, os, shutil, subprocess, sys, warnings
 from pathlib import Path
 import pandas as pd, pytest, torch
 from filelock import SoftFileLock, Timeout
@@ -15,7 +15,9 @@ from diffcirc.denoiser.training import Crew, Trainer, find_run, load_tensors, re
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.study.parallel import side_by_side
 from .files import toy_config, toy_faces
-from .kills import _many, executions, trainings
+from .kills import (
+    EXECUTE, RENDER, _finished, _killed, _many, _outputs, executions, ranks, rendered, renderings,
+    small_book, trainings, two_builds)
 from .outcomes import Campaign
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,10 +171,58 @@ def test_a_training_killed_at_a_few_moments(tmp_path):
     trainings(campaign, tmp_path, 3, 20)
     assert campaign.rows() and not campaign.faults, campaign.faults
 
-@pytest.mark.skipif(not os.environ.get('DIFFCIRC_FUZZ'), reason='starts a dozen kernels')
-def test_pages_killed_at_a_moment(tmp_path):
+def test_one_of_two_processes_killed(tmp_path):
     campaign = Campaign()
-    executions(campaign, tmp_path, 1)
+    ranks(campaign, tmp_path, 2, 12)
+    assert campaign.counts and not campaign.faults, campaign.faults
+
+def test_the_checkpoint_before_the_last_is_kept(tmp_path, caplog):
+    "Written, read back, and gone on from where the last one is damaged."
+    faces, cfg = toy_faces(), toy_config()
+    def after(k):
+        tr = Trainer(faces.images, cfg, Crew('cpu'))
+        for _ in range(k): tr.step()
+        return tr
+    tr = after(2)
+    training._keep_state(tr, tmp_path, 1.)
+    tr.step()
+    training._keep_state(tr, tmp_path, 2.)
+    last, before = training._checkpoints(tmp_path)
+    last.write_bytes(last.read_bytes()[:-3])
+    again = Trainer(faces.images, cfg, Crew('cpu'))
+    assert training._restarted(again, tmp_path) == 1. and again.k == 2 and not last.exists()
+    assert 'goes on from the one before it' in caplog.text
+    again.step()
+    assert training._digest(again.average) == training._digest(tr.average)
+
+def test_a_checkpoint_that_cannot_be_read_back_is_told(tmp_path, monkeypatch):
+    tr = Trainer(toy_faces().images, toy_config(), Crew('cpu'))
+    training._keep_state(tr, tmp_path, 1.)
+    def half(tr, file, seconds): file.write_bytes(b'half of it')
+    monkeypatch.setattr(training, 'save_state', half)
+    with pytest.raises(ValueError, match='checkpoint.safetensors'):
+        training._keep_state(tr, tmp_path, 2.)
+    assert load_tensors(training._checkpoints(tmp_path)[1])  # the one before is still there
+
+def test_a_page_killed_while_it_runs_and_while_it_is_rendered(tmp_path):
+    "One page; `make fuzz` kills more of them, at more moments."
+    page = ['import time', 'time.sleep(.5)', 'print(6*7)']
+    book, home = small_book(tmp_path/'book', dict(index=page)), tmp_path/'home'
+    _killed(EXECUTE, book, home, lambda: list(book.rglob('global.db')), True)
+    _finished(EXECUTE, book, home)
+    assert list(_outputs(book).values()) == ['42\n']
+    _killed(RENDER, book, home, lambda: list(book.rglob('*.doctree')), False)
+    _finished(RENDER, book, home)
+    again = rendered(book)
+    shutil.rmtree(book/'_build'/'html')
+    _finished(RENDER, book, home)
+    assert again == rendered(book) and b'42' in again['index.html']
+
+@pytest.mark.skipif(not os.environ.get('DIFFCIRC_FUZZ'), reason='starts a dozen kernels')
+@pytest.mark.parametrize('part', [executions, renderings, two_builds])
+def test_pages_killed_at_a_moment(tmp_path, part):
+    campaign = Campaign()
+    part(campaign, tmp_path, 2)
     assert campaign.rows() and not campaign.faults, campaign.faults
 
 def test_records_hold_no_markup(home):
