@@ -18,7 +18,7 @@ export GOMP_SPINCOUNT ?= 1000
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 
-.PHONY: help install lock prepare book test fuzz sbom lint check-book bench sync clean
+.PHONY: help install lock prepare book whole-book test fuzz sbom lint check-book bench sync clean
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -36,10 +36,15 @@ lock:           ## renew lock/, the hashes of the packages that constraints.txt 
 prepare: $(STAMP) ## faces, trained models and measurements of the preset in force (resumes when it was stopped)
 	$(BIN)/python -m diffcirc.cli prepare
 
-book: prepare   ## train, execute and render the book to _build/html/index.html
+HOW := $(TOC) $(SPHINX)
+book: $(STAMP)  ## train, execute and render the book to _build/html/index.html
+	@$(BIN)/python -m diffcirc.cli finished -- '$(HOW)' || { [ $$? -eq 3 ] && $(MAKE) --no-print-directory whole-book; }
+	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
+
+whole-book: prepare
 	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m diffcirc.cli execute
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . $(TOC) $(SPHINX)
-	@echo; echo "The book: $(CURDIR)/_build/html/index.html"
+	@$(BIN)/python -m diffcirc.cli finished --keep -- '$(HOW)'
 
 test: sync lint ## in-sync check, lint, notebook cells, pytest
 	IN_TEST=1 DIFFCIRC_PRESET=smoke OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 2400 $(BIN)/nbdev_test --n_workers 2

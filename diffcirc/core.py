@@ -13,7 +13,7 @@ import os
 # Spinning OpenMP threads take the core that the other training needs. Set before torch is imported.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '1000')
-import ast, copy, ctypes, dataclasses, hashlib, importlib.util, io, json, logging, platform, re
+import ast, ctypes, dataclasses, hashlib, importlib.util, io, json, logging, pickle, platform, re
 import symtable, time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -232,7 +232,10 @@ class _Bare(ast.NodeTransformer):
         own = node.level or (node.module or '').split('.')[0] == 'diffcirc'
         return None if own else node
 
-def _bare(node) -> str: return ast.unparse(_Bare().visit(copy.deepcopy(node)))
+@lru_cache(None)
+def _bare(node) -> str:
+    "The source of a node, bare. The node is copied by pickling: deepcopy takes ten times as long."
+    return ast.unparse(_Bare().visit(pickle.loads(pickle.dumps(node))))
 
 # %% ../nbs/core.ipynb #2facae08
 def _base(node) -> str|None:
@@ -292,6 +295,7 @@ def _outer(table, top=True) -> set:
              if s.is_referenced() and (top or s.is_global())}
     return names.union(*(_outer(t, False) for t in table.get_children()))
 
+@lru_cache(None)
 def _uses(node) -> set:
     "Names from outside that a statement uses, and `a.b` for every attribute of a bare name."
     # bare: a name that a function imports for itself comes from outside all the same
@@ -387,7 +391,6 @@ def keep_big_buffers():
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
     except (OSError, AttributeError): pass
-
 
 # %% ../nbs/core.ipynb #14ac6b20
 @lru_cache(None)

@@ -191,8 +191,11 @@ def test_pass_rates_of_the_rules_stand_beside_the_book():
     assert d.pass_rate.between(0, 1).all() and d.rule.is_unique
     claims = json.loads((HTML/'claims.json').read_text())
     ruled = {c['id']: c['rule'] for c in claims if c['kind'] == 'measured'}
-    assert {id: r.rule for r in d.itertuples() for id in r.claims.split()} == ruled
-    for r in d.itertuples(): assert r.rule in read('nbs/book/claims'), r.rule
+    of_companions = d.rule.str.match('(vae|slices)-')
+    own = d[~of_companions]
+    assert {id: r.rule for r in own.itertuples() for id in r.claims.split()} == ruled
+    for r in own.itertuples(): assert r.rule in read('nbs/book/claims'), r.rule
+    assert set(d.rule[of_companions]) >= {'vae-circuits', 'slices-roc'}
 
 def test_the_benchmark_stands_beside_the_book():
     import pandas as pd

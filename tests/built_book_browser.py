@@ -267,8 +267,9 @@ def test_paper_shows_every_interactive_figure_once(open_page):
 
 # ------------------------------------------------------------------ key figures
 
-# drawn from fixed numbers, the same at every preset
-KEY = {'fig-palette': 'nbs/book/style', 'fig-schedule': 'nbs/denoiser/diffusion'}
+# drawn from fixed numbers, the same at every preset: SVG of one panel, of lines, and HTML
+KEY = {'fig-palette': 'nbs/book/style', 'fig-schedule': 'nbs/denoiser/diffusion',
+       'fig-seven-example': 'nbs/book/front'}
 
 @pytest.mark.parametrize('label', KEY)
 def test_key_figures_look_as_accepted(open_page, label):

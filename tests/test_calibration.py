@@ -5,7 +5,7 @@ import math
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
-from diffcirc.book.protocols import claimed_size
+from diffcirc.book.asked_trust import claimed_size
 from diffcirc.statistics.replication import UNITS, compare, paired_flip
 from diffcirc.statistics.tests import adjust, permutation
 from diffcirc.statistics.verdicts import verdicts

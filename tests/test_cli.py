@@ -92,3 +92,24 @@ def test_in_a_terminal_there_is_one_bar_with_rate_and_loss(tmp_path):
     assert p.wait(60) == 0
     text = out.decode(errors='replace')
     assert '100%' in text and 'images/s' in text and 'loss=' in text and text.count('100%') <= 3
+
+def test_a_finished_book_is_recognized_until_something_changes(tmp_path):
+    project = tmp_path/'project'
+    (project/'nbs').mkdir(parents=True)
+    (project/'nbs'/'a.ipynb').write_text('{}')
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    def finished(*args, **kw):
+        r = subprocess.run([*CLI, 'finished', *args], env=env(tmp_path, PYTHONPATH=here, **kw),
+                           capture_output=True, text=True, cwd=project)
+        assert 'Traceback' not in r.stderr
+        return r.returncode
+    assert finished() == 3 and finished('--keep') == 0 and finished() == 0
+    assert finished('--', '-W -n') == 3 and finished(DIFFCIRC_PARTS='Checks') == 3
+    assert finished() == 0
+    (tmp_path/'home'/'table.parquet').write_bytes(b'new')
+    assert finished() == 3
+    (project/'nbs'/'a.ipynb').write_text('{"cells": []}')
+    r = subprocess.run([*CLI, 'finished', '--keep'], env=env(tmp_path, PYTHONPATH=here),
+                       capture_output=True, text=True, cwd=project)
+    assert r.returncode == 0 and 'make book' in r.stdout
+    assert finished() == 3

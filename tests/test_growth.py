@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
 from diffcirc.book.growth import change_points
-from diffcirc.book.protocols import Protocol, asked
+from diffcirc.book.asking import Protocol, asked
 from diffcirc.book.reference import differing, kept_build, too_much, write_reference
 from diffcirc.core import preset
 from diffcirc.denoiser.diffusion import prediction_errors

@@ -8,11 +8,16 @@ from diffcirc.book import headlines as h
 from diffcirc.book.claims import audit_text, discoveries_text, tally_text, WORDS_OF
 from diffcirc.book.findings import BADGE, badge, beaten_text
 from diffcirc.book.front import cannot_say
+from diffcirc.circuits.attribution import screening_lines
 from diffcirc.circuits.corruptions import corruption_lines
+from diffcirc.circuits.edges import edges_lines, graph_of
 from diffcirc.circuits.faithful import found_line, necessary_line
 from diffcirc.circuits.finding import MEASURES, finding_lines
 from diffcirc.circuits.moments import time_line
+from diffcirc.denoiser.diffusion import untrained
+from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.statistics.tests import Interval
+from diffcirc.trust.benchmark import weakest_text
 from diffcirc.trust.planted_edges import planted_line
 from diffcirc.trust.trials import SAID
 
@@ -41,8 +46,10 @@ def ablation():
         yield h.ablation_headline(both(*top), impact, both(1, 7), twice(('skip1', HIGH)), why)
 
 def temporal():
-    for gain, number in itertools.product(itertools.product((-1., 0., 1.), repeat=2), (1, 4)):
-        yield h.temporal_headline(both(*gain), twice(number), 4, [twice('skip1')]*2, (975, 25))
+    mixed, same = both('middle', 'skip1'), twice('skip1')
+    for gain, number, most in itertools.product(itertools.product((-1., 0., 1.), repeat=2), (1, 4),
+                                                itertools.product((mixed, same), repeat=2)):
+        yield h.temporal_headline(both(*gain), twice(number), 4, list(most), (975, 25))
 
 def comparison():
     ends = {'above': (.1, .2), 'below': (-.2, -.1), 'around': (-.1, .1)}
@@ -119,7 +126,7 @@ def naming():
     for a, b in itertools.product(LEADS, repeat=2): yield h.naming_headline(both(a, b))
 
 def composition():
-    for a in LEADS: yield h.composition_headline(a, LEADS[0])
+    for a, b in itertools.product(LEADS, repeat=2): yield h.composition_headline(a, b)
 
 def pairs():
     for onsets in (dict(hat=300., dark_skin=700., glasses=100.), dict(hat=300.), {}):
@@ -134,7 +141,7 @@ def control():
     places = list(itertools.product(('spatial', 'global'), ('early', 'middle', 'late')))
     for some in itertools.product((LOW, ODD), repeat=6):
         yield h.control_headline(dict(zip(places, some)), 32)
-    for a, b in itertools.product((LOW, ODD), repeat=2):
+    for a, b in itertools.product((LOW, ODD, -HIGH.rename(dict(lo='hi', hi='lo'))), repeat=2):
         skips = dict(levelled=dict(success=a, specific=b), steered=dict(success=b, specific=a))
         yield h.control_headline(dict.fromkeys(places, LOW), 32, skips)
 
@@ -160,8 +167,9 @@ def uses():
 def finding():
     ask = 'Can the edges that matter be found without patching every edge?'
     for some in itertools.product((.2, .95), repeat=4):
-        rows = [dict(method=m, measure=k, rank=v) for m, v in
-                zip(('gradient', 'IG, inputs', 'size', 'curvature'), some) for k in MEASURES]
+        rows = [dict(dataset='a', seed=i, method=m, measure=k, rank=v) for m, v in
+                zip(('gradient', 'IG, inputs', 'size', 'curvature'), some) for k in MEASURES
+                for i in (0, 1)]
         yield h.Headline(ask, *finding_lines(pd.DataFrame(rows)))
 
 def faithful():
@@ -184,12 +192,47 @@ def planted():
                          planted_line(w) + '.')
 
 def corruptions():
-    for v in (.5, .95):
-        rows = [dict(first='image', second=b, rank=v - i/100) for i, b in enumerate(('noise', 'mean'))]
+    for v, pairs, models in itertools.product((.5, .95), (('noise', 'mean'), ('noise',)), (1, 3)):
+        rows = [dict(first='image', second=b, rank=v - i/100, shared=.4, dataset='a', seed=s)
+                for i, b in enumerate(pairs) for s in range(models)]
         yield h.Headline('Does the order of the edges depend on what stands in for them?',
-                         corruption_lines(pd.DataFrame(rows)) + '.')
+                         *corruption_lines(pd.DataFrame(rows)))
 
-MADE = [uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
+def edges():
+    graph = graph_of(untrained(UNetConfig(16, 1, 8, (1, 2), 1, 1, 16, 16, (1, 2, 1))).net)
+    for worst, models in itertools.product((1e-7, .1), (1, 3)):
+        f = pd.DataFrame(dict(dataset='a', seed=range(models), error=worst))
+        yield h.Headline('Is what a part reads the sum of what the others write?',
+                         *edges_lines(graph, f, f.assign(error=.2)))
+
+def attribution():
+    for some, models in itertools.product(itertools.product((.3, .6, .95), repeat=3), (1, 3)):
+        rows = [dict(dataset='a', seed=s, forecast=f, rank=v + .001*s, typical=.1)
+                for f, v in zip(('size', 'gradient', 'curvature'), some) for s in range(models)]
+        yield h.Headline('Can one backward pass foretell what a removal costs?',
+                         *screening_lines(pd.DataFrame(rows)))
+
+def walk():
+    for n, stem, output in itertools.product((1, 2, 120), (0, 1, 9), (0, 1, 9)):
+        yield h.walk_headline(n, 300, .91, 300, min(stem, n), min(output, n), ('mid.res0', min(n, 2)))
+
+def growth():
+    axes = 'the images seen in training', 'the number of training images'
+    turns = (0, 0, 0), (1, 0, 1), (1, 1, 0), (12, 3, 4)
+    for some in itertools.product(turns, repeat=2): yield h.growth_headline(dict(zip(axes, some)), 37)
+
+def costs():
+    fast, slow = (2.4, 2.2, 2.6), (.8, .7, 1.2)
+    for a, b, met in itertools.product((fast, slow), (fast, slow), (0, 1, 9)):
+        yield h.costs_headline(a, dict(nnsight=b, captum=a), dict(diffusers=b), (met, 9))
+    yield h.costs_headline(fast, {}, {}, (1, 9))
+
+def benchmark():
+    for v in (.5, .95):
+        worst = weakest_text(pd.DataFrame(dict(x=[1., v], y=[.9, v]), index=['patching', 'flow']))
+        yield h.benchmark_headline(worst, ('patching', HIGH), ODD, ODD, .7)
+
+MADE = [edges, attribution, walk, growth, costs, benchmark, uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
         outcomes, probes, gradients, optimality, trials, audit]
 
 def others():
@@ -244,6 +287,10 @@ def test_sentences_begin_and_end():
     def fits(text): return re.match(r'[A-Z\d*`{]', text) and text.rstrip('*').endswith('.')
     bad = [(n, t) for n, t in SENTENCES if t and not (fits(t) and t == t.strip())]
     assert not bad, bad[:5]
+
+def test_answers_begin_with_a_capital_letter():
+    begun = [(f.__name__, x.line) for f in MADE for x in f() if not re.match('[A-Z]', x.line)]
+    assert not begun, begun[:5]
 
 def test_brackets_close():
     for name, t in SENTENCES:

@@ -172,7 +172,7 @@ def test_every_claim_has_a_line_and_a_rule():
     assert [c['id'] for c in stated] == [*slice_claims()]
     assert {c['by'] for c in stated} == {'area', 'gain'}
     assert re.search(r'for id in claims', page)
-    assert area_verdict('phantom', .8, .9, .83) == 'not comparable'
+    assert area_verdict('phantom', .8, .9, .83, (.1, .2)) == 'not comparable'
     assert gained_verdict(.1, .2) == 'holds'
 
 def test_better_scores_have_larger_areas_in_the_table():

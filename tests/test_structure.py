@@ -199,20 +199,23 @@ def test_one_statement_a_line():
                         if a.end_lineno == b.lineno]
     assert not bad, bad
 
+# where what is measured is written down
+LISTS = {'protocols', 'asking', 'asked_circuits', 'asked_concepts', 'asked_trust', 'asked_latents'}
+
 def test_every_protocol_is_shown_and_nothing_is_measured_beside_them():
     "Rule 2: pages ask for tables by name, each name is asked for, and no page measures by itself."
     from types import SimpleNamespace
     from diffcirc.book.protocols import COMPUTED, SIMULATED, protocols
     from diffcirc.core import preset
     text = {p: '\n'.join(s for _, s in code_cells(p)) for p in notebooks()}
-    pages = '\n'.join(t for p, t in text.items() if p.stem != 'protocols')
+    pages = '\n'.join(t for p, t in text.items() if p.stem not in LISTS)
     named = {*protocols(SimpleNamespace(preset=preset('smoke'))), *COMPUTED, *SIMULATED}
     asked = {n for n in named if f"table('{n}'" in pages}
     drawn = {'drawn', 'drawn by DDIM'}  # asked for by `study.samples.draw`, which knows them alone
     assert named - asked == drawn
     for p, t in text.items():
         if without_suffix(p, ROOT/'nbs') in ('study/jobs', 'study/samples'): continue
-        assert not re.search(r'\b(measure|jobs|Job|Computation)\(', t) or p.stem == 'protocols', p
+        assert not re.search(r'\b(measure|jobs|Job|Computation)\(', t) or p.stem in LISTS, p
 
 def test_classes_are_written_in_one_place():
     "Nothing is assigned onto a class from outside."

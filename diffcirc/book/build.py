@@ -13,7 +13,7 @@ __all__ = ['FOLDER', 'CLAIMS', 'REPRODUCE', 'TRIALS', 'GROWTH', 'PLACES', 'SUMMA
 import ast, html, json, os, re
 from functools import lru_cache
 from pathlib import Path
-import nbformat, yaml
+import nbformat, pandas as pd, yaml
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
@@ -329,6 +329,7 @@ def _write_tables(outdir):
     from diffcirc.book.findings import skill_csv
     from diffcirc.book.protocols import table
     from diffcirc.concepts.stability import concepts_csv
+    from diffcirc.latents.anomalies import companion_rates
     from diffcirc.study.models import study
     from diffcirc.trust.benchmark import benchmark_csv, directed, marks_by_network
     from diffcirc.trust.chance import rules_csv
@@ -339,7 +340,9 @@ def _write_tables(outdir):
     atomic_write(outdir/'skill.csv', skill_csv(study()))
     of_concepts = map(table, ('dictionaries', 'named concepts', 'steering'))
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
-    atomic_write(outdir/'rules.csv', rules_csv(table('rules')))
+    of_companions = companion_rates(table('rules of the companion on autoencoders'))
+    rates = pd.concat([table('rules'), of_companions])
+    atomic_write(outdir/'rules.csv', rules_csv(rates))
 
 # %% ../../nbs/book/build.ipynb #8c7e93b6
 def _write_autoencoders(outdir):

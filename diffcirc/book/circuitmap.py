@@ -59,10 +59,13 @@ def _share(v, scale):
     return (v - scale.lo)/(scale.hi - scale.lo)
 
 def _ticks(scale):
-    "Numbers under the scale: places, as shares of its length, and texts. None at its very end."
-    values = [0, *(s*10.**k for k in range(-3, 4) for s in (-1, 1))]
-    inside = sorted(v for v in values if scale.lo <= bend(v) and _share(bend(v), scale) <= .97)
-    return [(round(float(_share(bend(v), scale)), 4), f'{v:g}'.replace('-', '−')) for v in inside]
+    """Numbers under the scale: places, as shares of its length, and texts. None at its very end,
+    and none that would touch 0 or a larger one."""
+    found = {}
+    for v in (0, *(s*10.**k for k in range(3, -4, -1) for s in (1, -1))):
+        at = round(float(_share(bend(v), scale)), 4)
+        if 0 <= at <= .97 and all(abs(at - b) > .12 for b in found): found[at] = f'{v:g}'
+    return [(at, text.replace('-', '−')) for at, text in sorted(found.items())]
 
 # %% ../../nbs/book/circuitmap.ipynb #010ba89f
 def _check_tables(tables, pics, ts, names, at):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS_OF_WORK', 'ALL_SITES', 'ONE_STEP', 'MOST_POSITIONS', 'BY_KERNEL', 'ENTROPY_TIME', 'ENTROPY_MEMORY', 'LIBRARIES',
            'TRAINERS', 'AIMS', 'benchmark_table', 'conditions', 'Limits', 'machine_limits', 'against', 'bound_by_work',
-           'ratio', 'kinds_of_work', 'Slope', 'exponent', 'exponents', 'aims_met']
+           'ratio', 'kinds_of_work', 'Slope', 'exponent', 'exponents', 'aims_met', 'times_as_fast']
 
 # %% ../../nbs/book/costs.ipynb #34f9115d
 from pathlib import Path
@@ -154,3 +154,12 @@ def aims_met(results) -> pd.DataFrame:
         rows.append(dict(work=of[0], what=what, aim=f'{"≥" if at_least else "≤"} {bound:g}',
                          bound=bound, found=found, met=met))
     return pd.DataFrame(rows)
+
+# %% ../../nbs/book/costs.ipynb #868a4c40
+def times_as_fast(results, work, arm, ours='diffcirc') -> tuple:
+    """(median, least, most) of an arm's seconds over ours: ratio of the medians, its quickest round
+    over our slowest, its slowest over our quickest."""
+    rows = results[results.work == work].set_index('arm')
+    for name in (arm, ours): one_of(name, rows.index, f'arm of {work!r}')
+    a, b = rows.loc[arm], rows.loc[ours]
+    return (ratio(results, work, arm), float(a.min_s/b.max_s), float(a.max_s/b.min_s))

@@ -25,7 +25,8 @@ def _columns(g: Graph) -> list:
     return out
 
 # %% ../../nbs/book/edgemap.ipynb #22897647
-WIDE, DEEP_BY, HEADS_APART, TOP = 440, 92, 24, 34  # of the drawing; a level; heads of a layer; above all
+# of the drawing; a level; heads of a layer; above all
+WIDE, DEEP_BY, HEADS_APART, TOP = 440, 92, 24, 34
 
 def node_places(g: Graph) -> dict:
     "{node: (x, y)} of a drawing `WIDE` units wide; skip edges stand above the finest level."

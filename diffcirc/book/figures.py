@@ -8,7 +8,7 @@ __all__ = ['band', 'apart', 'colour_key', 'density', 'love_plot']
 # %% ../../nbs/book/figures.ipynb #bc99f490
 import numpy as np
 from .style import check_colour
-from ..doors import all_finite, fitting, proper, real
+from ..doors import all_finite, fitting, none_empty, proper, real
 
 # %% ../../nbs/book/figures.ipynb #7c6d5450
 def band(ax, x, mid, lo, hi, color, alpha=.18, clip=(-np.inf, np.inf), **line):
@@ -38,15 +38,13 @@ from scipy.stats import gaussian_kde
 from .style import COLOR, GRID, INK
 
 # %% ../../nbs/book/figures.ipynb #7a49bb45
-def colour_key(fig, colours: dict, y=-.02):
-    "Names beside squares of their colours, {name: colour}, in a row at height `y` of a figure."
-    left = .02
-    all_finite(y=y)
+def colour_key(fig, colours: dict):
+    "Names beside squares of their colours, {name: colour}, in a row below a figure."
+    none_empty(colours=colours)
     for colour in colours.values(): check_colour(colour)
-    for name, colour in colours.items():
-        fig.text(left, y, '■', color=colour, fontsize=10, va='top')
-        fig.text(left + .022, y - .005, name, fontsize=7.5, va='top')
-        left += .05 + .0095*len(name)
+    squares = [plt.Line2D([], [], ls='', marker='s', ms=7, color=c) for c in colours.values()]
+    fig.legend(squares, list(colours), loc='outside lower left', ncols=len(colours), fontsize=8,
+               handletextpad=.1, columnspacing=1.2)
 
 # %% ../../nbs/book/figures.ipynb #e0fdddf7
 def density(values, x) -> np.ndarray:

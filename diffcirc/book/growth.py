@@ -8,13 +8,14 @@ __all__ = ['MODEL', 'YES', 'NO', 'skill_rows', 'impact_rows', 'order_agreement',
            'headline_rows', 'heldout_rows', 'distances', 'stage_tables', 'set_tables', 'relative_change', 'at_300',
            'predicted_alike', 'remembered', 'all_drawn_alike', 'begins', 'gaps', 'begin_text', 'learned_from',
            'by_rule', 'side', 'accuracy_words', 'impact_words', 'divergence_words', 'complexity_words', 'flow_words',
-           'judged_at', 'change_points', 'symbol', 'turning', 'turned_text', 'growth_rows', 'growth_csv']
+           'judged_at', 'change_points', 'symbol', 'turning', 'turns_of', 'growth_rows', 'growth_csv']
 
 # %% ../../nbs/book/growth.ipynb #e3c1a3e9
 import itertools
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from .protocols import SOME, drawing_few, table
+from .asked_circuits import SOME, drawing_few
+from .protocols import table
 from ..circuits.ablation import impacts
 from ..circuits.attention import seed_gap
 from ..circuits.features import claimed_signs, complexity
@@ -403,15 +404,11 @@ def turning(judged) -> pd.DataFrame:
     return turned.assign(sure=[{YES, NO} <= words[c] for c in turned.claim])
 
 # %% ../../nbs/book/growth.ipynb #7c49bc1d
-def turned_text(judged, axis) -> str:
-    """For how many of the claims in a table of (verdict, side), claims × places, the side changes
-    on an axis, and how late."""
+def turns_of(judged) -> tuple:
+    """In a table of (verdict, side), claims × places: how many claims change their side, how many
+    of them at the last place, and for how many the rule itself, by intervals, says both."""
     turned, last = turning(judged), judged.columns[-1]
-    if not len(turned): return f'Over {axis} none of {len(judged)} claims changes its side.'
-    late, sure = int((turned.settled == last).sum()), int(turned.sure.sum())
-    return (f'Over {axis} **{len(turned)}** of the {len(judged)} claims that can be followed '
-            f'change their side, {late} of them at the last place; for {sure} the rule itself, by '
-            'intervals, says both.')
+    return len(turned), int((turned.settled == last).sum()), int(turned.sure.sum())
 
 # %% ../../nbs/book/growth.ipynb #5173bb94
 def growth_rows(S, stages, sets, alike) -> pd.DataFrame:

@@ -206,21 +206,42 @@ def _svg(fig) -> str:
     return _fluid(_themed(_own_ids(text))).replace('style="', f'style="--dc-least:{least}px;', 1)
 
 # %% ../../nbs/book/style.ipynb #85a6642c
-def _simple_grid(fig):
-    "The grid of panels of a figure, where each has a place of its own; None for anything else."
-    axes = [ax for ax in fig.axes if ax.get_visible()]
-    specs = [ax.get_subplotspec() for ax in axes]
-    if not axes or None in specs or fig.texts or fig.legends or fig.artists: return None
-    grids = {s.get_gridspec() for s in specs}
-    single = all(s.num1 == s.num2 for s in specs)
-    drawn = any(ax.axison and not ax.get_images() for ax in axes)
-    grid = grids.pop()
-    return grid if not grids and single and drawn and grid.ncols <= 6 else None
+def _is_bar(ax) -> bool: return hasattr(ax, '_colorbar')  # follows the panels that it belongs to
+
+def _is_picture(ax) -> bool: return bool(ax.get_images()) and not ax.axison
+
+def _beside(a, b) -> bool:
+    "Whether two boxes share more than half of the height of the lower one."
+    return min(a.y1, b.y1) - max(a.y0, b.y0) > .5*min(a.height, b.height)
+
+# %% ../../nbs/book/style.ipynb #47cf2309
+def _panels(fig) -> list:
+    """The panels of a drawn figure, or of a part of one, in rows from left to right; [] where there
+    is more than panels."""
+    axes = [ax for ax in fig.axes if ax.get_visible() and not _is_bar(ax) and ax.figure is fig]
+    over = {fig._supxlabel, fig._supylabel, fig._suptitle}
+    foreign = {*fig.texts, *fig.artists} - over
+    if foreign or any(ax.get_subplotspec() is None for ax in axes): return []
+    at, rows = {ax: ax.get_position() for ax in axes}, []
+    for ax in sorted(axes, key=lambda a: (-round(at[a].y1, 2), at[a].x0)):
+        row = next((r for r in rows if _beside(at[r[0]], at[ax])), None)
+        rows.append([ax]) if row is None else row.append(ax)
+    return [sorted(row, key=lambda a: at[a].x0) for row in rows]
+
+# %% ../../nbs/book/style.ipynb #c9ae5992
+def _parts(fig) -> list:
+    "The parts of a figure, one below the other, or itself; [] where they stand otherwise."
+    spec = fig.subfigs[0]._subplotspec.get_gridspec() if fig.subfigs else None
+    if not spec: return [fig]
+    plain = spec.ncols == 1 and not fig.texts and not any(part.subfigs for part in fig.subfigs)
+    return fig.subfigs if plain and all(ax.figure is not fig for ax in fig.axes) else []
 
 # %% ../../nbs/book/style.ipynb #0f5c503c
-def _enlarge_text(fig, px=340, least=11):
-    "Give the texts of a figure `least` pixels where it is `px` wide."
-    size = least/px*72*fig.get_figwidth()
+_PHONE_TEXT = 11/326*72  # points of a text that has 11 px where an inch-wide figure is 326 px wide
+
+def _enlarge_text(fig):
+    "Give the texts of a figure 11 pixels where it is as wide as a phone."
+    size = _PHONE_TEXT*fig.get_figwidth()
     for ax in fig.axes:
         for axis in (ax.xaxis, ax.yaxis):
             small = [t.get_fontsize() for t in axis.get_ticklabels(which='both')]
@@ -236,25 +257,134 @@ def _label_alone(ax, first, last):
     if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
     if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
 
-# %% ../../nbs/book/style.ipynb #abeb5918
-def narrow(fig, width=3.75) -> bool:
-    "Stack the panels of a figure for a phone, in place; False where they are no simple grid."
-    real(width, 'The width in inches', .5, 100)
-    grid = _simple_grid(fig)
-    if grid is None: return False
-    axes = {ax.get_subplotspec().num1: ax for ax in fig.axes if ax.get_visible()}
-    across, (w, h) = (1 if grid.ncols <= 3 else 2), fig.get_size_inches()
-    high = h/grid.nrows*min(1.2, max(.8, width/across*grid.ncols/w))
-    rows = math.ceil(len(axes)/across)
-    places = fig.add_gridspec(rows, across)
-    for i, (k, ax) in enumerate(sorted(axes.items())):
-        row, column = divmod(k, grid.ncols)
-        first = axes.get(row*grid.ncols, ax)
-        _label_alone(ax, first, axes.get((grid.nrows - 1)*grid.ncols + column, ax))
-        ax.set_subplotspec(places[i // across, i % across])
-    fig.set_size_inches(width, rows*high)
-    _enlarge_text(fig)
+# %% ../../nbs/book/style.ipynb #7aac7e47
+def _longest_name(ax) -> int:
+    "Letters of the longest name on the left of a panel; numbers are none."
+    names = [t.get_text() for t in ax.get_yticklabels() if ax.axison and '$' not in t.get_text()]
+    return max(map(len, names), default=0)
+
+# %% ../../nbs/book/style.ipynb #9d0f1f2d
+def _wrap_words(ax, across):
+    "Break the title of a panel, and the names on its left, into short lines."
+    for title in (ax.title, ax._left_title, ax._right_title):
+        title.set_text(textwrap.fill(title.get_text(), 40//across))
+    if _longest_name(ax) > 18:
+        names = [textwrap.fill(t.get_text(), 18) for t in ax.get_yticklabels()]
+        ax.set_yticks(ax.get_yticks(), names)
+
+# %% ../../nbs/book/style.ipynb #1ddd9567
+def _give_ticks_room(ax) -> bool:
+    """Where names below a drawn panel touch, turn them, and keep every second number; whether they
+    did."""
+    if not ax.axison or not ax.get_visible() or _is_bar(ax): return False
+    at, labels, ends = ax.get_xticks(), ax.get_xticklabels(), ax.get_xlim()
+    boxes = sorted((t.get_window_extent() for t in labels if t.get_text()), key=lambda b: b.x0)
+    if not any(b.x0 < a.x1 + 2 for a, b in zip(boxes, boxes[1:])): return False
+    texts = [t.get_text() for t in labels]
+    if any(re.search(r'[^\W\d_]{2}', t) for t in texts): ax.tick_params(axis='x', labelrotation=90)
+    else: ax.set_xticks(at[::2], texts[::2])
+    ax.set_xlim(ends)
     return True
+
+# %% ../../nbs/book/style.ipynb #4db9cc82
+def _height(ax, width, dpi) -> float:
+    "Inches that a panel needs where its row gives it this width."
+    place, whole = ax.get_window_extent(), ax.get_tightbbox()
+    around, scale = (whole.height - place.height)/dpi, width*dpi/place.width
+    if _is_picture(ax): return around + place.height*scale/dpi
+    equal = ax.get_images() and ax.get_aspect() in (1, 'equal')
+    scale = min(scale, 1.6) if equal else min(1.2, max(.8, scale))
+    lines = sum(1 + t.get_text().count('\n') for t in ax.get_yticklabels() if ax.axison)
+    return around + max(place.height*scale/dpi, .175*lines*(_longest_name(ax) > 6)) + .1
+
+# %% ../../nbs/book/style.ipynb #4f7b31ee
+def _across(row, most) -> int:
+    "How many panels of a row stand beside each other on a phone: 1, 2, pictures up to 4."
+    if all(map(_is_picture, row)): return min(most, len(row) if len(row) < 3 else 1 + len(row)//3)
+    return 1 if len(row) < 4 or _longest_name(row[0]) > 6 else min(most, 2)
+
+# %% ../../nbs/book/style.ipynb #abeb5918
+def _own_labels(fig, rows):
+    "Labels of all panels together become labels of the outer ones."
+    first = [row[0] for row in rows]
+    for text, outer, k in ((fig._supxlabel, rows[-1], 'x'), (fig._supylabel, first, 'y')):
+        if text is None: continue
+        for ax in outer: ax.set(**{f'{k}label': text.get_text()})
+        text.remove()
+    fig._supxlabel = fig._supylabel = None
+
+# %% ../../nbs/book/style.ipynb #d937a18e
+def _fold(legend) -> float:
+    "Give the legend of a figure as many columns as a phone has room for; its height in inches."
+    names = [len(t.get_text()) for t in legend.get_texts()]
+    columns = 3 if max(names, default=0) < 11 else 2 if max(names) < 20 else 1
+    legend.set_ncols(columns)
+    return .1 + .19*math.ceil(len(names)/columns)
+
+# %% ../../nbs/book/style.ipynb #39e38a16
+def _stack(part, rows, width, most) -> float:
+    """Put the panels of each row of a part of a figure into rows of at most `most`, as wide as
+    `width` inches together; their height."""
+    flat = sum(rows, [])
+    if len(flat) > 6 and not any(map(_is_picture, flat)): rows = [flat]
+    plan = [(row[i:i + k], k) for row in rows for k in [_across(row, most)]
+            for i in range(0, len(row), k)]
+    for own, k in plan:
+        for ax in own: _wrap_words(ax, k)
+    high = [max(_height(ax, .85*width/k, part.dpi) for ax in own) for own, k in plan]
+    unit = math.lcm(*(k for _, k in plan))
+    grid = part.add_gridspec(len(plan), unit, height_ratios=high)
+    for i, (own, k) in enumerate(plan):
+        for j, ax in enumerate(own): ax.set_subplotspec(grid[i, j*unit//k:(j + 1)*unit//k])
+    return sum(high) + sum(map(_fold, part.legends))
+
+# %% ../../nbs/book/style.ipynb #fab53ed6
+def _words_at(fig) -> list:
+    "Boxes of the words of a drawn figure that stand upright or lie, in pixels."
+    found = [t for legend in fig.legends for t in legend.get_texts()]
+    for ax in (ax for ax in fig.axes if ax.get_visible()):
+        found += [*ax.texts, ax.title, ax._left_title, ax._right_title]
+        for axis in (ax.xaxis, ax.yaxis) if ax.axison else ():
+            lo, hi = sorted(axis.get_view_interval())
+            slack = 1e-6*(hi - lo)
+            shown = [t for t, at in zip(axis.get_ticklabels(), axis.get_ticklocs())
+                     if lo - slack <= at <= hi + slack]
+            found += [axis.label, *shown]
+    return [t.get_window_extent() for t in found
+            if t.get_visible() and t.get_text().strip() and round(t.get_rotation()) % 90 == 0]
+
+# %% ../../nbs/book/style.ipynb #288e2b81
+def _touching(fig) -> bool:
+    "Whether words of a drawn figure lie on each other, or stand out of it."
+    boxes = _words_at(fig)
+    if fig.get_tightbbox().width > 1.04*fig.get_figwidth(): return True
+    return any(min(a.x1, b.x1) - max(a.x0, b.x0) > 1.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 4
+               for i, a in enumerate(boxes) for b in boxes[:i])
+
+# %% ../../nbs/book/style.ipynb #f3b5f362
+def _restack(fig, parts: dict, width, most):
+    "Stack the panels of the `parts` {part: rows} of a figure, and enlarge its words."
+    high = [_stack(part, rows, width, most) for part, rows in parts.items()]
+    if fig.subfigs: fig.subfigs[0]._subplotspec.get_gridspec().set_height_ratios(high)
+    fig.set_size_inches(width, sum(high))
+    _enlarge_text(fig)
+    fig.draw_without_rendering()
+    if any([_give_ticks_room(ax) for ax in fig.axes]): fig.draw_without_rendering()
+
+# %% ../../nbs/book/style.ipynb #09182e88
+def narrow(fig, width=3.75) -> bool:
+    """Stack the panels of a figure for a phone, in place; False where there is more than panels, or
+    words would touch however the panels stand."""
+    real(width, 'The width in inches', .5, 100)
+    fig.draw_without_rendering()
+    parts = {part: _panels(part) for part in _parts(fig)}
+    if not parts or not all(parts.values()): return False
+    for part, rows in parts.items():
+        _own_labels(part, rows)
+        last = {round(ax.get_position().x0, 2): ax for row in rows for ax in row}
+        for row in rows:
+            for ax in row: _label_alone(ax, row[0], last[round(ax.get_position().x0, 2)])
+    return any(_restack(fig, parts, width, most) or not _touching(fig) for most in (4, 2, 1))
 
 # %% ../../nbs/book/style.ipynb #76930eaf
 class Html:
@@ -275,23 +405,24 @@ class Raw:
     def _repr_html_(self): return self.body if in_book() else ''
 
 # %% ../../nbs/book/style.ipynb #c53299fd
-def _forms(fig) -> str:
-    "A figure as it is, and its second form for phones where it has one."
+def _forms(fig, phone=None) -> str:
+    "A figure as it is, and its form for phones: `phone`, or its own panels stacked."
     wide = _svg(fig)
-    if not narrow(fig): return wide
-    return f'<div class="dc-wide">{wide}</div><div class="dc-narrow">{_svg(fig)}</div>'
+    if phone is None and not narrow(fig): return wide
+    return f'<div class="dc-wide">{wide}</div><div class="dc-narrow">{_svg(phone or fig)}</div>'
 
 # %% ../../nbs/book/style.ipynb #ae913fb4
-def show(fig, alt: str) -> Html:
+def show(fig, alt: str, phone=None) -> Html:
     """A figure in the book's look, with its numbers. `alt` says what it shows and is followed by
-    where its lines begin and end; ValueError where it is empty. The cell's `label` and `fig-cap`
-    number and caption it."""
+    where its lines begin and end; ValueError where it is empty. `phone`: a figure 3.75 inches wide
+    that stands for it on phones. The cell's `label` and `fig-cap` number and caption it."""
     if not alt.strip(): raise ValueError('A figure needs a text for readers who cannot see it.')
     d = plotted(fig, {v: k for k, v in COLOR.items()})
     said = '. '.join(filter(None, (alt.strip().rstrip('.'), panels_said(d))))
     numbers = '' if d.kind.isin(['picture']).all() else d.to_csv(index=False, float_format='%.6g')
-    out = Html(_forms(fig), said, numbers)
-    plt.close(fig)
+    if phone is not None: _enlarge_text(phone)
+    out = Html(_forms(fig, phone), said, numbers)
+    for drawn in filter(None, (fig, phone)): plt.close(drawn)
     return out
 
 # %% ../../nbs/book/style.ipynb #2a6cd22f

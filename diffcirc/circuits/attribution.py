@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CURVING', 'FORECASTS', 'with_leaves', 'signs', 'foretold', 'integrated', 'screened', 'forecast_errors',
-           'screening_text']
+           'screening_lines']
 
 # %% ../../nbs/circuits/attribution.ipynb #73a1bd98
 import numpy as np, pandas as pd, torch
@@ -14,6 +14,8 @@ from ..doors import one_of
 from .ablation import edit_of
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.sites import editing, sites, sweep
+from ..statistics.report import interval
+from ..statistics.tests import t_interval
 
 # %% ../../nbs/circuits/attribution.ipynb #6d00db4f
 def _with_leaf(values, leaves, name, at=None):
@@ -119,14 +121,20 @@ def forecast_errors(frame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*key, 'forecast', 'rank', 'relative', 'typical'])
 
 # %% ../../nbs/circuits/attribution.ipynb #603f8752
-def screening_text(errors) -> str:
-    "One sentence on the cheap forecasts of `forecast_errors`, means over everything."
+def screening_lines(errors) -> tuple:
+    "(answer, more) on the cheap forecasts of `forecast_errors`, over models."
     for k in ('gradient', 'curvature', 'size'): one_of(k, set(errors.forecast), 'forecast')
-    m = errors.groupby('forecast')[['rank', 'typical']].mean()
-    best = m['rank'].idxmax()
-    return (f"The gradient alone orders the parts with a rank correlation of "
-            f"{m['rank']['gradient']:.2f} and misses the median part's change by "
-            f"{m.typical['gradient']:.0%}; with curvature it is {m['rank']['curvature']:.2f} and "
-            f"{m.typical['curvature']:.0%}. "
-            f"The size of what is removed, which needs no gradient, reaches "
-            f"{m['rank']['size']:.2f}. Best at ordering is the {best}")
+    by = errors.groupby(['dataset', 'seed', 'forecast'])[['rank', 'typical']].mean().unstack()
+    r = {k: t_interval(by['rank'][k]) for k in ('size', 'gradient', 'curvature')}
+    said = {k: interval(*v[:3]) for k, v in r.items()}
+    gain = t_interval(by['rank'].curvature - by['rank']['size'])
+    start = ('Very well' if r['curvature'].estimate >= .9 else
+             'In part' if gain.lo > 0 else 'Not surely better than the size of what is removed')
+    off = {k: interval(*(100*v for v in t_interval(by.typical[k])[:3]), 0)
+           for k in ('gradient', 'curvature')}
+    return (f'{start}: with curvature the forecasts put the parts in the order of the exact sweep '
+            f'with a rank correlation of {said["curvature"]}, the gradient alone with '
+            f'{said["gradient"]}.',
+            f'The size of what is removed, which needs no gradient, reaches {said["size"]}. Of the '
+            f"median part's change the gradient alone misses {off['gradient']} %, with curvature "
+            f'{off["curvature"]} %.')

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..doors import filled
 from .edges import Graph, Patching, graph_run
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam, numbered_noise
-from ..statistics.report import num
+from ..statistics.report import interval
+from ..statistics.tests import t_interval
 
 # %% ../../nbs/circuits/corruptions.ipynb #20698a37
 def _values(denoiser, g: Graph, exam: Exam, t) -> dict:
@@ -108,11 +109,18 @@ def sizes_of_effects(frame) -> pd.DataFrame:
     return out.assign(single=out.single/out.together).reset_index()
 
 # %% ../../nbs/circuits/corruptions.ipynb #abf8a887
-def corruption_lines(alike) -> str:
-    "How far exact scores agree between corruptions, from `corruption_agreement`."
-    filled(alike, 'rank')
-    m = alike.groupby(['first', 'second'])['rank'].mean()
-    (a, b), (c, d) = m.idxmin(), m.idxmax()
-    word = 'does not depend' if m.min() >= .9 else 'depends'
-    return (f'The order of the edges {word} on what stands in for them: rank correlation '
-            f'{num(m.min())} between {a} and {b}, {num(m.max())} between {c} and {d}')
+def corruption_lines(alike) -> tuple:
+    """(answer, more): how far the order of the edges depends on the corruption, over models, from
+    `corruption_agreement`."""
+    filled(alike, 'rank', 'shared')
+    pairs = ['first', 'second']
+    by = alike.groupby([*pairs, 'dataset', 'seed'])[['rank', 'shared']].mean()
+    ranks = {k: t_interval(v) for k, v in by['rank'].groupby(level=pairs)}
+    low, high = (f(ranks, key=lambda k: ranks[k].estimate) for f in (min, max))
+    def said(k): return f"{interval(*ranks[k][:3])} between {k[0]} and {k[1]}"
+    start = ('Hardly' if ranks[low].estimate >= .9 else 'Yes')
+    spread = f'{said(low)}, {said(high)}' if low != high else said(low)
+    shared = t_interval(by.shared.groupby(level=['dataset', 'seed']).mean())
+    return (f'{start}: the rank correlation of the exact scores of all edges is {spread}.',
+            'Of the quarter of the edges with the largest scores two corruptions have a share of '
+            f'{interval(*shared[:3])} in common; by chance it would be 0.25.')

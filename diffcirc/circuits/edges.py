@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Wiring', 'ResidualWiring', 'ForeignWiring', 'HeadsWiring', 'ForeignHeads', 'ForeignHeadsWiring', 'TransformerHeads',
            'TransformerWiring', 'wiring_of', 'Graph', 'graph_of', 'Patching', 'Passage', 'begun', 'ended', 'graph_run',
-           'pushed_terms', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'graph_text']
+           'pushed_terms', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'graph_text',
+           'edges_lines']
 
 # %% ../../nbs/circuits/edges.ipynb #92ac8131
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from ..denoiser.diffusers import ForeignAttention, ForeignResidual
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.unet import (
     AttentionBlock, Network, Residual, State, _adapters, fused_attention)
+from ..statistics.report import interval, sig
+from ..statistics.tests import t_interval
 
 # %% ../../nbs/circuits/edges.ipynb #36576693
 def _seen(point, block, *args) -> tuple:
@@ -41,6 +44,9 @@ class Wiring:
     def written(self, node, value) -> Tensor:
         "What a value adds to the stream: linear in it."
         return value
+    def all_written(self, values: dict) -> Tensor:
+        "What all values {node: value} together add to the stream."
+        return sum(self.written(n, v) for n, v in values.items())
     def within(self, node, value) -> Tensor:
         "What a value adds to the stream within the block."
         return value
@@ -188,8 +194,11 @@ class TransformerWiring(TransformerHeads):
         if node not in self.nodes[1:-1]: return value
         d, i = value.shape[-1], self.nodes.index(node) - 1
         return F.linear(value, self.block.attn.out.weight[:, i*d:(i + 1)*d])
-    def written(self, node, value):
-        out = F.linear(self.within(node, value), self.block.proj_out.weight)
+    def written(self, node, value): return self._out(self.within(node, value))
+    def all_written(self, values):
+        return self._out(sum(self.within(n, v) for n, v in values.items()))
+    def _out(self, tokens):
+        out = F.linear(tokens, self.block.proj_out.weight)
         return out.transpose(1, 2).unflatten(2, self.hw)
     def constant(self):
         p = self.block.proj_out
@@ -289,13 +298,16 @@ class Passage:
         index = self.graph.index
         off = 1 - self.patching.keep[[index[node, r] for r in readers]]
         return off.view(*off.shape, *[1]*(like.ndim - 1))
+    def instead(self, node, to, readers, value) -> tuple:
+        "(1 − keep, what patching adds to `to(node, value)`), to be multiplied for each reader."
+        p = self.patching
+        change = to(node, p.values[node] if p.fixed else p.values[node] - value)
+        return self._off(node, readers, change), change[None]
     def spread(self, node, to, readers, value) -> Tensor:
         "What `to(node, value)` brings each of the readers (readers or 1, rows, …)."
-        own = to(node, value)
-        if self.patching is None: return own[None]
-        p = self.patching
-        instead = p.values[node] if p.fixed else p.values[node] - value
-        return own[None] + self._off(node, readers, own)*to(node, instead)[None]
+        own = to(node, value)[None]
+        if self.patching is None: return own
+        return torch.addcmul(own, *self.instead(node, to, readers, value))
 
 # %% ../../nbs/circuits/edges.ipynb #4c04a973
 def _added(p: Passage, reader, x) -> Tensor:
@@ -345,8 +357,10 @@ def _each(p: Passage, f) -> Tensor:
 def _through_block(p: Passage, w: Wiring) -> Passage:
     made = w.values(_reading(p), _crossing(p, w), p.emb)
     p = _left_after(p, {*w.reads, *(r for _, r in w.inner)})
-    h = _each(p, w.carry) + w.constant()
-    for n, v in made.items(): h = h + p.spread(n, w.written, p.left, v)
+    # in place: the streams of many readers are larger than the processor's cache
+    h = (_each(p, w.carry) + w.constant()).add_(w.all_written(made)[None])
+    for n, v in made.items() if p.patching else ():
+        h.addcmul_(*p.instead(n, w.written, p.left, v))
     return replace(p, h=h, values=p.values | made)
 
 # %% ../../nbs/circuits/edges.ipynb #9ec63d01
@@ -504,6 +518,12 @@ def _with_more(p: Passage, edges, terms, b) -> dict:
         more[r][i*b:(i + 1)*b] = term.expand(b, *term.shape[1:])
     return more
 
+# %% ../../nbs/circuits/edges.ipynb #c41dd601
+def _plainly(p: Passage) -> Tensor:
+    "The network's output from here on, where nothing else is patched: by its blocks as they are."
+    h = _reading(p)('output') if p.at == p.graph.end else p.h[0]
+    return p.graph.net.advance(State(h, p.emb, p.saved, p.at)).h
+
 # %% ../../nbs/circuits/edges.ipynb #424d5f34
 def each_patched(denoiser, g: Graph, x, t, values: dict, edges=None, most=2**28):
     """Yield (edge, ε̂ (b, c, h, w)) with this edge alone patched by {node: value}, for all `edges`;
@@ -518,7 +538,7 @@ def each_patched(denoiser, g: Graph, x, t, values: dict, edges=None, most=2**28)
         for some in (own[i:i + n] for i in range(0, len(own), n)):
             p = _copies_of(states[step], len(some))
             p = replace(p, more=_with_more(p, some, terms, len(x)))
-            out, _ = ended(p, x, t)
+            out = _plainly(p if step == g.end else _step_on(p))
             for e, o in zip(some, out.split(len(x))): yield e, denoiser.read(o, x, t)
 
 # %% ../../nbs/circuits/edges.ipynb #5736ae1a
@@ -571,3 +591,17 @@ def graph_text(g: Graph) -> str:
     heads = {r.rpartition('.')[0] for r in g.at if r.endswith(('.q', '.k', '.v'))}
     return (f'{len(g.nodes) + 1} nodes ({len(heads)} of them heads with three readers each), '
             f'{len(g.at)} readers and {len(g.edges)} edges')
+
+# %% ../../nbs/circuits/edges.ipynb #33bb4ead
+def edges_lines(g: Graph, off, held) -> tuple:
+    """(answer, more): whether contributions add up to what is read, from tables of `exactness` and
+    `frozen_error` over models (dataset, seed); what the graph has."""
+    worst, n = off.error.max(), off.groupby(['dataset', 'seed']).ngroups
+    said = 'Yes' if worst < 1e-3 else 'Not exactly'
+    frozen = t_interval(held.groupby(['dataset', 'seed']).error.median())
+    asked = 'the network asked' if n == 1 else f'each of {n} networks'
+    return (f'{said}: in {asked} what the other parts write, carried to a reader, adds '
+            f'up to what it reads, to within {sig(worst, 1)} of its norm.',
+            f'The network has {graph_text(g)}. Behind a normalization nothing adds up any more: '
+            'with its scale frozen, a changed edge into a transformer layer would be off by '
+            f'{interval(*frozen[:3])} of its effect in the median, so scales are not frozen here.')

@@ -23,7 +23,7 @@ from diffcirc.circuits.edges import (
     Graph, Patching, _through_block, begun, circuits_run, each_patched, ended, graph_of, graph_run,
     pushed_terms)
 from ..denoiser.diffusion import Exam, device_of, image_errors
-from ..statistics.report import num
+from ..statistics.report import interval, num
 from ..statistics.replication import over_models
 
 # %% ../../nbs/circuits/finding.ipynb #f719e27f
@@ -431,11 +431,14 @@ def finding_lines(agreed) -> tuple:
     for k in ('gradient', 'IG, inputs', 'size'): one_of(k, set(agreed.method), 'method')
     m = agreed.groupby(['method', 'measure'])['rank'].mean().unstack()
     best, name = recommended(agreed), m.min(axis=1).idxmax()
-    both = ' and '.join(f'{num(m.loc[name, k])} ({k})' for k in MEASURES)
-    said = ('{} orders the edges as exact patching does: rank correlation {}.' if best else
-            'No cheap method reaches .9 in both measures; the best, {}, has {}.')
-    line = said.format(name.capitalize() if best else name, both)
-    plain = ', '.join(f'{k} {num(m.loc["gradient", k])}' for k in MEASURES)
-    return line, (f'The gradient alone has {plain}; integrated over inputs, distance '
-                  f'{num(m.loc["IG, inputs", "distance"])}. The size of a term, which needs no '
-                  f'gradient, has {num(m.loc["size", "distance"])}.')
+    o = over_models(agreed[agreed.method == name], 'rank', ('measure',)).set_index('measure')
+    both = ' and '.join(f"{interval(*o.loc[k, ['mean', 'lo', 'hi']])} for the {k}"
+                        for k in MEASURES)
+    said = ('Yes: {} puts the edges in the order of exact patching, with a rank correlation of {}.'
+            if best else 'Not surely: no cheap method reaches .9 in both measures; the best, {}, '
+            'has a rank correlation of {}.')
+    plain = ' and '.join(f'{num(m.loc["gradient", k])} for the {k}' for k in MEASURES)
+    return said.format(name, both), (
+        f'The gradient alone has {plain}; integrated over inputs it has '
+        f'{num(m.loc["IG, inputs", "distance"])} for the distance. The size of a term, which needs '
+        f'no gradient, has {num(m.loc["size", "distance"])}.')

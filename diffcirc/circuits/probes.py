@@ -9,9 +9,10 @@ __all__ = ['LAMBDAS', 'ridge_r2', 'loo_ridge', 'auc', 'control_labels', 'probes'
 # %% ../../nbs/circuits/probes.ipynb #84b832f6
 import math
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 from torch import Tensor
-from ..doors import equally_long, finite, integer, none_empty, one_of, proper, real, shaped
+from ..doors import (
+    all_finite, equally_long, finite, integer, none_empty, one_of, proper, real, shaped)
 from .features import Moments, _type, cells, each_layer
 from ..denoiser.diffusion import Exam, make_exam
 
@@ -55,7 +56,8 @@ def loo_ridge(K, Y, λs=LAMBDAS):
     and leave-one-out predictions (n, m) at the best λ of each target; λ relative to the mean
     eigenvalue of K. ValueError for NaN, or targets of other images."""
     shaped(finite(K, 'The Gram matrix'), 'The Gram matrix', len(K), len(K))
-    shaped(finite(Y, 'The targets'), 'The targets', len(K), None)
+    if Y.shape[1:] != (0,): shaped(Y, 'The targets', len(K), None)  # faces may have none
+    all_finite(targets=Y)
     for λ in finite(λs, 'The list of penalties'): real(λ, 'A penalty', 0)
     e, U = torch.linalg.eigh(K)
     e, P = e.clamp(min=0), U.T @ (Y - Y.mean(0))
@@ -72,8 +74,10 @@ def auc(score, label) -> float:
     count half. NaN when one class is missing or a score is NaN."""
     score, label = np.asarray(score, float), np.asarray(label) > .5
     if label.all() or not label.any() or np.isnan(score).any(): return math.nan
-    # equal areas stay equal, whichever way scikit-learn sums them up: layers are chosen by them
-    return round(float(roc_auc_score(label, score)), 12)
+    n, above = len(label), int(label.sum())
+    # ranks are halves of whole numbers: equal areas stay equal, and layers are chosen by them
+    more = rankdata(score)[label].sum() - above*(above + 1)/2
+    return round(float(more/(above*(n - above))), 12)
 
 # %% ../../nbs/circuits/probes.ipynb #bff21d6e
 def _octiles(values, fit) -> np.ndarray:

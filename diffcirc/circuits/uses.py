@@ -145,7 +145,9 @@ def trained_further(denoiser, images, steps, which, masks=None, batch=8, rate=3e
     for k in range(steps):
         x0, ε, t = (v.to(device) for v in _drawn(images, k, batch, seed))
         w = min_snr_weight(t).clamp(min=.15)/ᾱ.to(device)[t].float()
-        (image_errors(denoiser(add_noise(x0, ε, t), t), ε)*w).mean().backward()
+        # PyTorch's group norm crashes where its input's gradient is not wanted
+        x = add_noise(x0, ε, t).requires_grad_()
+        (image_errors(denoiser(x, t), ε)*w).mean().backward()
         opt.step()
         opt.zero_grad()
         with torch.no_grad():
@@ -158,8 +160,8 @@ def _arms(denoiser, scores, budget, draws, seed) -> list:
     sizes, rng = block_sizes(denoiser.net), np.random.default_rng(seed)
     own = within_budget(sorted(scores, key=scores.get), sizes, budget)
     weights = weight_sizes(denoiser.net)
-    arms = [('circuit', 0, own), ('magnitude', 0, within_budget(sorted(weights, key=weights.get), sizes,
-                                                         budget))]
+    smallest = within_budget(sorted(weights, key=weights.get), sizes, budget)
+    arms = [('circuit', 0, own), ('magnitude', 0, smallest)]
     goal, orders = sum(sizes[n] for n in own), [rng.permutation([*sizes]) for _ in range(100)]
     drawn = {frozenset(within_budget(o, sizes, budget)): None for o in orders}
     near = sorted(drawn, key=lambda s: abs(sum(sizes[n] for n in s) - goal))[:3*draws]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from ..core import keep_big_buffers
-from .unet import Network, Residual, State, Transformer, attention_map
+from .unet import (
+    Attention, Network, Residual, State, Transformer, attention_map)
 
 # %% ../../nbs/denoiser/copies.ipynb #77dfa919
 @dataclass(frozen=True)
@@ -128,11 +129,15 @@ def _by_update(net, before: Copies, after: Copies, changes: list, seen: dict) ->
 # %% ../../nbs/denoiser/copies.ipynb #6c4c32c3
 @contextmanager
 def _reading(layer, z):
-    "Within the block, the heads of a layer read z (b, heads, n, d), whatever they see."
-    def attend(q, k, v, fused): return z.transpose(1, 2).flatten(2)
-    layer.attend = attend
+    """Within the block, the heads of a layer read z (b, heads, n, d), whatever they see; queries,
+    keys and values are not even computed where the layer is one of ours."""
+    read, ours = z.transpose(1, 2).flatten(2), type(layer) is Attention
+    def attend(q, k, v, fused): return read
+    def forward(x): return layer.out(read)
+    name, f = ('forward', forward) if ours else ('attend', attend)
+    setattr(layer, name, f)
     try: yield
-    finally: del layer.attend
+    finally: delattr(layer, name)
 
 # %% ../../nbs/denoiser/copies.ipynb #9c9bdc21
 def _read(layer, due, seen) -> Tensor|None:

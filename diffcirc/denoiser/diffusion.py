@@ -177,6 +177,16 @@ def min_snr_weight(t, γ=5.) -> Tensor:
     snr = a/(1 - a)
     return (snr.clamp(max=γ)/(snr + 1)).float()
 
+# %% ../../nbs/denoiser/diffusion.ipynb #507ad298
+def _check_sampling(steps, η, keep):
+    "Raise ValueError for numbers that the sampler cannot use."
+    if not (isinstance(steps, int) and 1 <= steps <= T):
+        raise ValueError(f'Sampling takes a whole number of 1 to {T} steps, not {steps}.')
+    if not 0 <= η <= 1:
+        raise ValueError(f'η lies between 0 (DDIM) and 1 (DDPM), not {η}.')
+    if any(not 0 <= t < T for t in keep):
+        raise ValueError(f'keep holds timesteps outside 0 … {T - 1}: {keep}.')
+
 # %% ../../nbs/denoiser/diffusion.ipynb #772e7696
 def starting_noise(n, shape, seed=10_000) -> Tensor:
     "Noise (n, *shape) to draw from, on the CPU; image i depends on `seed` + i and the shape only."
@@ -187,16 +197,6 @@ def _sampling_times(steps, keep=()):
     _check_sampling(steps, 0, keep)
     even = np.linspace(T - 1, 0, steps).round().astype(int).tolist()
     return sorted({*even, *keep}, reverse=True)
-
-# %% ../../nbs/denoiser/diffusion.ipynb #507ad298
-def _check_sampling(steps, η, keep):
-    "Raise ValueError for numbers that the sampler cannot use."
-    if not (isinstance(steps, int) and 1 <= steps <= T):
-        raise ValueError(f'Sampling takes a whole number of 1 to {T} steps, not {steps}.')
-    if not 0 <= η <= 1:
-        raise ValueError(f'η lies between 0 (DDIM) and 1 (DDPM), not {η}.')
-    if any(not 0 <= t < T for t in keep):
-        raise ValueError(f'keep holds timesteps outside 0 … {T - 1}: {keep}.')
 
 # %% ../../nbs/denoiser/diffusion.ipynb #0bcde1b6
 def _denoised(x, x0, a, b, η, generator) -> Tensor:

@@ -40,6 +40,7 @@ class Study:
     runs: dict = field(default_factory=dict)
     longer: dict = field(default_factory=dict)
     grown: dict = field(default_factory=dict)
+    _exams: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def channels(self) -> int:
@@ -60,7 +61,10 @@ class Study:
         return {d: (content_hash(samples(d)), f.fingerprint) for d, f in self.heldout.items()}
     def exam(self, dataset, timesteps=None, n=None) -> Exam:
         "The exam on (the first n) held-out faces of a dataset; its noise is the same for both."
-        return make_exam(self.heldout[dataset].images[:n], timesteps or self.preset.timesteps)
+        faces, times = self.heldout[dataset], tuple(timesteps or self.preset.timesteps)
+        if (at := (faces, times, n)) not in self._exams:  # hundreds of jobs ask for the same few
+            self._exams[at] = make_exam(faces.images[:n], times)
+        return self._exams[at]
 
 # %% ../../nbs/study/models.ipynb #0c723ff7
 def train_all(jobs: list,                # [(FaceSet, TrainConfig), …]

@@ -301,8 +301,8 @@ def benchmark_csv(d) -> str:
 
 # %% ../../nbs/trust/benchmark.ipynb #319ffbe7
 def easy_text(norm) -> str:
-    "What the norm alone says of the families, from `too_easy`."
-    proper(norm=norm[['mean', 'lo', 'hi']])
+    "What the norm alone says of the families, from `too_easy`; one network has no interval (NaN)."
+    proper(norm=norm['mean'])
     worst = norm.loc[norm['mean'].idxmax()]
     most = f'{worst.family}: {interval(worst["mean"], worst.lo, worst.hi)}'
     easy = list(norm.family[norm.easy])

@@ -215,8 +215,8 @@ def instrument_word(lo, hi) -> str:
 
 # %% ../../nbs/trust/trials.ipynb #12f2aa5d
 def judged_instruments(m) -> pd.DataFrame:
-    """`over_seeds` with `verdict`, the `instrument_word` of each interval. What has no value
-    (NaN) does not count."""
+    """`over_seeds` with `verdict`, the `instrument_word` of each interval: 'not testable' with one
+    seed. An instrument without any value (NaN) on a kind of circuit has no row of it."""
     d = over_seeds(m)
     return d.assign(verdict=[instrument_word(lo, hi) for lo, hi in zip(d.lo, d.hi)])
 
