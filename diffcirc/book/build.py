@@ -10,15 +10,16 @@ __all__ = ['FOLDER', 'CLAIMS', 'REPRODUCE', 'TRIALS', 'GROWTH', 'PLACES', 'SUMMA
            'answer_first', 'glossary_terms', 'explain', 'explain_words', 'setup']
 
 # %% ../../nbs/book/build.ipynb #10faa000
-import ast, html, json, os, re
+import ast, html, json, os, re, shutil
 from functools import lru_cache
 from pathlib import Path
 import nbformat, pandas as pd, yaml
 from docutils import nodes
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.executors.utils import single_nb_execution
-from ..core import atomic_write, content_hash, home, locked, preset
+from ..core import atomic_write, content_hash, home, locked, log, preset
 from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
 from .pages import register
@@ -256,13 +257,41 @@ def _cores() -> int:
     "Cores that this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
+# %% ../../nbs/book/build.ipynb #6d1c40b1
+def _whole(folder) -> bool:
+    "Whether an executed notebook in its folder of the cache can be read."
+    try: return bool(json.loads((folder/'base.ipynb').read_bytes()))
+    except (ValueError, OSError): return False
+
+def _listed(folder) -> tuple:
+    "(cache, its records); emptied where its index cannot be read."
+    try: return (cache := get_cache(folder)), cache.list_cache_records()
+    except Exception as e:  # of the database, or the cache's own
+        log.warning('The cache of executed pages in %s cannot be read (%s); all of them are '
+                    'executed again.', folder, e)
+    shutil.rmtree(folder)
+    return (cache := get_cache(folder)), cache.list_cache_records()
+
+# %% ../../nbs/book/build.ipynb #6d1c40b2
+def _mended(folder):
+    "The cache of executed pages, without what a killed build has left half-made."
+    executed = Path(folder)/'executed'
+    for f in executed.glob('*'):
+        if not _whole(f): shutil.rmtree(f)
+    cache, records = _listed(folder)
+    lost = [r.pk for r in records if not (executed/r.hashkey).exists()]
+    NbCacheRecord.remove_records(lost, cache.db)
+    return cache
+
 # %% ../../nbs/book/build.ipynb #dc294f91
 def run_pages(toc='_toc.yml', cache='_build/.jupyter_cache', workers=None) -> dict:
-    "Seconds by page of all that had to be run, `workers` at a time (default: cores, at most four)."
-    root, todo, out = Path(toc).parent, pages(toc), {}
+    """Seconds by page of all that had to be run, `workers` at a time (default: cores, at most
+    four). A second call in the same checkout waits for the first."""
+    root, todo, out, place = Path(toc).parent, pages(toc), {}, Path(cache).parent
     home_id()
-    get_cache(cache).list_cache_records()  # both make their files before two processes ask for them
-    with bar(len(todo), 'executing', 'pages') as b:
+    place.mkdir(parents=True, exist_ok=True)
+    with locked(place/'build.lock'), bar(len(todo), 'executing', 'pages') as b:
+        _mended(cache)
         for wave in waves(todo, root):
             jobs = [(str(p), cache) for p in wave]
             seconds = side_by_side(run_page, jobs, workers or min(4, _cores()), b.update)

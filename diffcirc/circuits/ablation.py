@@ -12,7 +12,7 @@ __all__ = ['ABSTRACTION', 'EDITS', 'DOSES', 'LOAD', 'level', 'targets', 'edit_of
 import re
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import each_once, filled, finite, integer, one_of
+from ..doors import each_once, each_with, filled, finite, integer, one_of
 from ..denoiser.diffusion import (
     Denoiser, Exam, T, device_of, image_errors, min_snr_weight, sample, starting_noise)
 from ..denoiser.sites import (
@@ -294,6 +294,7 @@ def beyond(scores, impact) -> tuple:
 # %% ../../nbs/circuits/ablation.ipynb #d2e3a35b
 def reversals_text(pairs, of) -> str:
     "How many pairs out of `of` change places under another ablation than zero; the first three."
+    each_with(2, pairs=pairs)
     more = ', and others' if len(pairs) > 3 else ''
     named = '; '.join(f'{a} before {b}' for a, b in pairs[:3])
     return (f'{len(pairs)} of {of} pairs of groups change places'
@@ -318,6 +319,7 @@ def route_sums(scores) -> pd.DataFrame:
 # %% ../../nbs/circuits/ablation.ipynb #b4c07695
 def mean_over_sites(scores) -> pd.DataFrame:
     "Mean impact and kept accuracy over sites: one row per dataset × seed × timestep."
+    filled(scores, 'impact', 'kept')
     keys = ['dataset', 'seed', 'timestep']
     return scores.groupby(keys)[['impact', 'kept']].mean().reset_index()
 

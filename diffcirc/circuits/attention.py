@@ -285,6 +285,7 @@ def pattern(share, distance, n=64) -> str:
 def head_means(stat, t=300) -> pd.DataFrame:
     """One row per dataset × seed × head at timestep t, images averaged: entropy, share,
     specialization, distance, pattern."""
+    filled(stat, 'entropy', 'share', 'specialization', 'distance')
     values = ['entropy', 'share', 'specialization', 'distance']
     at_t = stat[stat.timestep == t]
     heads = at_t.groupby(['dataset', 'seed', 'head'])[values].mean().reset_index()
@@ -295,7 +296,6 @@ def head_table(stat, imp, fun, t=300) -> pd.DataFrame:
     """One row per dataset × seed × head at timestep t: `head_means` with importance (zero- and
     mean-ablation), function, reference, r, p, p_image."""
     filled(imp, 'impact')
-    filled(stat, 'entropy', 'share', 'specialization', 'distance')
     key, at_t = ['dataset', 'seed', 'head'], imp[imp.timestep == t]
     impact = at_t.groupby([*key, 'ablation']).impact.mean().unstack()
     impact.columns = [f'importance ({how})' for how in impact]
@@ -378,6 +378,7 @@ def ranked(stat, by=None) -> pd.DataFrame:
 def head_correlation(stat, t) -> pd.DataFrame:
     """Correlation over images of the heads' entropies at timestep t, averaged over models by slot
     (Fisher z): slots × slots."""
+    filled(stat, 'entropy')
     by_slot, zs = ranked(stat), []
     for _, model in by_slot[by_slot.timestep == t].groupby('seed'):
         r = model.pivot(index='image', columns='slot', values='entropy').corr()
@@ -396,6 +397,7 @@ def divergence(stat, value='entropy') -> pd.DataFrame:
     seeds; `within`: the same over models of one dataset. `signed`, lo, hi, p: natural − synthetic
     over pairs of the same seed, its t interval and exact sign-flip p; `holm`: p corrected over
     timesteps."""
+    filled(stat, value)
     means = stat.groupby(['timestep', 'dataset', 'seed'])[value].mean().unstack('dataset')
     rows = []
     for t, m in means.groupby('timestep'):

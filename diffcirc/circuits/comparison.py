@@ -25,6 +25,7 @@ KEY = ['dataset', 'seed', 'timestep', 'person', 'image']
 def circuit_rows(layers) -> pd.DataFrame:
     """Circuit complexity per model, timestep and image, from zero-ablated blocks and skip edges
     (`ablation.ablate`), which have nothing in common."""
+    filled(layers, 'impact')
     parts = layers[(layers.edit == 'zero') & layers.kind.isin(['block', 'skip'])]
     impact = parts.groupby(KEY).impact
     return impact.agg(effective_share).rename('circuit complexity').reset_index()
@@ -32,7 +33,8 @@ def circuit_rows(layers) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #197ab960
 def metric_rows(layers, attention, feature) -> pd.DataFrame:
     """The four metrics, one row per model × timestep × image. `feature` has a column `complexity`
-    (Eq. 3) per layer."""
+    (Eq. 3) per layer; what is NaN there is left out."""
+    filled(attention, 'entropy')
     groups = layers[(layers.edit == 'zero') & (layers.kind == 'group')]
     groups = groups.assign(impact=counted(groups))
     others = pd.DataFrame({'attention entropy': attention.groupby(KEY).entropy.mean(),
@@ -134,7 +136,7 @@ def unit_p(r) -> str:
 
 # %% ../../nbs/circuits/comparison.ipynb #a8c0b448
 def metric_correlation(rows) -> pd.DataFrame:
-    "Correlation between the four metrics over images, averaged over models."
+    "Correlation between the four metrics over images, averaged over models; without NaN."
     names = list(TABLE_METRICS)
     per_image = rows.groupby(['dataset', 'seed', 'image'])[names].mean()
     each = per_image.groupby(['dataset', 'seed']).corr()
@@ -150,6 +152,7 @@ def relative(rows, value) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #bd5c57dc
 def geometric_ratio(frame) -> Interval:
     "Ratio natural/synthetic of the geometric means of `value`, models and images both random."
+    filled(frame, 'value')
     logs = frame.assign(value=np.log(frame['value']))
     r = compare(logs, 'value', 'both', groups=('synthetic', 'natural')).iloc[0]
     return Interval(*np.exp([r.difference, r.lo, r.hi]), 'exp of t')

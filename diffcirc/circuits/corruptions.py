@@ -89,6 +89,7 @@ def stand_ins(name, denoiser, g: Graph, exam: Exam, t, reference=None, switched=
 def corruption_agreement(frame, measure='distance') -> pd.DataFrame:
     """Rows model × timestep × pair of corruptions: `rank`, the correlation of exact scores over
     edges, and `shared`, the share of the top quarter that both have."""
+    filled(frame, measure)
     rows, key = [], ['dataset', 'seed', 'timestep']
     for k, g in frame[frame.method == 'exact'].groupby(key):
         m = g.pivot(index=['sender', 'reader'], columns='corruption', values=measure)

@@ -21,7 +21,8 @@ from ..statistics.tests import adjust
 # %% ../../nbs/circuits/faithful.ipynb #68aed073
 def curves_of(frame) -> pd.DataFrame:
     """Rows model × timestep × corruption × method × `k`: `faithful`, `recovered`, and `raw`, the
-    error of the circuit of k edges less that of the whole network; from `edge_circuits`."""
+    error of the circuit of k edges less that of the whole network; from `edge_circuits`, without
+    the rows that keep no edges (NaN)."""
     f = frame[frame.kept_distance.notna()]
     gained = f.empty_error - f.clean
     out = f[[*OF_MODEL, 'method']].assign(

@@ -302,7 +302,7 @@ def selectivity(denoiser, exam: Exam, refs: dict, people=None, batch=50) -> pd.D
 
 # %% ../../nbs/circuits/features.ipynb #594c3a5e
 def with_selective(sel, level=.05) -> pd.DataFrame:
-    "A `selectivity` table with `selective`: 1. where p < level, else 0."
+    "A `selectivity` table with `selective`: 1. where p < level, else, and where p is NaN, 0."
     return sel.assign(selective=(sel.p < level).astype(float))
 
 # %% ../../nbs/circuits/features.ipynb #1524d711
@@ -404,6 +404,8 @@ def interaction(denoiser, exam: Exam, people=None, width=128, batch=50) -> pd.Da
 def edges(inter, inter0) -> pd.DataFrame:
     """One row per dataset × pair of layers: mean, lo, hi of CKA over models, `floor` (largest of
     the dataset), `untrained` (mean) and `untrained_max`; `drawn`, `learned`."""
+    filled(inter, 'cka', 'floor')
+    filled(inter0, 'cka')
     pair = ['dataset', 'a', 'b']
     out = over_models(inter, 'cka', pair)
     out['floor'] = out.dataset.map(inter.groupby('dataset').floor.max())

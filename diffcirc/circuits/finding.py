@@ -377,6 +377,7 @@ def edge_agreement(frame) -> pd.DataFrame:
 def between_models(frame, measure='distance') -> pd.DataFrame:
     """Rows dataset × timestep × pair of models: `rank`, the correlation of their exact scores over
     edges; `across` where they are of different datasets."""
+    filled(frame, measure)
     exact = frame[frame.method == 'exact']
     rows = []
     for t, g in exact.groupby('timestep'):

@@ -112,7 +112,8 @@ def dry_steps(records, share=.1, window=5) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/gradients.ipynb #2c9e4f10
 def typical_steps(dry) -> pd.Series:
-    "{layer: step from which on the median model of `dry_steps` is dry}, inf where it never is."
+    """{layer: step from which on the median model of `dry_steps` is dry}, inf where it never is
+    (NaN)."""
     return dry.fillna({'step': np.inf}).groupby('layer', sort=False).step.median()
 
 # %% ../../nbs/circuits/gradients.ipynb #af40538f

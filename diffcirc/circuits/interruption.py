@@ -89,6 +89,7 @@ def edge_square(costs, blocks) -> pd.DataFrame:
 # %% ../../nbs/circuits/interruption.ipynb #4219f585
 def heaviest(costs, n=3) -> pd.DataFrame:
     "The `n` edges of each dataset × timestep whose cutting costs most, without removals."
+    filled(costs, 'mean')
     own = costs[costs.receiver != 'all'].sort_values('mean', ascending=False)
     return own.groupby(['dataset', 'timestep'], sort=True).head(n).sort_values(
         ['dataset', 'timestep', 'mean'], ascending=[True, True, False])

@@ -9,7 +9,7 @@ __all__ = ['quarters_of', 'circuit_overlaps', 'switched_edges', 'across_time', '
 # %% ../../nbs/circuits/moments.ipynb #429fc0b9
 import itertools
 import numpy as np, pandas as pd, torch
-from ..doors import real
+from ..doors import filled, real
 from .finding import METHODS, _largest_first, _of_half, case_of, first_edges
 from ..denoiser.diffusion import Exam
 from ..statistics.halves import splits
@@ -18,6 +18,7 @@ from ..statistics.report import interval
 # %% ../../nbs/circuits/moments.ipynb #3f3a570c
 def quarters_of(frame, share=.25) -> dict:
     "{(dataset, seed, timestep): set of the edges with the largest exact distance}."
+    filled(frame, 'rank')
     own = frame[frame.method == 'exact']
     n = own.groupby(['sender', 'reader']).ngroups
     top = own[own['rank'] < max(1, int(share*n))]
@@ -77,6 +78,7 @@ def neighbours(o) -> pd.DataFrame:
 def edges_by_depth(frame, group_of) -> pd.DataFrame:
     """Rows model × timestep × group of readers: `share` of the sum of all exact distances;
     `group_of(reader)` names the group."""
+    filled(frame, 'distance')
     own = frame[frame.method == 'exact']
     own = own.assign(group=own.reader.map(group_of), distance=own.distance.clip(lower=0))
     key = ['dataset', 'seed', 'timestep']
@@ -109,7 +111,8 @@ def beyond_null(ratios) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/moments.ipynb #fd8d5185
 def time_line(near, between) -> str:
-    "Whether circuits change along t, from intervals of what neighbours and seeds share."
+    """Whether circuits change along t, from intervals of what neighbours and seeds share; NaN is
+    sure of nothing."""
     if near.lo > between.hi: said = 'keep more of their edges from one timestep to the next than'
     elif near.hi < between.lo: said = 'share fewer edges with the next timestep than'
     else: said = 'share about as many edges with the next timestep as'

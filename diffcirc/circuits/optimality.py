@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from ..doors import finite, integer, proper, shaped
+from ..doors import filled, finite, integer, proper, shaped
 from ..denoiser.diffusion import (
     Exam, device_of, image_errors, numbered_noise, x0_from_ε, ᾱ)
 
@@ -197,6 +197,7 @@ def posterior_ratio(rows, errors) -> pd.DataFrame:
 def image_error(errors) -> pd.Series:
     """Standard error of r by the noise from the choice of images alone, per dataset × timestep:
     from each person's mean over models and photographs."""
+    filled(errors, 'mse', 'slack')
     errors = errors.assign(announced=announced)
     people = errors.groupby(['dataset', 'timestep', 'person'])[['announced', 'mse']].mean()
     return pd.Series({at: ratio_of_means(g.announced, g.mse)[1]

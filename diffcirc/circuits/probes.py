@@ -227,7 +227,8 @@ def best_place(best, dataset, target, t=300) -> str:
 # %% ../../nbs/circuits/probes.ipynb #3b6421c2
 def attribute_lift(best, t=300) -> pd.DataFrame:
     """One row per model (dataset, seed): by how much the mean AUC of attributes in the network
-    exceeds that of the control task (`over_control`) and that on the noisy image (`over_image`)."""
+    exceeds that of the control task (`over_control`) and that on the noisy image (`over_image`);
+    NaN is left out."""
     def mean(kind, source):
         rows = best[(best.timestep == t) & (best.kind == kind) & (best.source == source)]
         return rows.groupby(['dataset', 'seed']).score.mean()
@@ -260,8 +261,8 @@ def by_type(best) -> pd.DataFrame:
 # %% ../../nbs/circuits/probes.ipynb #94c493b6
 def onsets(best) -> pd.DataFrame:
     """One row per dataset × seed × source × type (edges, texture, intensity, regions, attributes):
-    onset, and the largest score above chance (`peak`). Targets of a type are averaged first; `best`
-    from `best_layers`."""
+    onset, and the largest score above chance (`peak`). Targets of a type are averaged first,
+    without NaN; `best` from `best_layers`."""
     key = ['dataset', 'seed', 'source', 'type']
     mean = by_type(best).groupby([*key, 'timestep']).above.mean().reset_index()
     return pd.DataFrame([dict(zip(key, k), onset=onset(m.timestep, m.above), peak=m.above.max())

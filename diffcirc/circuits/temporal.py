@@ -14,7 +14,7 @@ import math
 from itertools import combinations
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import equally_long, filled, integer, none_empty, one_of, proper
+from ..doors import equally_long, filled, integer, none_empty, one_of, proper, shaped
 from .probes import onset
 from ..denoiser.diffusion import Exam, make_exam
 from ..statistics.replication import over_models
@@ -49,6 +49,7 @@ def disjoint(imp) -> pd.DataFrame:
 # %% ../../nbs/circuits/temporal.ipynb #b8911d10
 def circuit_complexity(imp) -> pd.DataFrame:
     "Rows image × timestep (× dataset × seed) with `complexity`, from rows of `component_impacts`."
+    filled(imp, 'impact')
     keys = [k for k in ('dataset', 'seed', 'timestep', 'image') if k in imp]
     shares = disjoint(imp).groupby(keys)['impact'].agg(effective_share)
     return shares.rename('complexity').reset_index()
@@ -80,7 +81,7 @@ CURVE_METRICS = {'error': 'error, log10 MSE', 'entropy': 'attention entropy, H/H
 
 def metric_curves(err, att, imp, feat) -> pd.DataFrame:
     """One row per dataset × seed × timestep, one column per metric of CURVE_METRICS: means over
-    images (and heads, blocks)."""
+    images (and heads, blocks), without NaN."""
     of = dict(error=(err, 'mse'), entropy=(att, 'share'), feature=(feat, 'feature'),
               circuit=(circuit_complexity(imp), 'complexity'))
     key = ['dataset', 'seed', 'timestep']
@@ -98,6 +99,7 @@ def dataset_gap(curves, metric, lo=0, hi=np.inf) -> Interval:
 def stretch_costs(t, Y, order=1, shortest=3) -> np.ndarray:
     """Residual sum of squares of a polynomial of `order` over every stretch t[i:j]: Y (b, T,
     metrics) → (T, T+1, b), ∞ for stretches shorter than `shortest`."""
+    shaped(Y, 'The curves', None, len(t), None)
     T = len(t)
     cost = np.full((T, T + 1, len(Y)), np.inf)
     for i in range(T):
@@ -249,7 +251,8 @@ def nearest_boundary(found, t):
 
 # %% ../../nbs/circuits/temporal.ipynb #eb6face5
 def phases_text(gains) -> str:
-    "What the BIC margins of phases over a smooth curve, one per dataset, say together."
+    """What the BIC margins of phases over a smooth curve, one per dataset, say together; NaN speaks
+    for none."""
     wins = [g > 0 for g in gains]
     if all(wins): return 'On both datasets the curves have breaks that no smooth curve explains.'
     if any(wins): return 'Evidence for phases against a smooth curve thus depends on the dataset.'
@@ -260,6 +263,7 @@ def phases_text(gains) -> str:
 # %% ../../nbs/circuits/temporal.ipynb #1bd47d7b
 def impact_vectors(imp) -> pd.DataFrame:
     "Mean impact over images: rows dataset × seed × timestep, one column per site in network order."
+    filled(imp, 'impact')
     keys = ['dataset', 'seed', 'timestep', 'site']
     vectors = imp.groupby(keys, observed=True)['impact'].mean().unstack('site')
     return vectors[list(dict.fromkeys(imp.site))]
@@ -300,6 +304,7 @@ def robustness(imp) -> pd.DataFrame:
 def interactions(coop, level=.95) -> pd.DataFrame:
     """Per dataset × ablation × pair: mean joint impact, sum and interaction over models, with the
     interval lo, hi of the interaction."""
+    filled(coop, 'joint', 'sum', 'interaction')
     by = ['dataset', 'ablation', 'a', 'b']
     inter = over_models(coop, 'interaction', by, level).rename(columns={'mean': 'interaction'})
     return inter.merge(coop.groupby(by)[['joint', 'sum']].mean().reset_index(), on=by)
@@ -356,7 +361,7 @@ def emergence_order(times, first='low', last='high') -> dict:
 # %% ../../nbs/circuits/temporal.ipynb #234512d4
 def order_text(order, datasets=2) -> str:
     """Whether the finest features emerge surely earlier in denoising (at larger t) than the most
-    abstract, from `emergence_order`."""
+    abstract, from `emergence_order`; NaN is sure of nothing."""
     if len(order) < datasets: return 'one level does not rise, so that there is no order here'
     if all(i.lo > 0 for i in order.values()): return 'so have ours, on both datasets'
     if all(i.hi < 0 for i in order.values()):

@@ -112,6 +112,7 @@ def side_by_side(f,          # module-level function of one job
                  workers: int,
                  hear=None): # called in this process with each message that a job tells
     "[f(job) for job in jobs], `workers` at a time. The first exception in a job ends all."
+    if not len(jobs): return []
     if _away: return _away[-1](f, jobs, hear or (lambda *message: None))
     ctx = mp.get_context('spawn')
     channel = ctx.Queue()

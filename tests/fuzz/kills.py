@@ -139,7 +139,7 @@ def _finished(command, book, home) -> float:
     "The same to its end; the seconds that it took."
     began = time.monotonic()
     p = _start(command, book, home)
-    said = p.communicate(timeout=400)
+    said = p.communicate(timeout=900)
     assert p.returncode == 0, said[1][-2000:]
     return time.monotonic() - began
 
@@ -176,7 +176,7 @@ def rendered(book) -> dict:
 def _again(campaign, part, command, book, home, right, found):
     "The command once more: what is `found` then is `right`."
     p = _start(command, book, home)
-    err = p.communicate(timeout=400)[1]
+    err = p.communicate(timeout=900)[1]
     same = not p.returncode and found(book) == right
     campaign.note(part, RIGHT if same else TRACEBACK if p.returncode else SILENT, err[-400:])
 
@@ -218,7 +218,7 @@ def two_builds(campaign, folder, n):
         books = [book, book] if name == 'shared' else [book, small_book(folder/f'{name}-2')]
         for command in (EXECUTE, RENDER):
             both = [_start(command, b, folder/h) for b, h in zip(books, homes)]
-            said = [p.communicate(timeout=400)[1] for p in both]
+            said = [p.communicate(timeout=900)[1] for p in both]
             for p, b, err in zip(both, books, said):
                 campaign.note(part, TRACEBACK if p.returncode else _as_alone(b), err[-600:])
 
