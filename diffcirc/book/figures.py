@@ -44,7 +44,7 @@ def colour_key(fig, colours: dict):
     for colour in colours.values(): check_colour(colour)
     squares = [plt.Line2D([], [], ls='', marker='s', ms=7, color=c) for c in colours.values()]
     fig.legend(squares, list(colours), loc='outside lower left', ncols=len(colours), fontsize=8,
-               handletextpad=.1, columnspacing=1.2)
+               handlelength=1, handletextpad=.1, columnspacing=1.2)
 
 # %% ../../nbs/book/figures.ipynb #e0fdddf7
 def density(values, x) -> np.ndarray:
