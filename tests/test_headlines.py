@@ -142,7 +142,9 @@ def control():
     for some in itertools.product((LOW, ODD), repeat=6):
         yield h.control_headline(dict(zip(places, some)), 32)
     for a, b in itertools.product((LOW, ODD, -HIGH.rename(dict(lo='hi', hi='lo'))), repeat=2):
-        skips = dict(levelled=dict(success=a, specific=b), steered=dict(success=b, specific=a))
+        then = dict.fromkeys(places, a)
+        skips = {k: dict(success=v, specific=w, gains=then)
+                 for k, v, w in (('levelled', a, b), ('steered', b, a))}
         yield h.control_headline(dict.fromkeys(places, LOW), 32, skips)
 
 def gallery():

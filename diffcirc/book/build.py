@@ -246,9 +246,12 @@ def run_page(job) -> float|None:
 
 # %% ../../nbs/book/build.ipynb #e4080779
 def waves(paths, root='.') -> list:
-    "The pages that can run first, in order, and those of LAST."
-    last = [p for p in paths if page_name(p, root) in LAST]
-    return [[p for p in paths if p not in last], last]
+    """The pages that can run first, in order; growth, which reads what they record and has an answer
+    of its own; the others of LAST."""
+    names = {p: page_name(p, root) for p in paths}
+    stage = {p: 0 if n not in LAST else 1 if n == GROWTH else 2 for p, n in names.items()}
+    found = ([p for p in paths if stage[p] == i] for i in range(3))
+    return [wave for wave in found if wave]
 
 def _cores() -> int:
     "Cores that this process may use."

@@ -475,11 +475,11 @@ def _change_word(r) -> str:
     return f"{word} ({interval(r['mean'], r.lo, r.hi, sign=True)})"
 
 def _skips_said(skips) -> str:
-    "What editing skip edges too {how: {success, specific: row}} changes, in sentences."
+    "What editing skip edges too {how: {success, specific: row, gains}} changes, in sentences."
     return ' '.join(
         f'With the skip edges {how} too, the share of spatial interventions that succeeds '
         f"{_change_word(r['success'])}, and the share of the change that stays inside "
-        f"{_change_word(r['specific'])}." for how, r in dict(skips).items())
+        f"{_change_word(r['specific'])}; {_then(r['gains'])}." for how, r in dict(skips).items())
 
 # %% ../../nbs/book/headlines.ipynb #f979cc2e
 def _stages(stages) -> str:
@@ -495,10 +495,18 @@ def _controlled(gains) -> str:
     told = [f'{kind} interventions {_stages(stages)}' for kind, stages in by.items()]
     return listed(told) if told else ''
 
+# %% ../../nbs/book/headlines.ipynb #3a4410ea
+def _then(gains) -> str:
+    "What succeeds surely more often along a concept {(kind, third): row}, as the end of a sentence."
+    sure = _controlled(gains)
+    return (f'{sure} then surely succeed more often than along a random direction' if sure else
+            'nothing then surely succeeds more often than along a random direction')
+
 # %% ../../nbs/book/headlines.ipynb #d6db840a
 def control_headline(gains, β, skips=()) -> Headline:
     """Success of interventions by concept less that along a random direction {(kind, third): row},
-    at a strength β; and what editing skip edges too changes {how: {success, specific: row}}.
+    at a strength β; and of editing skip edges too {how: {success, specific: row of the change,
+    gains: as the first}}.
     An interval that is NaN is sure of nothing."""
     sure = _controlled(gains)
     line = (f'{_capital(sure)} surely succeed more often along a concept than along a random '

@@ -214,7 +214,7 @@ def _beside(a, b) -> bool:
     "Whether two boxes share more than half of the height of the lower one."
     return min(a.y1, b.y1) - max(a.y0, b.y0) > .5*min(a.height, b.height)
 
-# %% ../../nbs/book/style.ipynb #47cf2309
+# %% ../../nbs/book/style.ipynb #efe8dfa5
 def _panels(fig) -> list:
     """The panels of a drawn figure, or of a part of one, in rows from left to right; [] where there
     is more than panels."""
@@ -228,7 +228,7 @@ def _panels(fig) -> list:
         rows.append([ax]) if row is None else row.append(ax)
     return [sorted(row, key=lambda a: at[a].x0) for row in rows]
 
-# %% ../../nbs/book/style.ipynb #c9ae5992
+# %% ../../nbs/book/style.ipynb #e16ba0f0
 def _parts(fig) -> list:
     "The parts of a figure, one below the other, or itself; [] where they stand otherwise."
     spec = fig.subfigs[0]._subplotspec.get_gridspec() if fig.subfigs else None
@@ -257,22 +257,23 @@ def _label_alone(ax, first, last):
     if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
     if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
 
-# %% ../../nbs/book/style.ipynb #7aac7e47
+# %% ../../nbs/book/style.ipynb #d51993a3
 def _longest_name(ax) -> int:
     "Letters of the longest name on the left of a panel; numbers are none."
     names = [t.get_text() for t in ax.get_yticklabels() if ax.axison and '$' not in t.get_text()]
     return max(map(len, names), default=0)
 
-# %% ../../nbs/book/style.ipynb #9d0f1f2d
+# %% ../../nbs/book/style.ipynb #a1acf7ee
 def _wrap_words(ax, across):
     "Break the title of a panel, and the names on its left, into short lines."
     for title in (ax.title, ax._left_title, ax._right_title):
-        title.set_text(textwrap.fill(title.get_text(), 40//across))
+        if '$' not in title.get_text():
+            title.set_text(textwrap.fill(title.get_text(), 40//across))
     if _longest_name(ax) > 18:
         names = [textwrap.fill(t.get_text(), 18) for t in ax.get_yticklabels()]
         ax.set_yticks(ax.get_yticks(), names)
 
-# %% ../../nbs/book/style.ipynb #1ddd9567
+# %% ../../nbs/book/style.ipynb #456d571f
 def _give_ticks_room(ax) -> bool:
     """Where names below a drawn panel touch, turn them, and keep every second number; whether they
     did."""
@@ -281,12 +282,14 @@ def _give_ticks_room(ax) -> bool:
     boxes = sorted((t.get_window_extent() for t in labels if t.get_text()), key=lambda b: b.x0)
     if not any(b.x0 < a.x1 + 2 for a, b in zip(boxes, boxes[1:])): return False
     texts = [t.get_text() for t in labels]
-    if any(re.search(r'[^\W\d_]{2}', t) for t in texts): ax.tick_params(axis='x', labelrotation=90)
+    if any('$' not in t and re.search(r'[^\W\d_]{2}', t) for t in texts):
+        ax.tick_params(axis='x', labelrotation=90)
+        for t in labels: t.set(ha='center', rotation_mode='default')
     else: ax.set_xticks(at[::2], texts[::2])
     ax.set_xlim(ends)
     return True
 
-# %% ../../nbs/book/style.ipynb #4db9cc82
+# %% ../../nbs/book/style.ipynb #87ef1496
 def _height(ax, width, dpi) -> float:
     "Inches that a panel needs where its row gives it this width."
     place, whole = ax.get_window_extent(), ax.get_tightbbox()
@@ -297,7 +300,7 @@ def _height(ax, width, dpi) -> float:
     lines = sum(1 + t.get_text().count('\n') for t in ax.get_yticklabels() if ax.axison)
     return around + max(place.height*scale/dpi, .175*lines*(_longest_name(ax) > 6)) + .1
 
-# %% ../../nbs/book/style.ipynb #4f7b31ee
+# %% ../../nbs/book/style.ipynb #29f2c6fa
 def _across(row, most) -> int:
     "How many panels of a row stand beside each other on a phone: 1, 2, pictures up to 4."
     if all(map(_is_picture, row)): return min(most, len(row) if len(row) < 3 else 1 + len(row)//3)
@@ -313,7 +316,7 @@ def _own_labels(fig, rows):
         text.remove()
     fig._supxlabel = fig._supylabel = None
 
-# %% ../../nbs/book/style.ipynb #d937a18e
+# %% ../../nbs/book/style.ipynb #ae761011
 def _fold(legend) -> float:
     "Give the legend of a figure as many columns as a phone has room for; its height in inches."
     names = [len(t.get_text()) for t in legend.get_texts()]
@@ -321,7 +324,7 @@ def _fold(legend) -> float:
     legend.set_ncols(columns)
     return .1 + .19*math.ceil(len(names)/columns)
 
-# %% ../../nbs/book/style.ipynb #39e38a16
+# %% ../../nbs/book/style.ipynb #671da31d
 def _stack(part, rows, width, most) -> float:
     """Put the panels of each row of a part of a figure into rows of at most `most`, as wide as
     `width` inches together; their height."""
@@ -338,10 +341,11 @@ def _stack(part, rows, width, most) -> float:
         for j, ax in enumerate(own): ax.set_subplotspec(grid[i, j*unit//k:(j + 1)*unit//k])
     return sum(high) + sum(map(_fold, part.legends))
 
-# %% ../../nbs/book/style.ipynb #fab53ed6
+# %% ../../nbs/book/style.ipynb #4cba1756
 def _words_at(fig) -> list:
     "Boxes of the words of a drawn figure that stand upright or lie, in pixels."
-    found = [t for legend in fig.legends for t in legend.get_texts()]
+    legends = [*fig.legends, *filter(None, (ax.get_legend() for ax in fig.axes))]
+    found = [t for legend in legends for t in legend.get_texts()]
     for ax in (ax for ax in fig.axes if ax.get_visible()):
         found += [*ax.texts, ax.title, ax._left_title, ax._right_title]
         for axis in (ax.xaxis, ax.yaxis) if ax.axison else ():
@@ -353,7 +357,7 @@ def _words_at(fig) -> list:
     return [t.get_window_extent() for t in found
             if t.get_visible() and t.get_text().strip() and round(t.get_rotation()) % 90 == 0]
 
-# %% ../../nbs/book/style.ipynb #288e2b81
+# %% ../../nbs/book/style.ipynb #a6abc379
 def _touching(fig) -> bool:
     "Whether words of a drawn figure lie on each other, or stand out of it."
     boxes = _words_at(fig)
@@ -361,7 +365,7 @@ def _touching(fig) -> bool:
     return any(min(a.x1, b.x1) - max(a.x0, b.x0) > 1.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 4
                for i, a in enumerate(boxes) for b in boxes[:i])
 
-# %% ../../nbs/book/style.ipynb #f3b5f362
+# %% ../../nbs/book/style.ipynb #4fec5185
 def _restack(fig, parts: dict, width, most):
     "Stack the panels of the `parts` {part: rows} of a figure, and enlarge its words."
     high = [_stack(part, rows, width, most) for part, rows in parts.items()]
@@ -371,7 +375,7 @@ def _restack(fig, parts: dict, width, most):
     fig.draw_without_rendering()
     if any([_give_ticks_room(ax) for ax in fig.axes]): fig.draw_without_rendering()
 
-# %% ../../nbs/book/style.ipynb #09182e88
+# %% ../../nbs/book/style.ipynb #4e931f32
 def narrow(fig, width=3.75) -> bool:
     """Stack the panels of a figure for a phone, in place; False where there is more than panels, or
     words would touch however the panels stand."""

@@ -285,11 +285,12 @@ def _trained_arm(denoiser, exam, fit, steps, seed, what, draw, alone, anew) -> p
 
 # %% ../../nbs/circuits/uses.ipynb #30c23c7c
 def _compared(moved, wanted) -> dict:
-    "Means over images: share of `wanted` (b, c, h, w) that `moved` realizes, and its aim."
+    """Share of `wanted` (b, c, h, w) that `moved` realizes, of sums over images, since a share of
+    next to nothing says nothing; and its aim (cosine), mean over images."""
     a, b = moved.flatten(1), wanted.flatten(1)
-    dot, size = (a*b).sum(1), b.square().sum(1)
+    dot, size = (a*b).sum(1), b.square().sum()
     aim = dot/(a.norm(dim=1)*b.norm(dim=1)).clamp(min=1e-12)
-    return dict(realized=float((dot/size.clamp(min=1e-12)).mean()), aim=float(aim.mean()))
+    return dict(realized=float(dot.sum()/size.clamp(min=1e-12)), aim=float(aim.mean()))
 
 # %% ../../nbs/circuits/uses.ipynb #10748335
 def _changed(c, edges, change) -> Tensor:
