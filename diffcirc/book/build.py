@@ -184,7 +184,7 @@ def read_nbdev(text: str):
 def pages(toc='_toc.yml') -> list:
     "Paths of the notebooks in the table of contents."
     t = yaml.safe_load(Path(toc).read_text())
-    names = [c['file'] for part in t['parts'] for c in part['chapters']] + [t['root']]
+    names = [c['file'] for part in t.get('parts', ()) for c in part['chapters']] + [t['root']]
     return [p for p in (Path(toc).parent/f'{n}.ipynb' for n in names) if p.exists()]
 
 # %% ../../nbs/book/build.ipynb #d08572d9

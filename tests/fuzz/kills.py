@@ -116,7 +116,7 @@ def small_book(folder, pages=None):
         for i, c in enumerate(nb.cells): c['id'] = f'c{i}'
         nbformat.write(nb, folder/f'{name}.ipynb')
     others = [dict(file=name) for name in pages if name != 'index']
-    toc = dict(format='jb-book', root='index', parts=[dict(chapters=others)]*bool(others))
+    toc = dict(format='jb-book', root='index') | ({'parts': [{'chapters': others}]} if others else {})
     (folder/'_toc.yml').write_text(yaml.safe_dump(toc))
     settings = yaml.safe_load((ROOT/'_config.yml').read_text())
     (folder/'_config.yml').write_text(yaml.safe_dump(settings, allow_unicode=True))
@@ -148,10 +148,12 @@ def _killed(command, book, home, after, alone):
     it has started."""
     p = _start(command, book, home)
     if callable(after):
-        while p.poll() is None and not after(): time.sleep(.05)
+        while not after():
+            assert p.poll() is None, p.communicate()[1][-2000:]
+            time.sleep(.05)
     else: time.sleep(after)
-    if alone: p.kill()
-    else: os.killpg(p.pid, signal.SIGKILL)
+    try: (os.kill if alone else os.killpg)(p.pid, signal.SIGKILL)
+    except ProcessLookupError: pass  # it had ended
     p.communicate()
 
 def _outputs(book) -> dict:
