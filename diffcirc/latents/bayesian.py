@@ -138,7 +138,7 @@ def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
     with torch.random.fork_rng(devices=[]), _threads(1, 'cpu'):
         torch.manual_seed(cfg.seed)
         net = SliceNet(cfg)
-        opt = torch.optim.AdamW(net.parameters(), weight_decay=.01, fused=True)
+        opt = torch.optim.AdamW(net.parameters(), weight_decay=.01)
         rate = torch.optim.lr_scheduler.OneCycleLR(opt, cfg.lr, cfg.steps, pct_start=.2)
         for k in range(cfg.steps):
             x = images[torch.randint(len(images), (cfg.batch,), generator=g)]

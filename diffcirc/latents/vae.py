@@ -126,7 +126,7 @@ class _Training:
         self.net = network_of(cfg, images.shape[1])
         with torch.no_grad(): self.net.decoder[-1].bias.fill_(images.mean())
         self.critic = _seeded(cfg.seed, lambda: TotalCorrelation(cfg.latents)) if self.γ else None
-        self.opt = torch.optim.Adam(self.net.parameters(), cfg.lr, fused=True)
+        self.opt = torch.optim.Adam(self.net.parameters(), cfg.lr)
         of = self.critic.parameters() if self.γ else []
         self.opt_critic = torch.optim.Adam(of, cfg.lr/4, (.5, .9)) if self.γ else None
 

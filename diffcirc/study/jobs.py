@@ -49,9 +49,10 @@ def full_precision(device):
     keep_big_buffers()
     old = torch.get_float32_matmul_precision()
     amx = getattr(torch.cpu, '_is_amx_tile_supported', lambda: True)()
-    torch.set_float32_matmul_precision('medium' if device == 'cpu' and not amx else 'highest')
+    medium = device == 'cpu' and not amx
+    torch.set_float32_matmul_precision('medium' if medium else 'highest')
     try:
-        quick = quick_attention() if device == 'cpu' else nullcontext()
+        quick = quick_attention() if medium else nullcontext()
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False), quick: yield
     finally: torch.set_float32_matmul_precision(old)
 
@@ -176,7 +177,7 @@ class Computation:
     @property
     def code(self) -> str:
         "Hash of the code that takes part."
-        return code_key(self.instrument, full_precision)
+        return code_key(self.instrument)
 
     @property
     def key(self) -> list:
@@ -188,5 +189,4 @@ class Computation:
         return cached_table(self.instrument.__name__, self.key, self._compute, code=self.code,
                             **self.about)
 
-    def _compute(self):
-        with full_precision('cpu'): return self.instrument(**self.options)
+    def _compute(self): return self.instrument(**self.options)

@@ -295,8 +295,7 @@ def _keep_middle_tap(conv):
 # %% ../../nbs/trust/planted.ipynb #051b1911
 def fit(net, loss, steps, lr=5e-3) -> float:
     "Adam, learning rate decaying linearly, on loss(step) → scalar; the mean of the last 20 losses."
-    opt = torch.optim.Adam(net.parameters(), lr, betas=(.9, .99), fused=True)
-    losses = []
+    opt, losses = torch.optim.Adam(net.parameters(), lr, betas=(.9, .99)), []
     for i in range(steps):
         for g in opt.param_groups: g['lr'] = lr*min(1, (i + 1)/20)*(1 - i/steps)
         opt.zero_grad(set_to_none=True)
