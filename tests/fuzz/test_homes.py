@@ -1,6 +1,6 @@
 """Homes of other kinds: of an earlier version, read-only, full, without locks, with a clock that
 jumps, named by a relative path; and workers, pages and edits that used to go wrong in silence."""
-import errno, json, os, shutil, subprocess, sys, warnings
+import errno, json, os, subprocess, sys, warnings
 from pathlib import Path
 import pandas as pd, pytest, torch
 from filelock import SoftFileLock, Timeout
@@ -213,10 +213,7 @@ def test_a_page_killed_while_it_runs_and_while_it_is_rendered(tmp_path):
     assert list(_outputs(book).values()) == ['42\n']
     _killed(RENDER, book, home, lambda: list(book.rglob('*.doctree')), False)
     _finished(RENDER, book, home)
-    again = rendered(book)
-    shutil.rmtree(book/'_build'/'html')
-    _finished(RENDER, book, home)
-    assert again == rendered(book) and b'42' in again['index.html']
+    assert b'42' in rendered(book)['index.html'] and 'provenance.json' in rendered(book)
 
 @pytest.mark.skipif(not os.environ.get('DIFFCIRC_FUZZ'), reason='starts a dozen kernels')
 @pytest.mark.parametrize('part', [executions, renderings, two_builds])
