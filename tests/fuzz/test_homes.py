@@ -173,7 +173,7 @@ def test_a_training_killed_at_a_few_moments(tmp_path):
 
 def test_one_of_two_processes_killed(tmp_path):
     campaign = Campaign()
-    ranks(campaign, tmp_path, 2, 12)
+    ranks(campaign, tmp_path, 1, 12)
     assert campaign.counts and not campaign.faults, campaign.faults
 
 def test_the_checkpoint_before_the_last_is_kept(tmp_path, caplog):
