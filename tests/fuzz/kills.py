@@ -63,10 +63,18 @@ def _two(folder, steps) -> list:
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    both = [mp.get_context('fork').Process(target=_rank, args=(folder, steps, rank, port))
+    both = [mp.get_context('fork').Process(target=_rank, args=(folder, steps, rank, port),
+                                              daemon=True)
             for rank in (0, 1)]
     for p in both: p.start()
     return both
+
+def _both(folder, steps):
+    "Both processes, to their end; they are stopped where they come to none."
+    both = _two(folder, steps)
+    for p in both:
+        p.join(300)
+        p.kill()
 
 def _one_lost(folder, steps, after, which) -> str:
     """Kill one of two processes after so many seconds; what the other says then, '' when it ended
@@ -86,14 +94,14 @@ def ranks(campaign, folder, n, steps=30):
     import accelerate, torch.distributed  # noqa: F401 here once and not in every process
     part, g, folder = 'one of two processes killed', random.Random(0), Path(folder)
     cfg, began = toy_config(steps=steps), time.monotonic()
-    for p in _two(folder/'whole', steps): p.join(300)
+    _both(folder/'whole', steps)
     took = time.monotonic() - began
     with elsewhere(folder/'whole'): whole = find_run(toy_faces(), cfg)
     for k in range(n):
         home = folder/f'home-{k}'
         said = _one_lost(home, steps, g.uniform(.3, .95)*took, k % 2)
         if said: campaign.note(part, CLEAR if said.startswith('True') else TRACEBACK, said)
-        for p in _two(home, steps): p.join(300)
+        _both(home, steps)
         with elsewhere(home), quiet(): run = find_run(toy_faces(), cfg)
         same = run and run.weights == whole.weights and run.record.equals(whole.record)
         campaign.note(part, RIGHT if same else SILENT if run else TRACEBACK, f'{home} {said}')
