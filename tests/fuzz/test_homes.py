@@ -171,7 +171,6 @@ def test_a_training_killed_at_a_few_moments(tmp_path):
     trainings(campaign, tmp_path, 3, 20)
     assert campaign.rows() and not campaign.faults, campaign.faults
 
-@pytest.mark.skipif(not os.environ.get('DIFFCIRC_FUZZ'), reason='three starts of two processes')
 def test_one_of_two_processes_killed(tmp_path):
     campaign = Campaign()
     ranks(campaign, tmp_path, 1, 12)
