@@ -18,8 +18,9 @@ PHONE = dict(width=390, height=844)
 # what is seen of a page is seen once, by the one process that has all its tests
 EACH = [pytest.param(p, id=p, marks=pytest.mark.xdist_group(p)) for p in PAGES]
 
-try: from playwright.sync_api import sync_playwright
-except ImportError: sync_playwright = None
+# `expect` asks again until it holds: a page answers a key when it gets to it
+try: from playwright.sync_api import expect, sync_playwright
+except ImportError: expect = sync_playwright = None
 pytestmark = [
     pytest.mark.skipif(not sync_playwright, reason='Playwright is not installed: pip install '
                                                    "'diffcirc[browser]'"),
@@ -164,20 +165,22 @@ def test_the_map_follows_slider_keys_and_pointer(open_page):
     before = clock.inner_text()
     slider.focus()
     slider.press('Home')
-    assert clock.inner_text() != before
+    expect(clock).not_to_have_text(before)
     first = page.locator('.dcm-set').first
-    assert first.locator('g[tabindex="0"]').count() == 1
+    expect(first.locator('g[tabindex="0"]')).to_have_count(1)
     part = first.locator('g[tabindex="0"]')
     name = part.get_attribute('data-site')
     part.focus()
     page.keyboard.press('ArrowDown')
+    page.wait_for_function('n => ![n, undefined].includes(document.activeElement.dataset.site)', arg=name)
     moved = page.evaluate('document.activeElement.dataset.site')
-    assert moved and moved != name and moved in page.locator('.dcm-say').inner_text()
+    expect(page.locator('.dcm-say')).to_contain_text(moved)
     ring = page.evaluate('getComputedStyle(document.activeElement).outlineStyle')
-    assert ring != 'none' and first.locator('g[tabindex="0"]').count() == 1
+    assert ring != 'none'
+    expect(first.locator('g[tabindex="0"]')).to_have_count(1)
     other = first.locator('g[data-live]').first
     other.dispatch_event('pointerenter', dict(pointerType='mouse'))
-    assert other.get_attribute('data-site') in page.locator('.dcm-say').inner_text()
+    expect(page.locator('.dcm-say')).to_contain_text(other.get_attribute('data-site'))
 
 def test_the_viewer_has_one_stop_in_a_set_of_heads(open_page):
     page = open_page(with_mark('class="dcv-data"'))
@@ -185,25 +188,27 @@ def test_the_viewer_has_one_stop_in_a_set_of_heads(open_page):
     heads = page.locator('.dcv-heads').first.locator('.dcv-head')
     heads.first.focus()
     page.keyboard.press('ArrowRight')
+    expect(heads.nth(1)).to_have_attribute('aria-pressed', 'true')
     assert [h.get_attribute('tabindex') for h in heads.all()].count('0') == 1
-    assert heads.nth(1).get_attribute('aria-pressed') == 'true'
     clock = page.locator('.dcv-clock').first
     before = clock.inner_text()
     page.locator('.dcv-bar input').first.press('ArrowRight')
-    assert clock.inner_text() != before
+    expect(clock).not_to_have_text(before)
 
 def test_the_ledger_filters_and_keeps_the_filter_in_the_address(open_page):
     page = open_page(with_mark('id="tbl-ledger"'))
     shown = page.locator('table.dcl tbody tr:visible')
     n = shown.count()
     page.locator('.dcl-bar select').first.select_option('inconclusive')
+    expect(shown).not_to_have_count(n)
     few = shown.count()
-    assert 0 < few < n and 'verdict=inconclusive' in page.url
+    assert 0 < few < n
+    expect(page).to_have_url(re.compile('verdict=inconclusive'))
     page.reload()
-    assert shown.count() == few
+    expect(shown).to_have_count(few)
     why = shown.first.locator('details')
     why.locator('summary').press('Enter')
-    assert why.evaluate('d => d.open')
+    expect(why).to_have_js_property('open', True)
     table = page.locator('table.dcl')
     assert table.evaluate('t => t.scrollWidth <= t.parentElement.clientWidth + 1')
 
@@ -216,25 +221,28 @@ def test_large_tables_sort_and_filter(open_page):
     n = rows.count()
     head = table.locator('th').first
     head.locator('button').press('Enter')
-    assert head.get_attribute('aria-sort') == 'ascending' and rows.count() == n
+    expect(head).to_have_attribute('aria-sort', 'ascending')
+    expect(rows).to_have_count(n)
     cells = [r.locator('td').first.inner_text() for r in rows.all()[:40]]
     head.locator('button').press('Enter')
-    assert head.get_attribute('aria-sort') == 'descending'
+    expect(head).to_have_attribute('aria-sort', 'descending')
     assert len(set(cells)) == 1 or rows.first.locator('td').first.inner_text() != cells[0]
     page.locator('.dc-filter input').first.fill('zzzz')
-    assert rows.count() == 0
+    expect(rows).to_have_count(0)
 
 def test_folds_open_and_figures_enlarge(open_page):
     page = open_page(with_mark('class="dc-enlarge"'))
     fold = page.locator('.dc-fold').first
     fold.locator('summary').press('Enter')
-    assert fold.locator('pre').first.is_visible() and fold.evaluate('d => d.open')
+    expect(fold.locator('pre').first).to_be_visible()
+    expect(fold).to_have_js_property('open', True)
     button = page.locator('.dc-enlarge').first
     button.press('Enter')
     large = page.locator('dialog.dc-large')
-    assert large.locator('.dc-fig > *').first.is_visible()  # drawn as SVG, or as HTML
+    expect(large.locator('.dc-fig > *').first).to_be_visible()  # drawn as SVG, or as HTML
     page.keyboard.press('Escape')
-    assert large.count() == 0 and page.evaluate("document.activeElement.className") == 'dc-enlarge'
+    expect(large).to_have_count(0)
+    expect(button).to_be_focused()
 
 def test_checks_are_folded_and_counted():
     pages = [text_of(HTML/f'{p}.html') for p in PAGES if (ROOT/f'{p}.ipynb').exists()]
@@ -251,19 +259,21 @@ def test_light_and_dark_differ(open_page):
 
 def test_search_shows_prose(open_page):
     page = open_page('search.html?q=entropy')
-    page.locator('#search-results li .context').first.wait_for()
-    page.wait_for_timeout(1500)
-    said = page.locator('#search-results li .context').all_inner_texts()
-    assert len(said) > 3 and not [s for s in said if 'Colab' in s or 'import ' in s or 'def ' in s]
+    found = page.locator('#search-results li .context')
+    expect(found.nth(3)).to_be_attached()
+    page.wait_for_timeout(1500)  # the rest of what it finds
+    said = found.all_inner_texts()
+    assert not [s for s in said if 'Colab' in s or 'import ' in s or 'def ' in s]
 
 def test_paper_shows_every_interactive_figure_once(open_page):
     page = open_page(with_mark('class="dcv-data"'))
     page.locator('.dcv[data-live]').first.wait_for()
     page.emulate_media(media='print')
     for figure in page.locator('.dcv').all():
-        both = [figure.locator(c).is_visible() for c in ('.dcv-live', '.dcv-static')]
-        assert both == [False, True]
-    assert not page.locator('.dc-under:visible').count() and len(page.pdf(format='A4')) > 20_000
+        expect(figure.locator('.dcv-live')).to_be_hidden()
+        expect(figure.locator('.dcv-static')).to_be_visible()
+    expect(page.locator('.dc-under:visible')).to_have_count(0)
+    assert len(page.pdf(format='A4')) > 20_000
 
 # ------------------------------------------------------------------ key figures
 

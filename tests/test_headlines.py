@@ -216,7 +216,8 @@ def attribution():
 
 def walk():
     for n, stem, output in itertools.product((1, 2, 120), (0, 1, 9), (0, 1, 9)):
-        yield h.walk_headline(n, 300, .91, 300, min(stem, n), min(output, n), ('mid.res0', min(n, 2)))
+        for name in ('mid.res0', 'output'):
+            yield h.walk_headline(n, 300, .91, 300, min(stem, n), min(output, n), (name, min(n, 2)))
 
 def growth():
     axes = 'the images seen in training', 'the number of training images'

@@ -575,12 +575,13 @@ def walk_headline(edges, of, kept, t, stem, output, entered) -> Headline:
     stem and enter the output; the part that most enter (name, n)."""
     keeps = f"A circuit of {number_of(edges, 'edge')}, of {of}, keeps {num(kept)} of the effect"
     name, most = entered
+    where = ', more than at any other part.' if name == 'output' else (
+        f'; of other parts {part(name)} is entered most, by {most}.')
     return Headline('What is the circuit of one model?',
                     f'{keeps} of the first model of synthetic faces at t = {t}.',
                     f"Of these {stem or 'none'} {'leaves' if stem < 2 else 'leave'} the stem and "
-                    f"{output or 'none'} {'ends' if output < 2 else 'end'} at the output; most of "
-                    f'them, {most}, enter {part(name)}.' if edges > 1 else
-                    f'It leads to {part(name)}.')
+                    f"{output or 'none'} {'ends' if output < 2 else 'end'} at the output{where}"
+                    if edges > 1 else f'It leads to {part(name)}.')
 
 # %% ../../nbs/book/headlines.ipynb #da311915
 def growth_headline(turned, of) -> Headline:
