@@ -5,6 +5,7 @@ from pathlib import Path
 os.environ |= dict(IN_TEST='1', DIFFCIRC_PRESET='smoke', HF_HUB_OFFLINE='1', PYTHONWARNINGS='ignore')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import pandas as pd, torch
+from joblib import Parallel, cpu_count, delayed
 from . import files, functions, inputs, kills, writes
 from .outcomes import TRACEBACK, Campaign
 
@@ -14,21 +15,42 @@ MANY = dict(tables=900, records=1000, json=1200, runs=180, old=60, checkpoints=1
 ALL = {**files.ALL, **inputs.ALL, **writes.ALL, **kills.ALL}
 TABLE = Path(__file__).resolve().parents[2]/'benchmarks'/'faults.csv'
 
-def run(parts, modules, share=1.) -> Campaign:
+def one_part(part, share) -> tuple:
+    "One part of the campaign: what was counted, and how long it took."
+    campaign, began = Campaign(), time.monotonic()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as d:
+        try: ALL[part](campaign, d, few(MANY.get(part, 1), share))
+        except Exception as e: campaign.note(part, TRACEBACK, f'the campaign itself: {e!r}')
+    return campaign, f'{part}: {time.monotonic() - began:.0f} s'
+
+def one_module(module, share) -> tuple:
+    "The public functions of a module: what was counted, and how many there are."
+    import torch._dynamo  # noqa: F401 or a call that is stopped leaves half of it
+    campaign, began = Campaign(), time.monotonic()
+    torch.set_num_threads(1)
+    called = functions.functions(campaign, module, few(12, share), 60, functions.known_faults())
+    return campaign, (f'{module}: {time.monotonic() - began:.0f} s, {len(called)} of '
+                      f'{len(functions.public(module))} functions')
+
+def _numbered(k, task, name, share): return k, *task(name, share)
+
+def few(n, share): return max(1, round(share*n))
+
+def run(parts, modules, share=1., jobs=1) -> Campaign:
     """The campaign over some parts and the public functions of some modules, with this share of the
-    cases of each."""
-    campaign, known = Campaign(), functions.known_faults()
-    if modules: import torch._dynamo  # noqa: F401 or a call that is stopped leaves half of it
-    def few(n): return max(1, round(share*n))
-    for part in parts:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as d:
-            try: ALL[part](campaign, d, few(MANY.get(part, 1)))
-            except Exception as e: campaign.note(part, TRACEBACK, f'the campaign itself: {e!r}')
-        print(f'{part}: {time.monotonic() - began:.0f} s, {len(campaign.faults)} faults', flush=True)
-    for m in modules:
-        called = functions.functions(campaign, m, few(12), 60, known)
-        print(f'{m}: {len(called)} of {len(functions.public(m))} functions', flush=True)
+    cases of each, in so many processes; those that last longest begin."""
+    first = ['ranks', 'renderings', 'executions', 'trainings']
+    parts = sorted(parts, key=lambda p: first.index(p) if p in first else len(first))
+    tasks = [(one_part, p, share) for p in parts] + [(one_module, m, share) for m in modules]
+    numbered = [delayed(_numbered)(k, *task) for k, task in enumerate(tasks)]
+    done = {}
+    for k, found, said in Parallel(jobs, return_as='generator_unordered', batch_size=1)(numbered):
+        print(f'{said}, {len(found.faults)} faults', flush=True)
+        for fault in found.faults: print(*fault, sep=' | ', flush=True)
+        done[k] = found
+    campaign = Campaign()
+    for k in sorted(done): campaign.add(done[k])
     return campaign
 
 def main(arguments=None):
@@ -36,16 +58,15 @@ def main(arguments=None):
     parser = argparse.ArgumentParser('python -m tests.fuzz', description=__doc__)
     parser.add_argument('parts', nargs='*', metavar='PART', help=', '.join([*ALL, 'functions']))
     parser.add_argument('--share', type=float, default=1., help='of the cases of every part')
+    parser.add_argument('--jobs', type=int, default=cpu_count(), help='processes at a time')
     given = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     asked = given.parts
     parts = [a for a in asked if a in ALL] if asked else list(ALL)
     modules = functions.modules() if not asked or asked[-1] == 'functions' else \
         [f'diffcirc.{a}' for a in asked[asked.index('functions') + 1:]] if 'functions' in asked else []
-    campaign = run(parts, modules, given.share)
+    campaign = run(parts, modules, given.share, given.jobs)
     table = pd.DataFrame(campaign.rows())
     print(table.to_string(index=False))
-    for fault in campaign.faults: print(*fault, sep=' | ')
     if not asked and given.share == 1: table.to_csv(TABLE, index=False)
     return bool(campaign.faults)
 

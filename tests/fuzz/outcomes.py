@@ -43,6 +43,11 @@ class Campaign:
         self.counts.setdefault(part, Counter())[outcome] += 1
         if outcome in (TRACEBACK, SILENT) and not self.known: self.faults.append((part, outcome, str(about)[:500]))
 
+    def add(self, other):
+        "Take over what another campaign has counted."
+        for part, n in other.counts.items(): self.counts.setdefault(part, Counter()).update(n)
+        self.faults += other.faults
+
     def tried(self, part, run, judge, about='', seconds=20):
         "Run a case and judge what it returns (`judge`: result → an outcome); errors judge themselves."
         try:
