@@ -11,13 +11,18 @@ from diffcirc.book.front import cannot_say
 from diffcirc.circuits.attribution import screening_lines
 from diffcirc.circuits.corruptions import corruption_lines
 from diffcirc.circuits.edges import edges_lines, graph_of
+from diffcirc.circuits.estimators import estimator_lines
 from diffcirc.circuits.faithful import found_line, necessary_line
 from diffcirc.circuits.finding import MEASURES, finding_lines
 from diffcirc.circuits.moments import time_line
 from diffcirc.denoiser.diffusion import untrained
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.statistics.tests import Interval
+from diffcirc.study.judging import judged_lines
+from diffcirc.study.samples import copying_line
 from diffcirc.trust.benchmark import weakest_text
+from diffcirc.trust.calibration import level_lines
+from diffcirc.trust.chance import chance_lines
 from diffcirc.trust.planted_edges import planted_line
 from diffcirc.trust.trials import SAID
 
@@ -235,7 +240,37 @@ def benchmark():
         worst = weakest_text(pd.DataFrame(dict(x=[1., v], y=[.9, v]), index=['patching', 'flow']))
         yield h.benchmark_headline(worst, ('patching', HIGH), ODD, ODD, .7)
 
-MADE = [edges, attribution, walk, growth, costs, benchmark, uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
+def judging():
+    for told, known in itertools.product(PAIRS, (twice(LOW), twice(HIGH))):
+        yield h.Headline('Can drawn faces be told from real ones?', *judged_lines(told, known, told))
+
+def samples():
+    words = ('copies', 'smooth, not copied', 'no copying', 'not settled', 'no reference: no verdict',
+             'one model: no verdict')
+    for some in itertools.product(words, repeat=2):
+        yield h.Headline('Do the networks repeat the faces they were trained on?',
+                         copying_line(both(*some)))
+
+def calibration():
+    kept, broken = (pd.DataFrame(dict(rate=[.05, r], lo=[.04, r - .01])) for r in (.055, .4))
+    for some in itertools.product((kept, broken), repeat=3):
+        yield h.Headline('Is a p below .05 as rare as it promises?',
+                         *level_lines(dict(zip(('image', 'model', 'both'), some))))
+
+def chance():
+    for some in itertools.product((0., .05, .2, .5), repeat=3):
+        rates = pd.DataFrame(dict(rule=['level', 'order', 'kind'], pass_rate=some))
+        yield h.Headline('How often would chance pass?', *chance_lines(rates))
+
+def estimators():
+    for a, b in ((.1, .4), (.0, .0)):
+        found = pd.DataFrame(dict(floor=[0., b], order=[.2, .3], loss=[a, b]), ['renyi', 'ksg'])
+        wins = pd.Series([.8, .2], ['renyi', 'ksg'])
+        yield h.Headline('Can mutual information be estimated well enough?',
+                         *estimator_lines(found, wins))
+
+MADE = [judging, samples, calibration, chance, estimators,
+        edges, attribution, walk, growth, costs, benchmark, uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
         outcomes, probes, gradients, optimality, trials, audit]
 
 def others():

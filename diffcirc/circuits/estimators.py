@@ -8,7 +8,7 @@ __all__ = ['ESTIMATORS', 'METHOD', 'KNOWN_LEVELS', 'features', 'kernel', 'renyi'
            'histogram_bits', 'Estimator', 'estimator', 'mutual_information', 'ife', 'efficiency', 'coordinates',
            'rotate', 'known_pair', 'true_efficiency', 'one_calibration', 'estimator_calibration', 'rank_correlation',
            'order_fault', 'drift_fault', 'faults', 'choose', 'weightings', 'calibration_curves', 'bits_error',
-           'bent_map_loss']
+           'bent_map_loss', 'estimator_lines']
 
 # %% ../../nbs/circuits/estimators.ipynb #3fa40f62
 from dataclasses import dataclass
@@ -453,3 +453,16 @@ def bent_map_loss(cal, method) -> float:
     bent = cal[(cal.method == method) & (cal.case == 'layer') & (cal.level == 1)]
     filled(bent, 'ife')
     return float(1 - bent.ife.mean())
+
+# %% ../../nbs/circuits/estimators.ipynb #b8c87ac1
+def estimator_lines(found, wins) -> tuple:
+    """Which estimator has the least loss, of a table of `faults` (best first) and the share of
+    `weightings` under which each is best."""
+    best, second = found.index[:2]
+    filled(found, 'loss')
+    least, most = found.drop(columns='loss').loc[best].agg(['min', 'max'])
+    return (f'Not without fault: the best of {len(found)} estimators, {best}, has a mean fault of '
+            f'{found.loss[best]:.3f} (the next, {second}, has {found.loss[second]:.3f}).',
+            f'Its single faults go from {least:.2f} to {most:.2f}; with the faults '
+            f'weighted at random it is the best in {100*wins[best]:.0f} % of cases. A quantity that it '
+            'measures is worth no more than this.')

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['NEXT', 'REFERENCE', 'CONCLUSIONS', 'drawn', 'shown', 'drawing', 'draw', 'nearest', 'seen_again', 'memorization',
-           'memorization_over', 'memorization_words']
+           'memorization_over', 'memorization_words', 'copying_line']
 
 # %% ../../nbs/study/samples.ipynb #bd5a481f
 import numpy as np, pandas as pd, torch
-from ..doors import equally_long, fitting, none_empty, proper, real
+from ..doors import equally_long, fitting, none_empty, one_of, proper, real
 from ..denoiser.diffusion import Exam, device_of, image_errors, sample, starting_noise
 from ..faces.data import FaceSet
 from ..faces.people import distinct
@@ -131,3 +131,14 @@ CONCLUSIONS = {
                   'unseen photographs of the same people.',
     'not settled': 'Whether anything is copied is not settled by so few samples and models.',
     'one model: no verdict': 'One model gives no interval, and so no verdict.'}
+
+# %% ../../nbs/study/samples.ipynb #c286f26b
+def copying_line(words) -> str:
+    "The answer for each dataset {dataset: word of `memorization_words`}."
+    said = {'copies': 'they do', 'no copying': 'they do not', 'not settled': 'this is not settled',
+            'smooth, not copied': 'they do not, their drawings are only smooth',
+            'one model: no verdict': 'one model alone cannot tell',
+            'no reference: no verdict': 'this cannot be told, since nobody is seen twice'}
+    for w in words.values(): one_of(w, said, 'word')
+    told = '; '.join(f'on {d} faces {said[w]}' for d, w in words.items())
+    return f'{told[:1].upper()}{told[1:]}.'
