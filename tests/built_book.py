@@ -165,6 +165,18 @@ def test_concepts_stand_beside_the_book():
     assert d.dead.between(0, 1).all() and d.iou.dropna().between(0, 1).all() and d.iou.notna().any()
     assert d.groupby('dataset').model_seed.nunique().min() >= 2
 
+def test_circuits_stand_beside_the_book():
+    import pandas as pd
+    from diffcirc.circuits.faithful import CIRCUIT_COLUMNS
+    from diffcirc.circuits.finding import METHODS
+    d = pd.read_csv(HTML/'circuits.csv')
+    assert list(d) == [*CIRCUIT_COLUMNS] and set(d.dataset) == {'synthetic', 'natural'}
+    assert not d.duplicated(['dataset', 'seed', 'timestep', 'corruption', 'method']).any()
+    assert set(d.corruption) == {'image', 'noise', 'mean', 'constant', 'attribute'}
+    assert set(d.method) <= set(METHODS) and {'exact', 'curvature', 'AtP*', 'learned'} <= set(d.method)
+    assert d.spearman_exact.between(-1, 1).all() and (d.edges > 100).all()
+    assert d.beats_random.notna().any() and d.groupby('dataset').seed.nunique().min() >= 2
+
 def test_autoencoders_stand_beside_the_book():
     import pandas as pd
     from diffcirc.latents.variants import VAE_COLUMNS

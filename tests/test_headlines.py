@@ -182,7 +182,8 @@ def finding():
 def faithful():
     ask = 'Is a small circuit enough to stand for the network?'
     for some in itertools.product((True, False), repeat=3):
-        f = pd.DataFrame([dict(zip(('found', 'beats', 'necessary'), some))]*6)
+        f = pd.DataFrame([dict(zip(('found', 'beats', 'necessary'), some), dataset='a')]*6)
+        f = pd.concat([f, f[:1].assign(dataset='b', found=True)])
         for v in (FEW, MANY, NONE, (float('nan'),)*3):
             yield h.Headline(ask, found_line(f), necessary_line(f, t_like(v)))
 

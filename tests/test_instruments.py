@@ -9,8 +9,8 @@ from diffcirc.circuits.attention import (
 from diffcirc.circuits.features import feature_stats, interaction, selectivity
 from diffcirc.circuits.attribution import screened
 from diffcirc.circuits.edges import exactness, frozen_error
-from diffcirc.circuits.faithful import circuit_tests
-from diffcirc.circuits.finding import by_corruption, edge_circuits
+from diffcirc.circuits.faithful import circuit_tests, circuits_by_size
+from diffcirc.circuits.finding import by_corruption, edge_circuits, nodes_patched
 from diffcirc.circuits.gradients import gradient_flow
 from diffcirc.circuits.information import information_flow
 from diffcirc.circuits.interruption import edge_impacts, kept_alone
@@ -86,6 +86,8 @@ ASKED = {  # instrument → options, from the kind of network
     by_corruption: lambda make: dict(corruptions=('mean', 'attribute'), reference=faces(4, 2),
                                      switched=faces(8, 5)),
     circuit_tests: lambda make: dict(other=make(1), random=8, asked=2),
+    circuits_by_size: lambda make: dict(asked=2),
+    nodes_patched: lambda make: dict(corruptions=('image', 'noise'), methods=('size', 'curvature')),
     across_time: lambda make: {},
     pruning: lambda make: dict(fit=faces(8, 4), shares=(.5,), draws=1, steps=1),
     training_on: lambda make: dict(fit=faces(8, 4), draws=1, steps=1),

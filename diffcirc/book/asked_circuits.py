@@ -23,9 +23,10 @@ from ..circuits.attention import (
 from ..circuits.attribution import screened
 from ..circuits.edges import exactness, frozen_error
 from ..circuits.estimators import METHOD
-from ..circuits.faithful import circuit_tests
+from ..circuits.faithful import circuit_tests, circuits_by_size
 from ..circuits.features import feature_stats, interaction, selectivity
-from ..circuits.finding import AGAIN, DEEP, by_corruption, edge_circuits
+from ..circuits.finding import (
+    AGAIN, CHEAP, DEEP, by_corruption, edge_circuits, nodes_patched)
 from ..circuits.gradients import gradient_flow
 from ..circuits.information import information_flow
 from ..circuits.interruption import edge_impacts, kept_alone
@@ -376,7 +377,13 @@ def of_edges(st) -> dict:
                 by_corruption, ends, n//2, seeds=1, options=corrupting),
             'edges by attribute': Protocol(
                 by_corruption, ends, n//2, seeds=1, datasets=('synthetic',), options=switching),
+            'nodes': Protocol(nodes_patched, at, n, options=always(methods=CHEAP[1:])),
+            'nodes by corruption': Protocol(
+                nodes_patched, ends, n//2, seeds=1, options=corrupting),
+            'nodes by attribute': Protocol(
+                nodes_patched, ends, n//2, seeds=1, datasets=('synthetic',), options=switching),
             'circuit tests': Protocol(circuit_tests, at, n, options=testing),
+            'circuits by size': Protocol(circuits_by_size, at, n//2),
             'circuits across time': Protocol(across_time, images=n//2)}
 
 # %% ../../nbs/book/asked_circuits.ipynb #478797d2

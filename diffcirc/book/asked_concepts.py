@@ -115,7 +115,9 @@ def of_composition(st) -> dict:
     drawn_only = dict(images=2, datasets=('synthetic',))
     return {'composition': Protocol(composition, options=composing_judged, **drawn_only),
             'steering': Protocol(steering, options=composing, **drawn_only),
-            'concept answers': Protocol(concept_answers, (300, 600), 20, options=learning)}
+            'concept answers': Protocol(concept_answers, (300, 600), 20, options=learning),
+            'concept answers, untrained': Protocol(concept_answers, (300, 600), 20, trained=False,
+                                                   seeds=UNTRAINED, options=learning)}
 
 # %% ../../nbs/book/asked_concepts.ipynb #5f8fe181
 EXPLORED = ('hair', 'eyes', 'mouth', 'skin', 'background')  # regions that concepts are named after

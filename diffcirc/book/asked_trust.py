@@ -9,6 +9,7 @@ __all__ = ['GRIDS', 'GRID_FULL', 'SIZES', 'SHARES', 'COUNTS', 'of_estimators', '
 # %% ../../nbs/book/asked_trust.ipynb #3a0c69d5
 import numpy as np, torch
 from ..circuits.estimators import estimator_calibration
+from ..circuits.finding import DEEP
 from ..core import paper_numbers
 from ..study.jobs import Computation
 from ..study.models import DATASETS
@@ -54,11 +55,13 @@ def of_benchmark(st) -> list:
 
 # %% ../../nbs/book/asked_trust.ipynb #17a477b7
 def of_planted_edges(st) -> list:
-    "Methods that find edges on planted networks: half as many as the benchmark has."
+    """Methods that find edges on planted networks: half as many as the benchmark has; every method
+    on the first of each family."""
     small = st.preset.name == 'smoke'
     seeds = {'matched': 1, 'backup': 1} if small else dict.fromkeys(SEEDS, 4)
     steps, n = (20, 6) if small else (300, 8)
-    return [Computation(edge_marks, dict(family=f, seed=s, steps=steps, n=n),
+    def more(s): return {} if s or small else dict(methods=DEEP)
+    return [Computation(edge_marks, dict(family=f, seed=s, steps=steps, n=n, **more(s)),
                         dict(kind=f, seed=s, n_images=n))
             for f, k in seeds.items() for s in range(k)]
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DRAWING', 'CHAPTERS', 'COMPUTED', 'SIMULATED', 'measured', 'of_worlds', 'of_people', 'protocols', 'with_person',
-           'table', 'measure_all', 'design', 'spent', 'fewer']
+           'whose', 'table', 'measure_all', 'design', 'spent', 'fewer']
 
 # %% ../../nbs/book/protocols.ipynb #4a97ca86
 import difflib
@@ -102,6 +102,11 @@ def with_person(found: pd.DataFrame, heldout: dict) -> pd.DataFrame:
     parts = [found.image[whose == d].map(pd.Series(faces.ids)) for d, faces in heldout.items()]
     return found.assign(person=pd.concat(parts))
 
+# %% ../../nbs/book/protocols.ipynb #c88691d2
+def whose(own: pd.DataFrame, columns: dict) -> pd.DataFrame:
+    "A measured table with columns that say whose it is; what the instrument says itself stays."
+    return own.assign(**{k: v for k, v in columns.items() if k not in own})
+
 # %% ../../nbs/book/protocols.ipynb #6047cdf3
 def table(name: str, st: Study = None) -> pd.DataFrame:
     """The measured table of this name: the instrument's columns, and dataset, seed, trained
@@ -111,7 +116,7 @@ def table(name: str, st: Study = None) -> pd.DataFrame:
     st = st or study()
     todo = _named(name, st)
     compute([j for _, j in todo])
-    found = pd.concat([j.table().assign(**columns) for columns, j in todo], ignore_index=True)
+    found = pd.concat([whose(j.table(), columns) for columns, j in todo], ignore_index=True)
     return found if name in COMPUTED | SIMULATED else with_person(found, st.heldout)
 
 # %% ../../nbs/book/protocols.ipynb #887c3fc8

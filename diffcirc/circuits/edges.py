@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Wiring', 'ResidualWiring', 'ForeignWiring', 'HeadsWiring', 'ForeignHeads', 'ForeignHeadsWiring', 'TransformerHeads',
            'TransformerWiring', 'wiring_of', 'Graph', 'graph_of', 'Patching', 'Passage', 'begun', 'ended', 'graph_run',
-           'pushed_terms', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'graph_text',
-           'edges_lines']
+           'pushed_terms', 'reads', 'exactness', 'each_patched', 'circuits_run', 'frozen_error', 'frozen_scale',
+           'graph_text', 'edges_lines']
 
 # %% ../../nbs/circuits/edges.ipynb #92ac8131
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 import pandas as pd, torch, torch.nn.functional as F
 from torch import Tensor
@@ -584,6 +585,27 @@ def frozen_error(denoiser, exam: Exam) -> pd.DataFrame:
                     rows.append(dict(timestep=t, sender=s, reader=r,
                                      error=float(off.norm()/exact.norm().clamp(min=1e-12))))
     return pd.DataFrame(rows, columns=['timestep', 'sender', 'reader', 'error'])
+
+# %% ../../nbs/circuits/edges.ipynb #aa1d5f91
+@contextmanager
+def frozen_scale(g: Graph, x, t):
+    """Within, the normalizations through which heads read the stream have the mean and the variance
+    of the clean run on x (b, …) at t; the rows of a pass are these images in turn."""
+    clean, handles = reads(g, x, t), []
+    def holding(h):
+        def hold(norm, inputs, out):
+            changed, = inputs
+            n = len(changed)
+            rows = h.repeat(-(-n//len(h)), 1, 1, 1)[:n]
+            return _frozen(norm, rows, changed.view_as(rows)).view_as(changed)
+        return hold
+    try:
+        for w in g.wirings.values():
+            if w.norm is None: continue
+            handles.append(w.norm.register_forward_hook(holding(clean[w.reads[0]])))
+        yield
+    finally:
+        for h in handles: h.remove()
 
 # %% ../../nbs/circuits/edges.ipynb #61ff7e7f
 def graph_text(g: Graph) -> str:

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['CIRCUIT_COLUMNS', 'curves_of', 'area', 'edges_for', 'circuit_readings', 'not_equivalent', 'dependent', 'quarter_of',
-           'circuit_tests', 'tested_circuits', 'found_in', 'found_line', 'necessary_line', 'circuit_table',
-           'circuits_csv']
+           'circuit_tests', 'surely_missed', 'tested_circuits', 'circuits_by_size', 'read_by_size', 'found_in',
+           'found_line', 'necessary_line', 'circuit_table', 'circuits_csv']
 
 # %% ../../nbs/circuits/faithful.ipynb #0e3aca98
 import math
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from ..doors import all_finite, equally_long, none_empty, proper
-from .finding import (
-    METHODS, OF_MODEL, _halved, _largest_first, _of_half, case_of, edge_agreement, first_edges)
+from diffcirc.circuits.finding import (
+    AGAIN, METHODS, OF_MODEL, _halved, _largest_first, _of_half, case_of, edge_agreement,
+    first_edges, sizes_of)
 from ..denoiser.diffusion import Exam
 from ..statistics.report import interval
 from ..statistics.tests import adjust
@@ -166,17 +167,26 @@ def circuit_tests(denoiser, exam: Exam, corruption='image', method='curvature', 
     return pd.concat(rows, ignore_index=True)
 
 # %% ../../nbs/circuits/faithful.ipynb #d00aff6b
-def _missed(g, kind, base) -> np.ndarray:
+def _missed(g, kind, base) -> pd.Series:
     "What single edges are missed by (edges,): mean distance without them less that of `base`."
     lost = g[g.kind == kind].groupby('number').distance.mean()
     return lost - g[g.kind == base].groupby('number').distance.mean().reindex(
         lost.index if base == 'inflated' else [0]*len(lost)).to_numpy()
 
 # %% ../../nbs/circuits/faithful.ipynb #9af277e3
+def surely_missed(lost, added) -> np.ndarray:
+    """p (edges,) of H0: what an edge is missed by, `lost` (edges,), is more than what one `added`
+    at random (n,) is missed by in at most half of the cases; Holm-corrected over the edges."""
+    all_finite(lost=lost, added=added)
+    more = (np.asarray(lost)[:, None] > np.asarray(added)).sum(1)
+    return adjust(stats.binom.sf(more - 1, len(added), .5))
+
+# %% ../../nbs/circuits/faithful.ipynb #9fff7bdc
 def _minimal(g) -> float:
-    "Share of the edges asked that are missed more than every edge added at random."
-    added = _missed(g, 'inflated without', 'inflated').max()
-    return float((_missed(g, 'without', 'circuit') > added).mean())
+    "Share of the edges asked that are surely missed more than those added at random."
+    p = surely_missed(*(_missed(g, *kinds).to_numpy() for kinds in
+                        (('without', 'circuit'), ('inflated without', 'inflated'))))
+    return float((p < .05).mean())
 
 # %% ../../nbs/circuits/faithful.ipynb #482dbd2d
 def _tests_of(g) -> dict:
@@ -187,18 +197,19 @@ def _tests_of(g) -> dict:
     def farther(kind, than):
         drawn = g[g.kind == kind]
         return float((drawn.distance > drawn.image.map(by[than].distance)).mean())
-    return dict(faithful=faithful('circuit'), complement=faithful('complement'),
+    gained = by['circuit'].error - by['whole'].error
+    return dict(faithful=faithful('circuit'), raw=gained.mean(), complement=faithful('complement'),
                 other_seed=faithful('other seed'),
                 other_complement=faithful('other seed complement'),
                 beaten=farther('random', 'circuit'), minimal=_minimal(g),
                 necessary=1 - farther('random complement', 'complement'),
-                p_equivalent=not_equivalent(by['circuit'].error - by['whole'].error),
+                p_equivalent=not_equivalent(gained),
                 p_independent=dependent(by['complement'].error, by['whole'].error))
 
 # %% ../../nbs/circuits/faithful.ipynb #ce6aa4b2
 def tested_circuits(frame) -> pd.DataFrame:
     """One row per model × timestep of `circuit_tests`: `faithful`, of the complement and of the
-    other seed's circuit and its complement too; `beaten`, the share of random circuits that are
+    other seed's circuit and its complement too; `raw`, the error that the circuit alone gains; `beaten`, the share of random circuits that are
     farther from the network on the same image; `necessary`, the share of them without which the
     network is nearer than without the circuit; `minimal`; p of equivalence and independence,
     Holm-corrected."""
@@ -206,6 +217,40 @@ def tested_circuits(frame) -> pd.DataFrame:
     out = pd.DataFrame([dict(zip(key, k)) | _tests_of(g)
                         for k, g in frame.groupby(key, sort=False)])
     return out.assign(**{p: adjust(out[p]) for p in ('p_equivalent', 'p_independent')})
+
+# %% ../../nbs/circuits/faithful.ipynb #a3c69760
+@torch.no_grad()
+def circuits_by_size(denoiser, exam: Exam, corruption='image', method='curvature', asked=4,
+                     **given) -> pd.DataFrame:
+    """Rows timestep × k × kind × number: mean error and distance, on the odd images, of the circuit
+    of the first k edges that a method finds on the even ones: `empty`, `circuit`, `complement`, and
+    those of `_asked_circuits`."""
+    rows = []
+    for t in exam.timesteps:
+        first, c = (case_of(denoiser, _of_half(exam, i), t, corruption, **_halved(given, i))
+                    for i in (0, 1))
+        order = _largest_first(METHODS[method](first)['distance'].mean(1).cpu().numpy())
+        sizes, rng = sizes_of(len(order))[:-1], np.random.default_rng(t)
+        for k, kept in zip(sizes, first_edges(order, sizes)):
+            kinds = {('empty', 0): kept*0, ('circuit', 0): kept, ('complement', 0): 1 - kept}
+            kinds |= _asked_circuits(kept, len(kept), asked, rng)
+            rows += [dict(timestep=t, k=k, kind=kind, number=i,
+                          **{m: float(v.mean()) for m, v in of.items()}) for (kind, i), of in
+                     zip(kinds, c.of_circuits(torch.stack([*kinds.values()])))]
+    return pd.DataFrame(rows)
+
+# %% ../../nbs/circuits/faithful.ipynb #0011c9ce
+def read_by_size(frame) -> pd.DataFrame:
+    """Rows model × timestep × k of a table of `circuits_by_size`: `faithful`, `complete`, and
+    `minimal`."""
+    rows, key = [], ['dataset', 'seed', 'timestep', 'k']
+    for name, g in frame.groupby(key, sort=False):
+        d = g[g.kind.isin(['empty', 'circuit', 'complement'])].set_index('kind').distance
+        lost, added = (_missed(g, *kinds) for kinds in
+                       (('without', 'circuit'), ('inflated without', 'inflated')))
+        rows.append((*name, 1 - d['circuit']/d['empty'], d['complement']/d['empty'],
+                     float((lost > added.max()).mean())))
+    return pd.DataFrame(rows, columns=[*key, 'faithful', 'complete', 'minimal'])
 
 # %% ../../nbs/circuits/faithful.ipynb #87207ef9
 def found_in(tests, least=.9, share=.9) -> pd.DataFrame:
@@ -218,12 +263,15 @@ def found_in(tests, least=.9, share=.9) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/faithful.ipynb #7721bf39
 def found_line(found) -> str:
-    "Whether a quarter of the edges is a circuit, over all models tested."
-    n, k = len(found), int(found.found.sum())
-    beats = int(found.beats.sum())
-    said = 'is enough' if k >= 5/6*n else 'is not enough'
+    "Whether a quarter of the edges is a circuit, by the rule: in five of six models of each kind."
+    by = {d: g for d, g in found.groupby('dataset', sort=False)}
+    enough = [d for d, g in by.items() if g.found.sum() >= 5/6*len(g)]
+    said = ('is enough' if len(enough) == len(by) else 'is not enough' if not enough else
+            f'is enough on {enough[0]} faces alone')
+    told = ' and '.join(f'{g.found.sum()} of {len(g)} model{"s"*(len(g) > 1)} of {d} faces'
+                        for d, g in by.items())
     return (f'A quarter of the edges {said}: it keeps nine tenths of the effect and beats random '
-            f'circuits in {k} of {n} models (beats them in {beats}).')
+            f'circuits in {told} (beats them in {found.beats.sum()} of {len(found)}).')
 
 # %% ../../nbs/circuits/faithful.ipynb #ef70a0cf
 def necessary_line(found, apart) -> str:
@@ -254,11 +302,16 @@ def circuit_table(frame, tests) -> pd.DataFrame:
         sizes[[*key, 'edges_for_90', 'faithfulness_at_quarter']], 'left', key)
     out = out.merge(ranks[[*key, 'spearman_exact']], 'left', key)
     out.loc[out.method == 'exact', 'spearman_exact'] = 1.
-    beats = tests.assign(method='curvature', beats_random=tests.beaten)
-    out = out.merge(beats[['dataset', 'seed', 'timestep', 'method', 'beats_random']], 'left')
+    beats = tests.assign(method='curvature', corruption='image', beats_random=tests.beaten)
+    out = out.merge(beats[[*key, 'beats_random']], 'left')
     return out.assign(edges=frame.groupby(['sender', 'reader']).ngroups)[[*CIRCUIT_COLUMNS]]
 
 # %% ../../nbs/circuits/faithful.ipynb #35039115
-def circuits_csv(frame, tests) -> str:
-    "The table as CSV text, from the tables of `edge_circuits` and `circuit_tests`."
-    return circuit_table(frame, tested_circuits(tests)).to_csv(index=False, float_format='%.6g')
+def circuits_csv(frame, tests, *more) -> str:
+    """The table as CSV text, from the tables of `edge_circuits` and `circuit_tests`; of `more` tables
+    of `edge_circuits` what the first has not: other corruptions, methods or timesteps. Those of
+    methods asked of other images are left out."""
+    asked = [f[~f.method.str.endswith(AGAIN)] for f in (frame, *more)]
+    out = pd.concat([circuit_table(f, tested_circuits(tests)) for f in asked])
+    known = out.drop_duplicates([*OF_MODEL, 'method'])
+    return known.to_csv(index=False, float_format='%.6g')

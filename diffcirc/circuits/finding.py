@@ -6,8 +6,9 @@
 __all__ = ['THRESHOLDS', 'METHODS', 'CHEAP', 'DEEP', 'AGAIN', 'CURVED', 'OF_MODEL', 'MEASURES', 'Case', 'case_of', 'exact_scores',
            'curvature_scores', 'gradient_scores', 'inputs_scores', 'activations_scores', 'pruned', 'greedy_scores',
            'reread', 'dropping', 'corrected_scores', 'learned_scores', 'size_scores', 'found_by', 'sizes_of',
-           'first_edges', 'edge_circuits', 'by_corruption', 'edge_agreement', 'between_models', 'shared_quarters',
-           'over_all', 'recommended', 'finding_lines']
+           'first_edges', 'edge_circuits', 'by_corruption', 'node_scores', 'of_senders', 'nodes_patched',
+           'edge_agreement', 'between_models', 'shared_quarters', 'over_all', 'recommended', 'finding_lines', 'advice',
+           'where_met']
 
 # %% ../../nbs/circuits/finding.ipynb #b452c399
 import itertools, math
@@ -349,6 +350,37 @@ def by_corruption(denoiser, exam: Exam, corruptions, **given) -> pd.DataFrame:
     return pd.concat([edge_circuits(denoiser, exam, c, ('exact', 'curvature'), curved=('exact',),
                                     **given) for c in corruptions], ignore_index=True)
 
+# %% ../../nbs/circuits/finding.ipynb #8ac1688e
+@torch.no_grad()
+def node_scores(c: Case) -> dict:
+    "{measure: gain (nodes, b)} of patching all edges at once that leave a node, each node alone."
+    clean = c.measured(c.ε̂)
+    kept = torch.stack([(~_of_sender(c, n)).float() for n in c.graph.nodes])
+    gains = [{k: v - clean[k] for k, v in m.items()} for m in c.of_circuits(kept)]
+    return {k: torch.stack([g[k] for g in gains]) for k in clean}
+
+# %% ../../nbs/circuits/finding.ipynb #61fa4db6
+def of_senders(c: Case, scores) -> Tensor:
+    "Sums (nodes, b) of the scores (edges, b) of the edges that leave each node."
+    at = {n: i for i, n in enumerate(c.graph.nodes)}
+    own = torch.tensor([at[s] for s, _ in c.graph.edges])
+    return torch.zeros(len(at), scores.shape[1]).index_add(0, own, scores.detach().float().cpu())
+
+# %% ../../nbs/circuits/finding.ipynb #a4bb04e5
+@torch.no_grad()
+def nodes_patched(denoiser, exam: Exam, corruptions=('image',), methods=(), **given) -> pd.DataFrame:
+    """Rows timestep × corruption × method × node, in the columns of edges (`sender`, the node;
+    `reader`, `all`): `error` and `distance` on the even images, exact and forecast by `methods`."""
+    rows = []
+    for t, name in itertools.product(exam.timesteps, corruptions):
+        c = case_of(denoiser, _of_half(exam, 0), t, name, **_halved(given, 0))
+        scores = dict(exact=node_scores(c))
+        for m in methods: scores[m] = {k: of_senders(c, v) for k, v in METHODS[m](c).items()}
+        rows += [pd.DataFrame({k: v.mean(1).cpu() for k, v in of.items()}).assign(
+            sender=c.graph.nodes, reader='all', method=m, corruption=name, timestep=t)
+            for m, of in scores.items()]
+    return pd.concat(rows, ignore_index=True)
+
 # %% ../../nbs/circuits/finding.ipynb #73233a99
 OF_MODEL = ('dataset', 'seed', 'timestep', 'corruption')
 MEASURES = ('distance', 'error')
@@ -442,3 +474,29 @@ def finding_lines(agreed) -> tuple:
         f'The gradient alone has {plain}; integrated over inputs it has '
         f'{num(m.loc["IG, inputs", "distance"])} for the distance. The size of a term, which needs '
         f'no gradient, has {num(m.loc["size", "distance"])}.')
+
+# %% ../../nbs/circuits/finding.ipynb #b7316c03
+def advice(best, passes, edges, planted, least=.9) -> str:
+    """Which method to take, and why: `best` of `recommended` (None: none), its `passes`, the number
+    of edges, and {measure: mean AUC on planted circuits}."""
+    if best is None:
+        return (f'No cheap method is to be recommended: none reaches {num(least, 1)} in both '
+                f'measures. Patch all {edges} edges.')
+    good = [k for k in planted if planted[k] >= least]
+    told = ' and '.join(f'{num(v)} by the {k}' for k, v in planted.items())
+    by = f'by the {" and the ".join(good)}' if good else 'by neither measure to that degree'
+    return (f'**Take {best}.** It has the order of exact patching in both measures (rank '
+            f'correlation of {num(least, 1)} and more) and takes {passes} passes, where exact '
+            f'patching takes one for each of {edges} edges. Planted circuits it finds {by} '
+            f'(AUC {told}; {num(least, 1)} was asked).')
+
+# %% ../../nbs/circuits/finding.ipynb #18d211d8
+def where_met(agreed, method, name, least=.9) -> str:
+    "Where a method, called `name`, has rank correlations of `least` with exact patching."
+    one_of(method, set(agreed.method), 'method')
+    m = agreed[agreed.method == method].groupby(['measure', 'timestep', 'dataset'])['rank'].mean()
+    (k, t, d), n = m.idxmax(), int((m >= least).sum())
+    where = 'nowhere' if not n else 'everywhere' if n == len(m) else f'at {n} of {len(m)} places'
+    return (f'{name} have {num(least, 1)} {where} (measure, timestep, kind of faces); their highest '
+            f'rank correlation is {num(m.max())} (the {k} at t = {t}, {d} faces), their lowest '
+            f'{num(m.min())}.')

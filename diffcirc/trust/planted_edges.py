@@ -38,7 +38,7 @@ def of_parts(net, nodes: dict) -> dict:
     return out
 
 # %% ../../nbs/trust/planted_edges.ipynb #33b664af
-TRIED_EDGES = ('exact', 'size', 'gradient', 'curvature', 'IG, inputs', 'AtP*')
+TRIED_EDGES = ('exact', 'size', 'gradient', 'curvature', 'IG, inputs', 'AtP*')  # on all networks
 
 # %% ../../nbs/trust/planted_edges.ipynb #933cb427
 def edge_marks(family, seed, steps, n, methods=TRIED_EDGES) -> pd.DataFrame:
