@@ -116,6 +116,8 @@ def test_the_front_page_leads_to_every_answer_within_two_clicks():
     two = first + ''.join(map(read, linked))
     for page in ANSWERED: assert f'{page}.html' in two, page
     assert len(re.findall('dcu-first', first)) == 3 and 'dc-cannot' in first
+    found = first[first.index('<section id="what-it-found"'):]
+    assert 5 <= found[:found.index('</ul>')].count('<li>') <= 7
 
 def test_words_of_the_glossary_explain_themselves():
     links = [(p, a) for p in PAGES if p != 'nbs/glossary'
