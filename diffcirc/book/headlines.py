@@ -184,6 +184,7 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
     """Margin of phases over a smooth curve and number of phases {dataset: n}, the paper's number,
     and the costliest part [{dataset: name}] at the noisiest and the cleanest of `times`."""
     all_finite(gain=gain, number=number)
+    each_with(2, times=[times])
     found = [d for d in DATASETS if gain[d] > 0 and number[d] > 1]
     alone = ' alone' if len(found) == 1 else ''
     phases = listed(f'{number[d]} ({d})' for d in found)
@@ -418,7 +419,8 @@ def _beaten_and_not(rows) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #ba2b6cec
 def ends_of(leads) -> str:
-    "The least and the largest of several leads {name: row}, with their intervals, in a sentence."
+    """The least and the largest of several leads {name: row}, with their intervals, in a sentence. An
+    interval that is NaN is not shown."""
     none_empty(leads=leads)
     low, high = (f(leads, key=lambda k: leads[k]['mean']) for f in (min, max))
     def said(k): return interval(*leads[k][['mean', 'lo', 'hi']], sign=True)
@@ -597,6 +599,7 @@ def gallery_headline(moved, concepts) -> Headline:
 def walk_headline(edges, of, kept, t, stem, output, entered) -> Headline:
     """How many edges of how many keep which share of the effect at t; how many of them leave the
     stem and enter the output; the part that most enter (name, n)."""
+    each_with(2, entered=[entered])
     keeps = f"A circuit of {number_of(edges, 'edge')}, of {of}, keeps {num(kept)} of the effect"
     name, most = entered
     where = ', more than at any other part.' if name == 'output' else (
@@ -612,6 +615,7 @@ def growth_headline(turned, of) -> Headline:
     """On each axis {in words: (n, at the last place, by the rule itself)}: claims, of how many that
     can be followed, whose side changes."""
     none_empty(axes=turned)
+    each_with(3, axes=turned)
     told = listed(f"{n or 'none'} change{'s' if n < 2 else ''} sides with {axis}"
                   for axis, (n, *_) in turned.items())
     late, sure = (sum(v[i] for v in turned.values()) for i in (1, 2))
