@@ -1,6 +1,6 @@
 """Checks of the rendered book. Not collected by default: `make check-book` and CI run it after a
 build (`pytest tests/built_book.py`)."""
-import json, re, shutil, subprocess, tempfile
+import html, json, re, shutil, subprocess, tempfile
 from pathlib import Path
 import pytest, yaml
 
@@ -109,6 +109,10 @@ def test_a_chapter_begins_with_its_answer_and_its_picture(page):
     labels = [m.start() for m in re.finditer(r'id="(?:fig|tbl|paper)-', text[answer:heads[0]])]
     assert labels, page
     assert text.count('dc-answer') == 1
+    told = re.search('<strong>(.*?)</strong>', text[answer:heads[0]], re.S)
+    said = html.unescape(re.sub('<.*?>', '', told[1])).split()[:3]
+    for label in re.findall('class="dc-fig"[^>]* aria-label="([^"]*)"', text[answer:heads[0]]):
+        assert html.unescape(label).split()[:3] == said, label  # the picture tells the answer
 
 def test_the_front_page_leads_to_every_answer_within_two_clicks():
     first = read(PAGES[0])
@@ -116,6 +120,8 @@ def test_the_front_page_leads_to_every_answer_within_two_clicks():
     two = first + ''.join(map(read, linked))
     for page in ANSWERED: assert f'{page}.html' in two, page
     assert len(re.findall('dcu-first', first)) == 3 and 'dc-cannot' in first
+    found = first[first.index('<section id="what-it-found"'):]
+    assert 5 <= found[:found.index('</ul>')].count('<li>') <= 7
 
 def test_words_of_the_glossary_explain_themselves():
     links = [(p, a) for p in PAGES if p != 'nbs/glossary'
@@ -146,6 +152,10 @@ def test_planted_circuits_stand_beside_the_book():
     assert d.auc.between(0, 1).all() and d.precision_at_k.between(0, 1).all()
     # wires need no training, so this holds at every preset
     assert (d[(d.instrument == 'mean-ablation') & (d.circuit_kind == 'wired')].auc > .99).all()
+
+def test_the_packages_stand_beside_the_book():
+    parts = json.loads((HTML/'sbom.json').read_text())['components']
+    assert {'torch', 'numpy', 'jupyter-book'} <= {p['name'] for p in parts}
 
 def test_skill_stands_beside_the_book():
     import pandas as pd

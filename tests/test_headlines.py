@@ -49,6 +49,11 @@ def ablation():
     for top, impact, why in itertools.product(itertools.product(groups, repeat=2), PAIRS,
                                               ('', 'ours has no residual block')):
         yield h.ablation_headline(both(*top), impact, both(1, 7), twice(('skip1', HIGH)), why)
+    for some in itertools.product(groups, repeat=4):
+        times = [dict(zip((100, 300, 600, 900), v)) for v in (some, some[::-1])]
+        for pair in (both(*times), twice(times[0])):
+            yield h.ablation_headline(twice('middle'), twice(HIGH), both(1, 7),
+                                      twice(('skip1', HIGH)), '', pair)
 
 def temporal():
     mixed, same = both('middle', 'skip1'), twice('skip1')
@@ -270,9 +275,38 @@ def estimators():
         yield h.Headline('Can mutual information be estimated well enough?',
                          *estimator_lines(found, wins))
 
-MADE = [judging, samples, calibration, chance, estimators,
-        edges, attribution, walk, growth, costs, benchmark, uses, finding, faithful, moments, planted, corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability, models, attention, ablation, temporal, comparison, features, information, transfer, alone,
-        outcomes, probes, gradients, optimality, trials, audit]
+def anomalies():
+    ahead = [('principal components', (.97, .96, .98)), ('equalized brightness', (.85, .8, .9))]
+    ways = {'where it is added': FEW, 'where the error is divided by it': MANY}
+    for n, worse in itertools.product((0, 1, 2), (0, 1, 12)):
+        r = dict(area=(.77, .72, .81), better=ahead[:n], worse=worse, of=12, gains=ways)
+        yield h.anomalies_headline({'drawn slices': r})
+        yield h.anomalies_headline({'drawn slices': r, 'slices of patients': r})
+
+def attended():
+    for n, of in ((0, 1), (0, 2), (1, 2), (2, 2)):
+        v = FEW, NONE, n, of
+        yield h.attended_headline({'drawn slices': v})
+        yield h.attended_headline({'drawn slices': v, 'the slices of the folder': v})
+
+def uncertainty():
+    known = 'noise is aleatoric', 'its size is right', 'novelty is epistemic'
+    for some in itertools.product(('holds', 'contradicted', 'inconclusive'), repeat=3):
+        yield h.uncertainty_headline(dict(zip(known, some)), dict.fromkeys(known, 'factor 2.0'))
+
+def variants():
+    for some in itertools.product((.1, .3, .7), repeat=2):
+        share = [dict(variant=v, reconstruction=.25, seed=.75 - v) for v in some]
+        two = dict(zip(('effect strength', 'DCI'), share))
+        for words in ([], ['holds'], ['holds', 'contradicted', 'inconclusive']*2):
+            yield h.variants_headline(two, two, words)
+
+MADE = [
+    judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty, variants,
+    edges, attribution, walk, growth, costs, benchmark, uses, finding, faithful, moments, planted,
+    corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability,
+    models, attention, ablation, temporal, comparison, features, information, transfer, alone,
+    outcomes, probes, gradients, optimality, trials, audit]
 
 def others():
     "Sentences that are no headlines: counts of the ledger, limits of a build, badges."

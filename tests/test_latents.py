@@ -63,6 +63,22 @@ def test_gaps_and_modularity_by_hand(seed):
              for f in F.T]
     assert sap(z, F) == pytest.approx(np.mean([s[-1] - s[-2] for s in lines]), abs=1e-9)
 
+@pytest.mark.parametrize('noise', [.05, .4])
+def test_the_factor_vae_score_by_another_hand(noise):
+    "A vote for each batch that shares a factor's bin, learned on some batches and judged on others."
+    rng = np.random.default_rng(3)
+    F = rng.random((4000, 3))
+    z = F @ np.array([[1, 0, 0, .2], [0, 1, 1, 0], [0, .8, 0, 1]]) + noise*rng.normal(size=(4000, 4))
+    def vote(j):
+        f = (10*F[:, j]).astype(int)
+        rows = rng.choice(np.flatnonzero(f == f[rng.integers(4000)]), 32)
+        return np.argmin(z[rows].var(0)/z.var(0))
+    learned, judged = (pd.DataFrame(dict(j=j, unit=[vote(k) for k in j]))
+                       for j in rng.integers(3, size=(2, 1500)))
+    answer = learned.groupby('unit').j.agg(lambda v: v.mode()[0])
+    by_hand = (judged.unit.map(answer) == judged.j).mean()
+    assert factor_vae_score(z, F, 3000) == pytest.approx(by_hand, abs=.05)
+
 def test_scores_do_not_mind_order_scale_or_sign():
     F = np.random.default_rng(0).random((400, 3))
     z = F @ normal(1, 3, 3)

@@ -7,12 +7,14 @@ __all__ = ['FOLDER', 'CLAIMS', 'REPRODUCE', 'TRIALS', 'GROWTH', 'PLACES', 'SUMMA
            'ALWAYS', 'CHOSEN', 'GLOSSARY', 'page_name', 'notebooks', 'directives', 'displays', 'functions', 'folded',
            'tags', 'translate', 'home_id', 'prepared', 'state_hash', 'others_hash', 'read_nbdev', 'pages', 'only_parts',
            'parts_chosen', 'toc_in_force', 'run_page', 'waves', 'run_pages', 'labels', 'lost', 'collect',
-           'answer_first', 'glossary_terms', 'explain', 'explain_words', 'setup']
+           'bill_of_materials', 'answer_first', 'glossary_terms', 'explain', 'explain_words', 'setup']
 
 # %% ../../nbs/book/build.ipynb #10faa000
 import ast, html, json, os, re, shutil
 from functools import lru_cache
+from importlib.metadata import distributions
 from pathlib import Path
+from urllib.parse import quote
 import nbformat, pandas as pd, yaml
 from docutils import nodes
 from jupyter_cache import get_cache
@@ -402,13 +404,24 @@ def _write_circuits(outdir):
     of_circuits = map(table, ('edges', 'circuit tests'))
     atomic_write(outdir/'circuits.csv', circuits_csv(*of_circuits))
 
+# %% ../../nbs/book/build.ipynb #3912b2d4
+def bill_of_materials() -> str:
+    "The packages of the environment with their versions, in the form of CycloneDX 1.6."
+    found = sorted({(d.name, d.version) for d in distributions() if d.name}, key=lambda p: p[0].lower())
+    parts = [dict(type='library', name=name, version=version,
+                  purl=f"pkg:pypi/{re.sub('[-_.]+', '-', name).lower()}@{quote(version)}")
+             for name, version in found]
+    return json.dumps(dict(bomFormat='CycloneDX', specVersion='1.6', version=1, components=parts),
+                      indent=1)
+
 # %% ../../nbs/book/build.ipynb #8aa4e6ce
 def _write_records(app, exc):
-    "After the build: provenance, claims, skill and planted circuits beside the first page."
+    "After the build: provenance, packages, claims and tables beside the first page."
     if exc is not None or app.builder.format != 'html': return
     outdir = Path(app.outdir)
     claims, made = collect(outdir, app.env.found_docs)
     atomic_write(outdir/'provenance.json', json.dumps(made, indent=1))
+    atomic_write(outdir/'sbom.json', bill_of_materials())
     _write_size(outdir, len(made['pages']))
     if (outdir/FOLDER/f'{TRIALS}.html').exists(): _write_tables(outdir)
     for page, write in ((AUTOENCODERS, _write_autoencoders), (SLICES, _write_slices),

@@ -227,7 +227,7 @@ def _why(r, chance) -> str:
             ('q', sig(r.q))]
     rest = ''.join(f'<br/>{k}: {escape(v)}' for k, v in more if v not in ('–', None))
     short = escape(textwrap.shorten(r.reason or '–', 30, placeholder=' …'))
-    return f'<details><summary>{short}</summary>{reason}{rest}</details>'
+    return spaced(f'<details><summary>{short}</summary>{reason}{rest}</details>')
 
 # %% ../../nbs/book/claims.ipynb #aa28993a
 def ledger_table(L, pass_rates=None) -> Table:

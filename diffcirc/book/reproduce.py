@@ -209,6 +209,7 @@ def faults_text(t) -> str:
     "How many cases were tried, and how many went wrong."
     if not len(t): return 'No campaign is on file; `make fuzz` makes one.'
     wrong = {k: int(t[k].sum()) for k in FAULT_KINDS[3:]}
-    return (f'Tried: **{t.tried.sum():,}** cases, of which {t["not judged"].sum():,} cannot be '
-            f'judged. Tracebacks: **{wrong["traceback"]}**; silently wrong: '
+    killed = t.part.str.contains('killed') & ~t.part.str.contains('step of a write')
+    return (f'Tried: **{t.tried.sum():,}** cases, {t.tried[killed].sum():,} of them of processes '
+            f'killed at random moments; {t["not judged"].sum():,} cannot be judged. Tracebacks: **{wrong["traceback"]}**; silently wrong: '
             f'**{wrong["silent wrong"]}**.')

@@ -516,7 +516,8 @@ class Table:
                  caption='',  # above it
                  digits=3,    # of its decimals
                  raw=()):     # columns whose cells are our own Markdown or HTML
-        self.df, self.label, self.caption, self.digits, self.raw = df, label, caption, digits, raw
+        self.df, self.label, self.digits, self.raw = df, label, digits, raw
+        self.caption = spaced(caption)
     def markdown(self) -> str:
         "The lines of the table, numbers to the right."
         columns = list(self.df.columns)

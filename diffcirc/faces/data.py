@@ -622,6 +622,19 @@ def hub_reachable(timeout=3.) -> bool:  # seconds
     offline = os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'true', 'yes', 'on')
     return not offline and _in_time(lambda: _hub_answers(timeout), timeout)
 
+# %% ../../nbs/faces/data.ipynb #709e5110
+def _as_sent(path):
+    """The path of a file in the Hub's local cache; ValueError where its content is not what its
+    name, the SHA-256 that the Hub gave, says. Where the cache gives no such name, a notice."""
+    kept = Path(path).resolve()
+    if not re.fullmatch('[0-9a-f]{64}', kept.name):
+        log.warning(f"{kept} is not kept under its checksum, so that it was not checked.")
+        return path
+    with open(kept, 'rb') as f: found = hashlib.file_digest(f, 'sha256').hexdigest()
+    if found == kept.name: return path
+    raise ValueError(f"{kept} is not what the Hub sent (its checksum differs); delete it and fetch "
+                     "it again.")
+
 # %% ../../nbs/faces/data.ipynb #33741617
 def _hub_file(timeout=3.):
     "Local path of the shard, fetched when lacking; ConnectionError says what else can be done."
@@ -629,12 +642,13 @@ def _hub_file(timeout=3.):
         # asked anew; hf_hub_download alone would retry for 20 s
         if not hub_reachable.__wrapped__(timeout): raise TimeoutError
         from huggingface_hub import hf_hub_download  # an optional package
-        return hf_hub_download(**HUB, repo_type='dataset', etag_timeout=timeout)
+        path = hf_hub_download(**HUB, repo_type='dataset', etag_timeout=timeout)
     except Exception as e:  # offline, no route, a proxy's refusal, package absent: one remedy
         why = f'{type(e).__name__}: {e}'.split('\n')[0].rstrip(': ')
         raise ConnectionError(f"{HUB['repo_id']} could not be fetched from the Hugging Face Hub "
                               f"({why[:200]}); set DIFFCIRC_CELEBA to a folder with CelebA, or "
                               "DIFFCIRC_NATURAL=orl.") from e
+    return _as_sent(path)
 
 # %% ../../nbs/faces/data.ipynb #dd39fc91
 def read_hub(n=None, size=32, seed=0, at_most=False) -> FaceSet:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LEAST_GAIN', 'NO_TRAINING', 'AREAS', 'THRESHOLD', 'MRI_COLUMNS', 'REFUSALS', 'slice_claims', 'gained_verdict',
            'area_verdict', 'rule_passes', 'companion_rates', 'measures', 'main_kind', 'mri_table', 'mri_csv',
-           'decisions', 'refusals', 'error_curves']
+           'lesion_groups', 'areas_by_lesion', 'decisions', 'refusals', 'error_curves']
 
 # %% ../../nbs/latents/anomalies.ipynb #027858ac
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 import diffcirc
 from ..doors import integer, none_empty, proper, real
 from ..core import paper_claims
+from .phantom import TEXTURES
 from .rivals import NETWORKS, OTHERS
 from .scores import (
     best_dice, dice_at, interval_of, kept_errors, patient_draws, pr_area, prevalence,
@@ -120,6 +121,34 @@ def mri_csv(found) -> str:
     """`mri_table` of a table of `detector_scores`, as CSV text. An unknown bound (NaN) is an
     empty field."""
     return mri_table(measures(found)).to_csv(index=False)
+
+# %% ../../nbs/latents/anomalies.ipynb #f2d4616d
+def lesion_groups(about) -> dict:
+    """{group: rows (bool)} of drawn slices with a lesion: halves by its radius and its contrast, and
+    textures. `about`: columns anomalous, radius, contrast, texture."""
+    sick = about.anomalous.to_numpy(bool)
+    none_empty(lesions=about[sick])
+    proper(about=about[['radius', 'contrast']])
+    out = {}
+    for k, below, above in (('radius', 'small', 'large'), ('contrast', 'faint', 'bright')):
+        low = (about[k] < about[k][sick].median()).to_numpy()
+        out |= {below: sick & low, above: sick & ~low}
+    return out | {t: sick & (about.texture == t).to_numpy() for t in TEXTURES}
+
+# %% ../../nbs/latents/anomalies.ipynb #ae0560aa
+def areas_by_lesion(found, about, detector, n=400) -> dict:
+    """{group of `lesion_groups`: (1 + n,)} area under the ROC curve of the drawn slices of a group
+    against those without anomaly: mean over seeds, as found and of n draws of patients. `about`:
+    the test slices in the order of `row`. NaN for a group without a slice."""
+    own = found[(found.source == 'phantom') & (found.detector == detector)
+                & (found.unit == 'slice') & (found.kind == main_kind(detector))]
+    none_empty(found=own)
+    who, draws = np.unique(own.patient), patient_draws(own.patient, n)
+    well = ~about.anomalous.to_numpy(bool)
+    def area(g):
+        return roc_area(tallied(g, draws[:, np.isin(who, np.unique(g.patient))]))
+    return {k: np.mean([area(g[(well | rows)[g.row]]) for _, g in own.groupby('seed')], 0)
+            for k, rows in lesion_groups(about).items()}
 
 # %% ../../nbs/latents/anomalies.ipynb #832bcbe4
 REFUSALS = 'epistemic', 'aleatoric', 'nearness to the threshold'  # how slices are refused

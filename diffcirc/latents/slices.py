@@ -94,14 +94,29 @@ def scaled_by_patient(values, patients) -> Tensor:
 
 # %% ../../nbs/latents/slices.ipynb #b4ef3275
 def _table(root) -> pd.DataFrame:
-    "`slices.csv` of a folder. ValueError where a column is missing or it is empty."
-    table = pd.read_csv(root/'slices.csv')
+    "`slices.csv` of a folder. ValueError where a column is missing, or a field, or it is empty."
+    table = pd.read_csv(root/'slices.csv', dtype=dict(file=str, patient=str), keep_default_na=False)
     for column in ('file', 'patient'):
         if column not in table:
             raise ValueError(f'{root/"slices.csv"} has no column {column!r}; a split by patient '
                              'needs to know whose slice each file is.')
     if not len(table): raise ValueError(f'{root/"slices.csv"} lists no slice.')
+    _whole_rows(table, root/'slices.csv')
     return table
+
+# %% ../../nbs/latents/slices.ipynb #236b97bd
+def _whole_rows(table, path):
+    "ValueError for a row without a file or a patient, with a file of another row, or a bad number."
+    for column in ('file', 'patient'):
+        if len(lost := np.flatnonzero(table[column].str.strip() == '')):
+            raise ValueError(f'{path}, row {lost[0] + 1}, names no {column}; fill it in.')
+    if (twice := table.file.duplicated()).any():
+        raise ValueError(f'{path} lists {table.file[twice].iloc[0]} twice; leave one of them out.')
+    if 'slice' not in table: return
+    table['slice'] = pd.to_numeric(table['slice'], 'coerce')
+    if len(lost := np.flatnonzero(~np.isfinite(table['slice']))):
+        raise ValueError(f'{path}, row {lost[0] + 1}, has no number in the column slice; give the '
+                         "slice's place within the patient.")
 
 # %% ../../nbs/latents/slices.ipynb #ed4d7c46
 def _grey_picture(path) -> np.ndarray:
