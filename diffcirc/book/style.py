@@ -250,12 +250,14 @@ def _enlarge_text(fig):
 
 # %% ../../nbs/book/style.ipynb #bfc5243e
 def _label_alone(ax, first, last):
-    "A panel that shared its labels with neighbours: those of its row's first, its column's last."
+    """A panel that shared its labels with neighbours: those of its row's first, its column's last,
+    where it has the same limits."""
     ax.tick_params(labelleft=ax.axison, labelbottom=ax.axison)
     turned = max((t.get_rotation() for t in last.get_xticklabels()), default=0)
     ax.tick_params(axis='x', labelrotation=turned)
-    if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
-    if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
+    same_y, same_x = ax.get_ylim() == first.get_ylim(), ax.get_xlim() == last.get_xlim()
+    if same_y and not ax.get_ylabel() and ax.get_yticks().size: ax.set_ylabel(first.get_ylabel())
+    if same_x and not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
 
 # %% ../../nbs/book/style.ipynb #d51993a3
 def _longest_name(ax) -> int:
@@ -265,10 +267,11 @@ def _longest_name(ax) -> int:
 
 # %% ../../nbs/book/style.ipynb #a1acf7ee
 def _wrap_words(ax, across):
-    "Break the title of a panel, and the names on its left, into short lines."
-    for title in (ax.title, ax._left_title, ax._right_title):
+    "Break the titles of a panel, and the names on its left, into short lines."
+    for title in (ax.title, ax._left_title, ax._right_title, ax.xaxis.label):
         if '$' not in title.get_text():
-            title.set_text(textwrap.fill(title.get_text(), 40//across))
+            whole = title.get_text().replace(' = ', '\u00a0=\u00a0')
+            title.set_text(textwrap.fill(whole, 34//across))
     if _longest_name(ax) > 18:
         names = [textwrap.fill(t.get_text(), 18) for t in ax.get_yticklabels()]
         ax.set_yticks(ax.get_yticks(), names)
