@@ -71,6 +71,12 @@ SMALL = """() => [...document.querySelectorAll('.dc-fig svg text')].filter(t => 
   return [parseFloat(getComputedStyle(inner).fontSize)*Math.hypot(t.getScreenCTM().a, t.getScreenCTM().b),
           t.textContent.trim()]; }).filter(s => s[0] < 10.9).map(s => s.join(' '))"""
 
+# boxes of figures, tables apart, that have to be moved sideways to be seen whole
+SIDEWAYS = """() => [...document.querySelectorAll('.dc-fig, .dc-fig *:not(svg *)')].filter(e =>
+  ['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && !e.querySelector(':scope > table') &&
+  e.scrollWidth > e.clientWidth + 1).map(e => [(e.closest('figure[id]') || e).id || e.className,
+  e.scrollWidth, e.clientWidth].join(' '))"""
+
 @pytest.fixture(scope='module')
 def seen(browser, address):
     "What a page says and does in each look, looked at once."
@@ -99,6 +105,7 @@ def seen(browser, address):
         page.evaluate('new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))')
         out['wide'] = page.evaluate('document.documentElement.scrollWidth')
         out['small'] = page.evaluate(SMALL)
+        out['sideways'] = page.evaluate(SIDEWAYS)
         page.close()
         return out
     yield look
@@ -116,6 +123,9 @@ def test_a_phone_scrolls_down_only(seen, name): assert seen(name)['wide'] <= PHO
 
 @pytest.mark.parametrize('name', EACH)
 def test_words_in_figures_have_eleven_pixels_on_a_phone(seen, name): assert not seen(name)['small']
+
+@pytest.mark.parametrize('name', EACH)
+def test_figures_are_seen_whole_on_a_phone(seen, name): assert not seen(name)['sideways']
 
 @pytest.mark.parametrize('name', EACH)
 def test_tables_that_are_wider_than_the_page_scroll_by_keys(seen, name): assert not seen(name)['cut']

@@ -118,7 +118,7 @@ def _still_map(cfg, scale, at, names, frame) -> str:
     body, _ = svg.split('<defs><linearGradient', 1)
     before, box, after = re.split(r'(?<=viewBox=")([-\d. ]+)', body, maxsplit=1)
     *corner, height = box.split()
-    return f'{before}{" ".join(corner)} {float(height) - 44:g}{after}</svg>'
+    return f'{before}{" ".join(corner)} {float(height) - 44:g}{after}</svg></div>'
 
 # %% ../../nbs/book/circuitmap.ipynb #08286483
 def _map_card(one, still, pictures, k, T) -> str:

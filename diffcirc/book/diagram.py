@@ -37,7 +37,7 @@ def readable(n: int) -> str:
     return f'{x:.1f}{unit}' if x < 9.95 else f'{x:.0f}{unit}'
 
 # %% ../../nbs/book/diagram.ipynb #2e037fc5
-W, COL, MID, GAP = 400, 122, 120, 6                # picture, column, middle box, gap between boxes
+W, COL, MID, GAP = 400, 130, 116, 6                # picture, column, middle box, gap between boxes
 LEFT, CENTRE, RIGHT = 4, (W - MID)/2, W - 4 - COL  # left edges of the three columns
 
 @dataclass
@@ -264,7 +264,7 @@ def _block(b, note, tip, fill=None):
     "A block: its name left, `note` right. `fill` is the colour painted on it."
     ink = ink_on(fill) if fill else _INK
     small = b.kind in ('down', 'up')
-    size, pad, y = (9, 9.5, b.y + 10.8) if small else (10.5, 8, b.y + 13.8)
+    size, pad, y = (9, 7, b.y + 11.2) if small else (10.5, 6, b.y + 14)
     body = _shape(b, fill, _INK) if fill else _shape(b, _PAPER) + _shade(b)
     if b.reads_time: body += _dot(b, ink if b.kind == 'time' else _INK)
     name = _text(b.x + pad + (8 if b.kind == 'time' else 0), y, b.name, size, fill=ink)
@@ -302,17 +302,17 @@ def _skip(b, note, shape, tip, fill=None):
     # a thin line is hard to point at
     hit = (f'<rect x="{b.x:g}" y="{b.y - 12:g}" width="{b.w:g}" height="{b.h + 22:g}" fill="none" '
            'pointer-events="all"/>')
-    name = _text(mid, b.y - 3, f'{b.name}  {note}'.strip(), 10, 'middle')
-    below = _text(mid, b.y + 16, shape, 9, 'middle', _INK, FAINT)
+    name = _text(mid, b.y - 4, f'{b.name}  {note}'.strip(), 10, 'middle')
+    below = _text(mid, b.y + 18, shape, 9, 'middle', _INK, FAINT)
     return f'<g data-site="{html.escape(b.name)}">{tip}{hit}{line}{band}{name}{below}</g>'
 
 # %% ../../nbs/book/diagram.ipynb #bc1de8ee
-def _end(net, x, words, symbol, below=''):
-    "What goes in or comes out, centred at `x`: words, symbol, what stands below it, and the shape."
+def _end(net, x, anchor, words, symbol, below=''):
+    "What goes in or comes out, from or to `x`: words, symbol, what stands below it, and the shape."
     shape = f'{net.cfg.channels}×{net.cfg.size}×{net.cfg.size}'
-    return (f'<text x="{x:g}" y="9" font-size="10.5" text-anchor="middle" fill="{_INK}">{words}'
-            f'<tspan font-style="italic">{symbol}</tspan>'
-            f'<tspan font-size="7.5" dy="2">{below}</tspan>'
+    low = f'<tspan class="low" font-size="7.5" dy="2">{below}</tspan>' if below else ''
+    return (f'<text x="{x:g}" y="9" font-size="10.5" text-anchor="{anchor}" fill="{_INK}">{words}'
+            f'<tspan font-style="italic">{symbol}</tspan>{low}'
             f'<tspan dx="6" dy="{-2 if below else 0}" font-size="9"{FAINT}>{shape}</tspan></text>')
 
 # %% ../../nbs/book/diagram.ipynb #58078269
@@ -325,8 +325,8 @@ def _stream(net, boxes, mid):
     first = next(b for b in boxes if b.name == name)
     tips = (_arrow(left, 26, 90) + _arrow(right, top, -90) + _arrow(CENTRE, mid, 0)
             + _arrow(right, first.y + first.h, -90))
-    return (_line(path) + tips + _end(net, left, 'noisy image ', 'x', 't')
-            + _end(net, right, 'noise ', 'ε̂'))
+    return (_line(path) + tips + _end(net, LEFT, 'start', 'noisy image ', 'x', 't')
+            + _end(net, W - LEFT, 'end', 'noise ', 'ε̂'))
 
 # %% ../../nbs/book/diagram.ipynb #0e3c79c8
 def _number(v, fmt):
@@ -355,16 +355,19 @@ def _bar(scale, y, label, uid, fmt):
 
 # %% ../../nbs/book/diagram.ipynb #719008da
 _FONT = 'system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'
+# 11 pixels and more for the words of a map that is 342 to 490 pixels wide
+_SMALL = ('@container (max-width: 490px) { .dc-map text, .dc-map tspan { font-size: 13px; } '
+          '.dc-map .low { font-size: 10px; } }')
 
 def _page(body, height, title, max_width):
-    "The SVG around `body`; it fills the width it is given, up to `max_width` px."
+    "The map around `body`; it fills the width it is given, up to `max_width` px."
     head = (f'<text x="{W/2}" y="-10" font-size="12" font-weight="600" text-anchor="middle" '
             f'fill="{_INK}">{html.escape(title)}</text>' if title else '')
-    up = 26 if title else 0
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-up} {W} {height + up:g}" '
-            f'font-family="{_FONT}" style="--dc-least:552px;display:block;width:100%;'
-            f'max-width:{max_width}px;'
-            f'height:auto;margin:0 auto">{head}{body}</svg>')
+    up = 26 if title else 4
+    return (f'<div class="dc-map" style="container-type:inline-size"><style>{_SMALL}</style>'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-up} {W} {height + up:g}" '
+            f'font-family="{_FONT}" style="display:block;width:100%;max-width:{max_width}px;'
+            f'height:auto;margin:0 auto">{head}{body}</svg></div>')
 
 # %% ../../nbs/book/diagram.ipynb #5af5585c
 def _places(net, boxes, values, scale, label, fmt):

@@ -115,14 +115,17 @@ def _edge_svg(g, one, t, k) -> str:
 
 # %% ../../nbs/book/edgemap.ipynb #a95646eb
 def _names_below(at) -> str:
-    "The names of stem, levels, skip edges and output, below their parts."
-    spans = {}
+    "The names of stem, levels, skip edges and output, below their parts, and below one another."
+    spans, out = {}, {}
     for n, (x, y) in at.items(): spans.setdefault(n.partition('.')[0], []).append((x, y))
-    def label(name, some):
-        x, y = np.mean([x for x, _ in some]), max(y for _, y in some)
-        x = min(max(x, 16), WIDE - 22)
-        return f'<text x="{x:.1f}" y="{y + 26:g}">{html.escape(name)}</text>'
-    return ''.join(label(n, v) for n, v in spans.items())
+    for name, some in spans.items():
+        half = 4.6*len(name)
+        x = min(max(np.mean([x for x, _ in some]), half), WIDE - half)
+        y = max(y for _, y in some) + 26
+        while any(abs(x - u) < half + h and abs(y - v) < 15 for u, v, h in out.values()): y += 15
+        out[name] = x, y, half
+    return ''.join(f'<text x="{x:.1f}" y="{y:g}">{html.escape(n)}</text>'
+                   for n, (x, y, _) in out.items())
 
 # %% ../../nbs/book/edgemap.ipynb #9073f586
 def _edge_card(g, one, t, k) -> str:

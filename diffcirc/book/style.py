@@ -250,12 +250,14 @@ def _enlarge_text(fig):
 
 # %% ../../nbs/book/style.ipynb #bfc5243e
 def _label_alone(ax, first, last):
-    "A panel that shared its labels with neighbours: those of its row's first, its column's last."
+    """A panel that shared its labels with neighbours: those of its row's first, its column's last,
+    where it has the same limits."""
     ax.tick_params(labelleft=ax.axison, labelbottom=ax.axison)
     turned = max((t.get_rotation() for t in last.get_xticklabels()), default=0)
     ax.tick_params(axis='x', labelrotation=turned)
-    if not ax.get_ylabel() and not ax.get_yticks().size == 0: ax.set_ylabel(first.get_ylabel())
-    if not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
+    same_y, same_x = ax.get_ylim() == first.get_ylim(), ax.get_xlim() == last.get_xlim()
+    if same_y and not ax.get_ylabel() and ax.get_yticks().size: ax.set_ylabel(first.get_ylabel())
+    if same_x and not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
 
 # %% ../../nbs/book/style.ipynb #d51993a3
 def _longest_name(ax) -> int:
@@ -265,10 +267,11 @@ def _longest_name(ax) -> int:
 
 # %% ../../nbs/book/style.ipynb #a1acf7ee
 def _wrap_words(ax, across):
-    "Break the title of a panel, and the names on its left, into short lines."
-    for title in (ax.title, ax._left_title, ax._right_title):
+    "Break the titles of a panel, and the names on its left, into short lines."
+    for title in (ax.title, ax._left_title, ax._right_title, ax.xaxis.label):
         if '$' not in title.get_text():
-            title.set_text(textwrap.fill(title.get_text(), 40//across))
+            whole = title.get_text().replace(' = ', '\u00a0=\u00a0')
+            title.set_text(textwrap.fill(whole, 34//across))
     if _longest_name(ax) > 18:
         names = [textwrap.fill(t.get_text(), 18) for t in ax.get_yticklabels()]
         ax.set_yticks(ax.get_yticks(), names)
@@ -288,6 +291,20 @@ def _give_ticks_room(ax) -> bool:
     else: ax.set_xticks(at[::2], texts[::2])
     ax.set_xlim(ends)
     return True
+
+# %% ../../nbs/book/style.ipynb #5d0c94e7
+def _thin_numbers(ax) -> bool:
+    "Where numbers on the left of a drawn panel touch, keep every second, until none do."
+    if not ax.axison or not ax.get_visible() or _is_bar(ax): return False
+    at, labels, ends = ax.get_yticks(), ax.get_yticklabels(), ax.get_ylim()
+    kept = [(y, t) for y, t in zip(at, labels) if min(ends) <= y <= max(ends) and t.get_text()]
+    texts, boxes = [t.get_text() for _, t in kept], [t.get_window_extent() for _, t in kept]
+    if any(re.search(r'[^\W\d_]{2}', t) for t in texts if '$' not in t): return False
+    def close(k): return any(abs(a.y0 - b.y0) < a.height for a, b in zip(boxes[::k], boxes[k::k]))
+    step = next((k for k in (1, 2, 4, 8) if not close(k)), 16)
+    if step > 1: ax.set_yticks([y for y, _ in kept][::step], texts[::step])
+    ax.set_ylim(ends)
+    return step > 1
 
 # %% ../../nbs/book/style.ipynb #87ef1496
 def _height(ax, width, dpi) -> float:
@@ -317,11 +334,22 @@ def _own_labels(fig, rows):
     fig._supxlabel = fig._supylabel = None
 
 # %% ../../nbs/book/style.ipynb #ae761011
+def _in_columns(legend, n):
+    "Put the entries of a drawn legend into `n` columns; matplotlib's `set_ncols` moves none."
+    box = legend._legend_handle_box
+    first, *_ = columns = box.get_children()
+    items = [item for column in columns for item in column.get_children()]
+    high = math.ceil(len(items)/n)
+    box._children = [mpl.offsetbox.VPacker(pad=0, sep=first.sep, align=first.align,
+                                           children=items[i:i + high])
+                     for i in range(0, len(items), high)]
+    box.set_figure(legend.get_figure(root=False))
+
 def _fold(legend) -> float:
     "Give the legend of a figure as many columns as a phone has room for; its height in inches."
     names = [len(t.get_text()) for t in legend.get_texts()]
     columns = 3 if max(names, default=0) < 11 else 2 if max(names) < 20 else 1
-    legend.set_ncols(columns)
+    if names: _in_columns(legend, columns)
     return .1 + .19*math.ceil(len(names)/columns)
 
 # %% ../../nbs/book/style.ipynb #671da31d
@@ -365,6 +393,24 @@ def _touching(fig) -> bool:
     return any(min(a.x1, b.x1) - max(a.x0, b.x0) > 1.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 4
                for i, a in enumerate(boxes) for b in boxes[:i])
 
+# %% ../../nbs/book/style.ipynb #7b31f0d8
+def _spread_words(ax):
+    "Move words in a drawn panel that begin below each other, at the ends of lines, apart."
+    groups = {}
+    for t in ax.texts:
+        if t.get_visible() and t.get_ha() == 'left' and t.get_text():
+            groups.setdefault(round(t.get_window_extent().x0/4), []).append(t)
+    for words in groups.values():
+        words.sort(key=lambda t: t.get_window_extent().y0)
+        boxes = [t.get_window_extent() for t in words]
+        y = np.array([b.y0 for b in boxes])
+        gap, steps = 1.05*max(b.height for b in boxes), np.arange(len(y))
+        if (np.diff(y) >= gap).all(): continue
+        free = np.maximum.accumulate(y - gap*steps) + gap*steps
+        for t, up in zip(words, free + (y - free).mean() - y):
+            x, at = t.get_transform().transform(t.get_position())
+            t.set_y(t.get_transform().inverted().transform((x, at + up))[1])
+
 # %% ../../nbs/book/style.ipynb #4fec5185
 def _restack(fig, parts: dict, width, most):
     "Stack the panels of the `parts` {part: rows} of a figure, and enlarge its words."
@@ -373,7 +419,9 @@ def _restack(fig, parts: dict, width, most):
     fig.set_size_inches(width, sum(high))
     _enlarge_text(fig)
     fig.draw_without_rendering()
-    if any([_give_ticks_room(ax) for ax in fig.axes]): fig.draw_without_rendering()
+    for ax in fig.axes: _spread_words(ax)
+    moved = [f(ax) for ax in fig.axes for f in (_give_ticks_room, _thin_numbers)]
+    if any(moved): fig.draw_without_rendering()
 
 # %% ../../nbs/book/style.ipynb #4e931f32
 def narrow(fig, width=3.75) -> bool:
@@ -424,7 +472,9 @@ def show(fig, alt: str, phone=None) -> Html:
     d = plotted(fig, {v: k for k, v in COLOR.items()})
     said = '. '.join(filter(None, (alt.strip().rstrip('.'), panels_said(d))))
     numbers = '' if d.kind.isin(['picture']).all() else d.to_csv(index=False, float_format='%.6g')
-    if phone is not None: _enlarge_text(phone)
+    if phone is not None:
+        _enlarge_text(phone)
+        for legend in phone.legends: _fold(legend)
     out = Html(_forms(fig, phone), said, numbers)
     for drawn in filter(None, (fig, phone)): plt.close(drawn)
     return out

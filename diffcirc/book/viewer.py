@@ -223,15 +223,19 @@ def _name_rows(axs, labels):
         axs[2*k + 1, 0].set_ylabel('attention', color=INK, fontweight='normal', **look)
 
 # %% ../../nbs/book/viewer.ipynb #272e7cca
-def _name_heads(fig, heads):
-    "The heads and their colours in a line below."
-    fig.get_layout_engine().set(rect=(0, .05, 1, .95))
-    step = .87/len(heads)
+def _name_heads(fig, heads, per=8):
+    "The heads and their colours below, `per` a line."
+    width, height = fig.get_size_inches()
+    left, line = (.13 if len(heads) <= per else 0), .2/height
+    lines = math.ceil(len(heads)/per)
+    fig.get_layout_engine().set(rect=(0, lines*line, 1, 1 - lines*line))
+    step = (1 - left)/min(per, len(heads))
     for i, h in enumerate(heads):
-        fig.text(.13 + step*(i + .5), .008, _literal(h), ha='center', va='bottom', fontsize=6.8)
-        fig.add_artist(plt.Rectangle((.13 + step*(i + .2), .036), step*.6, .006,
-                                     transform=fig.transFigure,
-                                     color=HEAD_COLORS[i % len(HEAD_COLORS)]))
+        x, y = left + step*(i % per), line*(lines - 1 - i//per)
+        fig.text(x + step/2, y, _literal(h), ha='center', va='bottom', fontsize=6.8)
+        bar = plt.Rectangle((x + step*.2, y + .8*line), step*.6, .12*line, lw=0)
+        bar.set(transform=fig.transFigure, color=HEAD_COLORS[i % len(HEAD_COLORS)])
+        fig.add_artist(bar)
 
 # %% ../../nbs/book/viewer.ipynb #831a1004
 def _columns(have, timesteps):
@@ -260,7 +264,7 @@ def small_multiples(frames,
             pics[2*k + 1, c] = _mosaic(f['maps'][have.index(t)], high, cmap)
     fig, axs = _grid(ts, pics, width)
     _name_rows(axs, frames)
-    _name_heads(fig, f0['heads'])
+    _name_heads(fig, f0['heads'], 8 if width > 6 else 3)
     return fig
 
 # %% ../../nbs/book/viewer.ipynb #7b4676bd
