@@ -183,4 +183,5 @@ def edge_map(g: Graph,
     data = dict(timesteps=ts, at=ts.index(at), k=k or max(1, len(g.edges)//4), nodes=names,
                 edges=_edge_ends(g), first=len(names) - 1, sets=sets, shown=[0, other])
     shown = ['dataset', 'seed', 'timestep', 'sender', 'reader', 'rank', 'distance', 'error']
-    return Interactive(_edge_page(g, data), alt, frame[shown].to_csv(index=False, float_format='%.4g'))
+    csv = frame[shown].to_csv(index=False, float_format='%.4g')
+    return Interactive(_edge_page(g, data), alt, csv)

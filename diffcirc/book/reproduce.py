@@ -211,5 +211,6 @@ def faults_text(t) -> str:
     wrong = {k: int(t[k].sum()) for k in FAULT_KINDS[3:]}
     killed = t.part.str.contains('killed') & ~t.part.str.contains('step of a write')
     return (f'Tried: **{t.tried.sum():,}** cases, {t.tried[killed].sum():,} of them of processes '
-            f'killed at random moments; {t["not judged"].sum():,} cannot be judged. Tracebacks: **{wrong["traceback"]}**; silently wrong: '
+            f'killed at random moments; {t["not judged"].sum():,} cannot be judged. '
+            f'Tracebacks: **{wrong["traceback"]}**; silently wrong: '
             f'**{wrong["silent wrong"]}**.')

@@ -464,5 +464,5 @@ def estimator_lines(found, wins) -> tuple:
     return (f'Not without fault: the best of {len(found)} estimators, {best}, has a mean fault of '
             f'{found.loss[best]:.3f} (the next, {second}, has {found.loss[second]:.3f}).',
             f'Its single faults go from {least:.2f} to {most:.2f}; with the faults '
-            f'weighted at random it is the best in {100*wins[best]:.0f} % of cases. A quantity that it '
-            'measures is worth no more than this.')
+            f'weighted at random it is the best in {100*wins[best]:.0f} % of cases. A quantity '
+            'that it measures is worth no more than this.')

@@ -368,7 +368,8 @@ def of_senders(c: Case, scores) -> Tensor:
 
 # %% ../../nbs/circuits/finding.ipynb #a4bb04e5
 @torch.no_grad()
-def nodes_patched(denoiser, exam: Exam, corruptions=('image',), methods=(), **given) -> pd.DataFrame:
+def nodes_patched(denoiser, exam: Exam, corruptions=('image',), methods=(),
+                  **given) -> pd.DataFrame:
     """Rows timestep × corruption × method × node, in the columns of edges (`sender`, the node;
     `reader`, `all`): `error` and `distance` on the even images, exact and forecast by `methods`."""
     rows = []

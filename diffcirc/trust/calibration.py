@@ -425,13 +425,14 @@ def level_lines(levels, nominal=.05) -> tuple:
         one_of(unit, UNIT_WORDS, 'unit')
         all_finite(rate=t.rate, lo=t.lo)
     kept = [UNIT_WORDS[u] for u, t in levels.items() if (t.lo <= nominal).all()]
-    start = (f"With {' or '.join(kept)} as samples it is" if kept else 'With no unit of evidence it is')
+    start = f"With {' or '.join(kept)} as samples" if kept else 'With no unit of evidence'
     spans = ', '.join(f'{100*t.rate.min():.1f} to {100*t.rate.max():.1f} % ({UNIT_WORDS[u]})'
                       for u, t in levels.items())
     worlds = max(map(len, levels.values()))
-    return (f"{start}, in {'the one world' if worlds == 1 else f'each of {worlds} worlds'} simulated.",
-            f'A test at {100*nominal:.0f} % finds a difference that is not there in {spans} of studies, '
-            'from world to world.')
+    where = 'the one world' if worlds == 1 else f'each of {worlds} worlds'
+    return (f'{start} it is, in {where} simulated.',
+            f'A test at {100*nominal:.0f} % finds a difference that is not there in {spans} of '
+            'studies, from world to world.')
 
 # %% ../../nbs/trust/calibration.ipynb #50011847
 MARKS = {'fails': ' *', 'open': ' °'}

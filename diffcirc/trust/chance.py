@@ -174,9 +174,9 @@ def easiest_text(rates, most=.1) -> str:
 
 # %% ../../nbs/trust/chance.ipynb #72ccd82b
 def chance_lines(rates, most=.1) -> tuple:
-    "How many rules chance passes in more than a share `most` of studies, and which, of `pass_rate`."
+    "How many rules chance passes in more than a share `most` of studies, and which."
     all_finite(rates=rates.pass_rate, most=most)
     easy = int((rates.pass_rate > most).sum())
-    return (f"Chance passes {easy or 'none'} of {len(rates)} rules in more than {100*most:.0f} % of "
-            f'studies, and the median rule in {100*rates.pass_rate.median():.0f} %.',
+    return (f"Chance passes {easy or 'none'} of {len(rates)} rules in more than {100*most:.0f} % "
+            f'of studies, and the median rule in {100*rates.pass_rate.median():.0f} %.',
             easiest_text(rates, most) if easy else '')
