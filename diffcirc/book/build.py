@@ -370,7 +370,8 @@ def _write_tables(outdir):
     scores = table('benchmark')
     atomic_write(outdir/'benchmark.csv', benchmark_csv(directed(marks_by_network(scores))))
     atomic_write(outdir/'skill.csv', skill_csv(study()))
-    of_concepts = map(table, ('dictionaries', 'named concepts', 'steering'))
+    of_concepts = map(table, ('dictionaries', 'named concepts', 'steering',
+                              'kinds of dictionaries'))
     atomic_write(outdir/'concepts.csv', concepts_csv(*of_concepts))
     of_companions = companion_rates(table('rules of the companion on autoencoders'))
     rates = pd.concat([table('rules'), of_companions])
@@ -399,7 +400,8 @@ def _write_circuits(outdir):
     # slow to import, and needed with their page only
     from diffcirc.book.protocols import table
     from diffcirc.circuits.faithful import circuits_csv
-    of_circuits = map(table, ('edges', 'circuit tests'))
+    of_circuits = map(table, ('edges', 'circuit tests', 'edges, all methods',
+                              'edges by corruption', 'edges by attribute'))
     atomic_write(outdir/'circuits.csv', circuits_csv(*of_circuits))
 
 # %% ../../nbs/book/build.ipynb #8aa4e6ce
