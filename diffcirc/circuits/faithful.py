@@ -181,7 +181,7 @@ def surely_missed(lost, added) -> np.ndarray:
     more = (np.asarray(lost)[:, None] > np.asarray(added)).sum(1)
     return adjust(stats.binom.sf(more - 1, len(added), .5))
 
-# %% ../../nbs/circuits/faithful.ipynb #9fff7bdc
+# %% ../../nbs/circuits/faithful.ipynb #e77596fe
 def _minimal(g) -> float:
     "Share of the edges asked that are surely missed more than those added at random."
     p = surely_missed(*(_missed(g, *kinds).to_numpy() for kinds in
@@ -209,16 +209,16 @@ def _tests_of(g) -> dict:
 # %% ../../nbs/circuits/faithful.ipynb #ce6aa4b2
 def tested_circuits(frame) -> pd.DataFrame:
     """One row per model × timestep of `circuit_tests`: `faithful`, of the complement and of the
-    other seed's circuit and its complement too; `raw`, the error that the circuit alone gains; `beaten`, the share of random circuits that are
-    farther from the network on the same image; `necessary`, the share of them without which the
-    network is nearer than without the circuit; `minimal`; p of equivalence and independence,
-    Holm-corrected."""
+    other seed's circuit and its complement too; `raw`, the error that the circuit alone gains;
+    `beaten`, the share of random circuits that are farther from the network on the same image;
+    `necessary`, the share of them without which the network is nearer than without the circuit;
+    `minimal`; p of equivalence and independence, Holm-corrected."""
     key = ['dataset', 'seed', 'timestep']
     out = pd.DataFrame([dict(zip(key, k)) | _tests_of(g)
                         for k, g in frame.groupby(key, sort=False)])
     return out.assign(**{p: adjust(out[p]) for p in ('p_equivalent', 'p_independent')})
 
-# %% ../../nbs/circuits/faithful.ipynb #a3c69760
+# %% ../../nbs/circuits/faithful.ipynb #e75f2572
 @torch.no_grad()
 def circuits_by_size(denoiser, exam: Exam, corruption='image', method='curvature', asked=4,
                      **given) -> pd.DataFrame:
@@ -239,7 +239,7 @@ def circuits_by_size(denoiser, exam: Exam, corruption='image', method='curvature
                      zip(kinds, c.of_circuits(torch.stack([*kinds.values()])))]
     return pd.DataFrame(rows)
 
-# %% ../../nbs/circuits/faithful.ipynb #0011c9ce
+# %% ../../nbs/circuits/faithful.ipynb #501476b4
 def read_by_size(frame) -> pd.DataFrame:
     """Rows model × timestep × k of a table of `circuits_by_size`: `faithful`, `complete`, and
     `minimal`."""

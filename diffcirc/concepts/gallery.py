@@ -7,9 +7,10 @@ __all__ = ['WAYS', 'concept_frames', 'distances_moved']
 
 # %% ../../nbs/concepts/gallery.ipynb #0f235041
 import itertools
-import numpy as np, pandas as pd, torch
+import numpy as np, pandas as pd
 from .composition import watched_drawing
-from .control import STRENGTHS, drawn_under, named_directions, steered
+from .control import (
+    STRENGTHS, _masks, drawn_under, named_directions, steered)
 from .dictionaries import THIRDS, concept_sites
 from ..denoiser.diffusion import Exam, device_of, starting_noise
 from ..statistics.effects import _number
@@ -46,7 +47,8 @@ def _worded(rows) -> pd.DataFrame:
 def concept_frames(denoiser, exam: Exam, fit, known: dict, n=4, draw_steps=9, steps=300, seed=0,
                    asked=('hair', 'eyes')) -> pd.DataFrame:
     """Drawings under interventions by each concept at the last of `concept_sites`, pixels or
-    positions as columns 0, 1, …: what (final, predicted, map, steered), image, timestep, concept,
+    positions as columns 0, 1, …: what (final, predicted, map, steered, and half, the first of them
+    in the left half alone), image, timestep, concept,
     unit, stage, way (`WAYS`); −1 or '' where it has no meaning. `known` as in `steering`. The exam
     gives the image shape."""
     _number(n, 'n', 1)
@@ -54,14 +56,15 @@ def concept_frames(denoiser, exam: Exam, fit, known: dict, n=4, draw_steps=9, st
     d, units = named_directions(denoiser, fit, known, [site], asked, steps, seed)[site]
     noise = starting_noise(n, exam.x0.shape[1:], 5_000_000 + seed).to(device_of(denoiser))
     rows = _watched_rows(denoiser, noise, draw_steps, site, d, units)
-    seen, everywhere = {}, torch.ones(2, 2)
+    seen = {}
     drawn_under(denoiser, noise, draw_steps, known=seen)
-    for (concept, (unit, typical)), stage, (way, sign) in itertools.product(
-            units.items(), THIRDS, WAYS.items()):
-        edit = steered(d, unit, typical, sign*STRENGTHS[-1], everywhere)
+    arms = [('steered', 'global', *a) for a in itertools.product(units, THIRDS, WAYS)]
+    arms += [('half', 'spatial', asked[0], stage, 'up') for stage in THIRDS]
+    for what, kind, concept, stage, way in arms:
+        unit, typical = units[concept]
+        edit = steered(d, unit, typical, WAYS[way]*STRENGTHS[-1], _masks(2)[kind])
         x = drawn_under(denoiser, noise, draw_steps, {site: edit}, stage, seen)
-        about = dict(concept=concept, unit=unit, stage=stage, way=way)
-        rows.append(_pixel_rows(x, what='steered', **about))
+        rows.append(_pixel_rows(x, what=what, concept=concept, unit=unit, stage=stage, way=way))
     return _worded(rows)
 
 # %% ../../nbs/concepts/gallery.ipynb #369ab83f
