@@ -9,7 +9,7 @@ __all__ = ['TABLE_METRICS', 'KEY', 'UNIT', 'circuit_rows', 'metric_rows', 'halve
 
 # %% ../../nbs/circuits/comparison.ipynb #925956aa
 import numpy as np, pandas as pd
-from ..doors import filled, none_empty, one_of
+from ..doors import filled, none_empty, one_of, real
 from ..statistics.halves import half_against_half, is_none, measured_by, null_readings
 from ..statistics.replication import compare
 from ..statistics.tests import Interval
@@ -73,7 +73,8 @@ def null_sentence(read, names=None) -> str:
 
 def _share_of(r):
     "How many of the halves within a dataset differ at least as much."
-    return f"{round(getattr(r, f'{measured_by(r)}_share')*r.n)} of {r.n} splits reach it"
+    share = real(getattr(r, f'{measured_by(r)}_share'), f'The share of halves of {r.value}', 0, 1)
+    return f'{round(share*r.n)} of {r.n} splits reach it'
 
 # %% ../../nbs/circuits/comparison.ipynb #c89e21ca
 def compared(frames: dict, claims: dict, shares=None) -> pd.DataFrame:
