@@ -281,8 +281,8 @@ def impact_text(row, digits=None) -> str:
     return interval(row['mean'], row.lo, row.hi, digits)
 
 def rank_text(row) -> str:
-    "`rank [lo–hi]` of a row of `ranks`."
-    return f"{int(row['rank'])} [{int(row.lo)}–{int(row.hi)}]"
+    "`rank [lo–hi]` of a row of `ranks`; NaN is printed as such."
+    return f"{row['rank']:.0f} [{row.lo:.0f}–{row.hi:.0f}]"
 
 # %% ../../nbs/circuits/ablation.ipynb #fa45edea
 def beyond(scores, impact) -> tuple:

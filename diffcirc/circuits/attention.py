@@ -15,7 +15,7 @@ import math
 from functools import partial
 import numpy as np, pandas as pd, torch.nn.functional as F, torch
 from torch import Tensor
-from ..doors import filled, integer, one_of, real, shaped
+from ..doors import equally_long, filled, integer, none_empty, one_of, real, shaped
 from .fused import (
     fused, fused_distance, fused_entropy, places, reading_layers)
 from ..denoiser.diffusion import Exam, device_of
@@ -77,6 +77,8 @@ def map_selectivity(A) -> tuple[Tensor, Tensor, int]:
 
 def selectivity_of(q, k, mapped=MAPPED) -> tuple[Tensor, Tensor, int]:
     "The same from queries and keys (b, heads, n, d), without the maps beyond `mapped` positions."
+    none_empty(q=q, k=k)
+    equally_long(q=q, k=k)
     if k.shape[-2] <= mapped: return map_selectivity(attention_map(q, k))
     f = fused(q, k)
     return fused_entropy(f), fused_distance(f), k.shape[-2]
@@ -222,6 +224,7 @@ def function_test(R, refs: dict, two_sided=TWO_SIDED, n_shuffles=999, seed=0,
     reference: effect r (mean correlation over images), p against displacements of the grid; `excess`
     over other people's maps (`people` (m,), default: all different) and its p_image; both p
     corrected for the number of maps."""
+    for name, v in refs.items(): shaped(v, f'The reference maps {name}', len(R), None, None)
     A, maps = _standardized(R), [_standardized(v) for v in refs.values()]
     own, theirs = _of_people(A, people), [_of_people(B, people) for B in maps]
     r, exchanged = _under_displacements(A, maps), _under_exchange(own, theirs, n_shuffles, seed)
@@ -253,6 +256,8 @@ def _received_by_head(denoiser, exam: Exam) -> dict:
 # %% ../../nbs/circuits/attention.ipynb #7a0d1e02
 def on_grid(refs, side) -> dict:
     "Reference maps {name: (m, s, s)} averaged to (m, side, side): to the positions of a layer."
+    integer(side, 'The side of the maps')
+    for name, v in refs.items(): shaped(v, f'The reference maps {name}', *[None]*3)
     pooled = {k: F.adaptive_avg_pool2d(torch.as_tensor(v), side) for k, v in refs.items()}
     return {k: v.numpy() for k, v in pooled.items()}
 
@@ -368,6 +373,7 @@ def ranked(stat, by=None) -> pd.DataFrame:
     """Adds `slot`: the head's layer and its rank by mean entropy in `by` (default: `stat`) within
     the layer and model (1 = most selective)."""
     key, by = ['dataset', 'seed', 'head'], stat if by is None else by
+    filled(by, 'entropy', by=key)
     means = by.groupby(key).entropy.mean().reset_index()
     means['layer'] = means['head'].map(_side)
     rank = means.groupby(['dataset', 'seed', 'layer']).entropy.rank(method='first').astype(int)
@@ -379,6 +385,7 @@ def head_correlation(stat, t) -> pd.DataFrame:
     """Correlation over images of the heads' entropies at timestep t, averaged over models by slot
     (Fisher z): slots × slots."""
     filled(stat, 'entropy')
+    one_of(t, set(stat.timestep), 'timestep')
     by_slot, zs = ranked(stat), []
     for _, model in by_slot[by_slot.timestep == t].groupby('seed'):
         r = model.pivot(index='image', columns='slot', values='entropy').corr()

@@ -10,7 +10,7 @@ __all__ = ['CURVING', 'FORECASTS', 'with_leaves', 'signs', 'foretold', 'integrat
 import numpy as np, pandas as pd, torch
 from scipy import stats
 from torch import Tensor
-from ..doors import one_of
+from ..doors import equally_long, integer, none_empty, one_of
 from .ablation import edit_of
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.sites import editing, sites, sweep
@@ -56,6 +56,9 @@ def foretold(denoiser, x, t, ε, names, edits: dict, probes=CURVING) -> dict:
     """{(edit, site): {forecast: its change of each image's error (b,)}} for one batch, from one
     forward pass, one backward pass and one for each of `probes`: `gradient`, `curvature`, and
     `size`, the root-mean-square of what the edit changes."""
+    none_empty(x=x, names=names)
+    equally_long(x=x, t=t, ε=ε)
+    integer(probes, 'The number of probes', 0)
     ε̂, values, leaves = with_leaves(denoiser, x, t, names)
     with torch.enable_grad(): total, m = image_errors(ε̂, ε).sum(), ε[0].numel()
     g = _gradients(total, leaves)
@@ -71,6 +74,9 @@ def foretold(denoiser, x, t, ε, names, edits: dict, probes=CURVING) -> dict:
 # %% ../../nbs/circuits/attribution.ipynb #0edf1cc7
 def integrated(denoiser, x, t, ε, name, edit, points=2) -> Tensor:
     "Change of each image's error (b,) as the gradient averaged over points on the way to the edit."
+    none_empty(x=x)
+    equally_long(x=x, t=t, ε=ε)
+    integer(points, 'The number of points')
     u = with_leaves(denoiser, x, t, [name])[1][name]
     d, out = edit(u) - u, 0
     for i in range(points):
@@ -84,6 +90,7 @@ def screened(denoiser, exam: Exam, how=('zero', 'mean'), probes=CURVING,
              points=0) -> pd.DataFrame:
     """Rows image × timestep × site × edit: `clean` error, `exact` change of it by the sweep, its
     forecasts `gradient`, `curvature`, `size` and, where `points` > 0, `integrated`."""
+    integer(points, 'The number of points', 0)
     names, edits, rows = list(sites(denoiser.net)), {h: edit_of(h) for h in how}, []
     for t in exam.timesteps:
         x, tt, ε = (v.to(device_of(denoiser)) for v in (*exam.at(t), exam.ε))

@@ -9,7 +9,7 @@ __all__ = ['TABLE_METRICS', 'KEY', 'UNIT', 'circuit_rows', 'metric_rows', 'halve
 
 # %% ../../nbs/circuits/comparison.ipynb #925956aa
 import numpy as np, pandas as pd
-from ..doors import filled, none_empty, one_of
+from ..doors import filled, none_empty, one_of, real
 from ..statistics.halves import half_against_half, is_none, measured_by, null_readings
 from ..statistics.replication import compare
 from ..statistics.tests import Interval
@@ -59,7 +59,8 @@ def halves_read(found) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #044b5808
 def null_sentence(read, names=None) -> str:
     """Which values differ between datasets by more than halves of one do, and which do not, models
-    and images both apart; from `halves_read`. `names` {value: as it is called}."""
+    and images both apart; from `halves_read`: by d, or by the difference where d is undefined
+    (NaN). `names` {value: as it is called}."""
     judged = read[read.unit == 'both']
     by = 'd' if all(measured_by(r) == 'd' for r in judged.itertuples()) else 'the difference'
     def said(none):
@@ -72,7 +73,8 @@ def null_sentence(read, names=None) -> str:
 
 def _share_of(r):
     "How many of the halves within a dataset differ at least as much."
-    return f"{round(getattr(r, f'{measured_by(r)}_share')*r.n)} of {r.n} splits reach it"
+    share = real(getattr(r, f'{measured_by(r)}_share'), f'The share of halves of {r.value}', 0, 1)
+    return f'{round(share*r.n)} of {r.n} splits reach it'
 
 # %% ../../nbs/circuits/comparison.ipynb #c89e21ca
 def compared(frames: dict, claims: dict, shares=None) -> pd.DataFrame:
@@ -96,7 +98,8 @@ def crossed_part(frame) -> pd.DataFrame:
     return f[f.groupby(['dataset', 'image']).seed.transform('nunique') == models]
 
 def share_of_halves(read, name) -> float:
-    "Share of the halves within a dataset that differ as much, models and images apart."
+    """Share of the halves within a dataset that differ as much, models and images apart: by d, or by
+    the difference where d is undefined."""
     one_of(name, set(read.value), 'value')
     r = read[(read.value == name) & (read.unit == 'both')].iloc[0]
     return float(getattr(r, f'{measured_by(r)}_share'))
@@ -111,7 +114,8 @@ def valued(rows, metric, timestep=None) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/comparison.ipynb #a729b9c7
 def valued_change(rows, metric, first, last) -> pd.DataFrame:
-    "The same for the change of a metric: its value at timestep `first` less that at `last`."
+    """The same for the change of a metric: its value at timestep `first` less that at `last`; an image
+    where one of them is NaN is left out."""
     key = ['dataset', 'seed', 'person', 'image']
     a, b = (valued(rows, metric, t).set_index(key) for t in (first, last))
     return (a - b).dropna().reset_index()
@@ -137,6 +141,7 @@ def unit_p(r) -> str:
 # %% ../../nbs/circuits/comparison.ipynb #a8c0b448
 def metric_correlation(rows) -> pd.DataFrame:
     "Correlation between the four metrics over images, averaged over models; without NaN."
+    filled(rows, by=['dataset', 'seed', 'image', *TABLE_METRICS])
     names = list(TABLE_METRICS)
     per_image = rows.groupby(['dataset', 'seed', 'image'])[names].mean()
     each = per_image.groupby(['dataset', 'seed']).corr()

@@ -10,7 +10,7 @@ __all__ = ['CORRUPTIONS', 'on_other_image', 'in_other_noise', 'at_mean', 'with_a
 import pandas as pd, torch
 from scipy import stats
 from torch import Tensor
-from ..doors import filled
+from ..doors import equally_long, filled
 from .edges import Graph, Patching, graph_run
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam, numbered_noise
 from ..statistics.report import interval
@@ -42,6 +42,7 @@ def at_mean(denoiser, g: Graph, reference, t) -> dict:
 # %% ../../nbs/circuits/corruptions.ipynb #ba5a1b11
 def with_attribute(denoiser, g: Graph, exam: Exam, t, switched) -> dict:
     "Values on the same faces with one attribute changed (n, c, h, w), in the same noise."
+    equally_long(exam=exam, switched=switched)
     return _values(denoiser, g, Exam(switched, exam.ε, exam.timesteps), t)
 
 # %% ../../nbs/circuits/corruptions.ipynb #e186105d

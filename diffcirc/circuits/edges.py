@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 import pandas as pd, torch, torch.nn.functional as F
 from torch import Tensor
+from ..doors import equally_long, filled, none_empty
 from ..denoiser.copies import bytes_per_image
 from ..denoiser.diffusers import ForeignAttention, ForeignResidual
 from ..denoiser.diffusion import Exam, device_of
@@ -389,6 +390,8 @@ def _step_on(p: Passage) -> Passage:
 # %% ../../nbs/circuits/edges.ipynb #1a5c50f8
 def begun(g: Graph, x, t, patching=None, stem=None) -> Passage:
     "The pass before the first reader; `stem` (rows, c, h, w) in place of the network's own."
+    none_empty(x=x)
+    equally_long(x=x, t=t)
     s = g.net.advance(g.net.begin(x, t), g.start)
     stem = s.h if stem is None else stem
     left = [r for r in g.at if r not in {r for w in g.wirings.values() for _, r in w.inner}]
@@ -618,6 +621,8 @@ def graph_text(g: Graph) -> str:
 def edges_lines(g: Graph, off, held) -> tuple:
     """(answer, more): whether contributions add up to what is read, from tables of `exactness` and
     `frozen_error` over models (dataset, seed); what the graph has."""
+    filled(off, 'error', by=['dataset', 'seed'])
+    filled(held, 'error', by=['dataset', 'seed'])
     worst, n = off.error.max(), off.groupby(['dataset', 'seed']).ngroups
     said = 'Yes' if worst < 1e-3 else 'Not exactly'
     frozen = t_interval(held.groupby(['dataset', 'seed']).error.median())

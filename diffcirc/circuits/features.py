@@ -12,7 +12,8 @@ __all__ = ['SENSITIVITY_SHARES', 'VARIANTS', 'TYPES', 'hoyer', 'activation_stats
 import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
 from scipy import stats
 from torch import Tensor
-from ..doors import all_finite, equally_long, filled, finite, one_of, shaped
+from ..doors import (
+    all_finite, equally_long, filled, finite, integer, one_of, shaped)
 from ..denoiser.diffusion import Exam, device_of
 from ..denoiser.sites import even_batch, stream
 from ..denoiser.unet import blocks
@@ -226,6 +227,7 @@ def dataset_factor(depth, layers) -> pd.Series:
 def cells(F, side=8) -> Tensor:
     """Activations (n, c, h, w) → maps (n, k, c, side, side): mean in each cell, and SD in each cell
     where a cell holds several pixels (k = 2, else 1). ValueError where they do not fit."""
+    integer(side, 'The number of cells a side')
     if F.shape[-1] == side: return F[:, None]
     if F.shape[-1] % side:
         raise ValueError(f'Activations of {F.shape[-1]} positions a side cannot be divided into '

@@ -261,6 +261,7 @@ CHEAP, DEEP = tuple(METHODS)[:5], tuple(METHODS)  # asked of all models, of a fe
 # %% ../../nbs/circuits/finding.ipynb #c5239d5e
 def found_by(method, denoiser, exam: Exam, corruption, **given) -> pd.DataFrame:
     "Scored edges: rows timestep × sender × reader with `error` and `distance`, means over images."
+    one_of(method, METHODS, 'method')
     rows = []
     for t in exam.timesteps:
         c = case_of(denoiser, exam, t, corruption, **given)
@@ -285,6 +286,8 @@ def _largest_first(score) -> np.ndarray:
 def first_edges(order, sizes) -> Tensor:
     "Circuits (sizes, edges) of the first so many edges of an order."
     all_finite(order=order, sizes=sizes)
+    if not np.array_equal(np.sort(order), np.arange(len(order))):
+        raise ValueError('The order has to name each edge once, by its number; give all of them.')
     rank = np.empty(len(order), int)
     rank[order] = np.arange(len(order))
     return torch.tensor(rank[None] < np.asarray(sizes)[:, None]).float()
@@ -332,6 +335,8 @@ def edge_circuits(denoiser, exam: Exam, corruption='image', methods=CHEAP, by='d
     measure `by`, and, for the methods `curved`, of the circuit of all edges down to this rank
     `kept_error`, `kept_distance` on the odd images (at some ranks); `clean`, `empty_error`,
     `empty_distance` there. ValueError for fewer than four images."""
+    for m in each_once(methods, 'Methods'): one_of(m.removesuffix(AGAIN), METHODS, 'method')
+    one_of(by, ('error', 'distance'), 'measure')
     if len(exam) < 4: raise ValueError('Circuits are found and tried on halves; give four images.')
     rows = []
     for t in exam.timesteps:
@@ -397,6 +402,8 @@ def _ranked_alike(score, exact) -> tuple:
 # %% ../../nbs/circuits/finding.ipynb #4c814648
 def edge_agreement(frame) -> pd.DataFrame:
     "Rows model × timestep × corruption × method × measure: `rank` and `decile` against exact."
+    filled(frame, *MEASURES, by=[*OF_MODEL, 'method', 'sender', 'reader'])
+    one_of('exact', set(frame.method), 'method')
     rows = []
     for key, g in frame.groupby(list(OF_MODEL), sort=False):
         own = g.set_index(['sender', 'reader'])
@@ -446,7 +453,8 @@ def shared_quarters(frame, measure='distance') -> pd.DataFrame:
 
 # %% ../../nbs/circuits/finding.ipynb #662a5870
 def over_all(frame, value, by) -> pd.DataFrame:
-    "Mean of a value over models of both datasets with its interval, by the columns `by`."
+    """Mean of a value over models of both datasets with its interval, by the columns `by`; NaN is left
+    out."""
     each_once(by, 'Columns')
     return over_models(frame, value, by).set_index(list(by))[['mean', 'lo', 'hi']]
 

@@ -9,7 +9,7 @@ __all__ = ['VANISHED', 'streams_of', 'gradient_flow', 'relative_reach', 'vanishi
 # %% ../../nbs/circuits/gradients.ipynb #f0661a2f
 import copy
 import numpy as np, pandas as pd, torch
-from ..doors import filled, integer, real
+from ..doors import equally_long, filled, integer, none_empty, real
 from ..denoiser.diffusion import Exam, device_of, image_errors
 from ..denoiser.unet import blocks
 from ..statistics.replication import over_models
@@ -17,6 +17,8 @@ from ..statistics.replication import over_models
 # %% ../../nbs/circuits/gradients.ipynb #ce2f65a5
 def streams_of(net, x, t) -> tuple:
     "({block: stream behind it (b, c, h, w)}, output) of one pass, to be differentiated."
+    none_empty(x=x)
+    equally_long(x=x, t=t)
     state, streams = net.begin(x, t), {}
     for step, (op, name) in enumerate(net.plan, 1):
         state = net.advance(state, step)

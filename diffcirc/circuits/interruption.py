@@ -9,7 +9,7 @@ __all__ = ['EDGE', 'PERTURBED', 'edge_impacts', 'edge_costs', 'edge_square', 'he
 # %% ../../nbs/circuits/interruption.ipynb #225e8b02
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import filled, one_of
+from ..doors import filled, integer, none_empty, one_of, real
 from .ablation import impacts
 from ..denoiser.diffusion import Exam, device_of, image_errors, make_exam
 from ..denoiser.sites import capturing, editing, increase, patch, sites, zero
@@ -107,6 +107,7 @@ def edges_over_removal(frame) -> pd.DataFrame:
 def size_agreement(frame) -> Interval:
     """Rank correlation over edges of how far the reader moves with what the cut costs, per model ×
     timestep, then over models: what the norm alone would have said."""
+    filled(frame, 'moved', 'impact', by=['receiver'])
     own = frame[frame.receiver != 'all']
     key = ['dataset', 'seed', 'timestep']
     m = own.groupby([*key, 'sender', 'receiver'])[['moved', 'impact']].mean().reset_index()
@@ -162,6 +163,9 @@ def kept_alone(denoiser, exam: Exam, others=None, share=.25, draws=4) -> pd.Data
     """Rows image × timestep × perturbation × `kept` (nothing, whole, circuit, random i): mse with
     all other blocks and skip edges at their mean. `others` are faces of another dataset (n, c, h,
     w). ValueError for fewer than four images."""
+    if others is not None: none_empty(others=others)
+    real(share, 'The share of parts kept', 0, 1)
+    integer(draws, 'The number of random sets', 0)
     if len(exam) < 4: raise ValueError('A circuit is chosen and tried on halves; give four images.')
     device, rows = device_of(denoiser), []
     names = [s.name for s in sites(denoiser.net).values() if s.kind != 'head']

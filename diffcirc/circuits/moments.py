@@ -90,6 +90,7 @@ def size_ratios(readings, value='for_90') -> pd.DataFrame:
     """Rows: `ratio` of mean sizes of natural over synthetic models (`within` False), and of two
     halves of one dataset's models over all splits (`within` True), by timestep; a model whose size
     is NaN is left out."""
+    filled(readings, by=['dataset', 'seed', 'timestep', value])
     rows = []
     for t, g in readings.groupby('timestep'):
         of = {d: v.set_index('seed')[value].dropna() for d, v in g.groupby('dataset')}

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from ..doors import filled, finite, integer, proper, shaped
+from ..doors import filled, finite, integer, one_of, proper, shaped
 from ..denoiser.diffusion import (
     Exam, device_of, image_errors, numbered_noise, x0_from_ε, ᾱ)
 
@@ -160,6 +160,7 @@ def jacobian_basis(denoiser, exam: Exam,
     """Rows image × timestep × rank: the k largest eigenvalues (`value`) of (J + Jᵀ)/2 with their
     `residual`, the `least` one found, and the eigenvector's pixels in columns '0', '1', …
     ValueError for more than block·depth eigenvectors."""
+    for n in (k, block, depth): integer(n, 'A number of directions')
     if k > block*depth: raise ValueError(f'{block}·{depth} directions hold no {k} eigenvectors.')
     net, dev, rows = differentiable(denoiser), device_of(denoiser), []
     start = numbered_noise(1, (exam.x0[0].numel(), block), 'basis', seed)[0]
@@ -187,8 +188,12 @@ def posterior_ratio(rows, errors) -> pd.DataFrame:
     """Per dataset × seed × timestep, from tables of `jacobian_stats` and `prediction_errors`: r by
     the noise (`ratio`) and by tr J/d (`by_trace`), `asymmetry` of the mean squares, `trace`."""
     by = ['dataset', 'seed', 'timestep']
+    filled(rows, 'posterior', 'trace', 'size', 'skew', by=by)
+    filled(errors, 'mse', 'slack', by=by)
     m = rows.groupby(by).mean()
-    e = errors.assign(announced=announced).groupby(by)[['mse', 'announced']].mean().loc[m.index]
+    e = errors.assign(announced=announced).groupby(by)[['mse', 'announced']].mean()
+    for k in m.index: one_of(k, set(e.index), 'error of model and timestep')
+    e = e.loc[m.index]
     s2 = m.index.get_level_values('timestep').map(noise_scale).to_numpy()**2
     return pd.DataFrame(dict(ratio=e.announced/e.mse, by_trace=m.posterior/s2/e.mse, trace=m.trace,
                              asymmetry=np.sqrt(m['skew']/m['size']))).reset_index()

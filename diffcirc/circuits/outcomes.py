@@ -32,6 +32,7 @@ def band_names(n) -> list:
 # %% ../../nbs/circuits/outcomes.ipynb #d4725571
 def band_errors(e) -> torch.Tensor:
     "Mean squared error of each band, (b, bands), of differences e (b, c, h, w); they add up to it."
+    shaped(e, 'The differences', *[None]*4)
     power = torch.fft.fft2(e, norm='ortho').abs().square().mean(1)
     masks = octave_masks(*e.shape[2:]).to(e.device)
     return torch.einsum('bhw,khw->bk', power, masks)/power[0].numel()

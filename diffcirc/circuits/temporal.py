@@ -99,6 +99,7 @@ def dataset_gap(curves, metric, lo=0, hi=np.inf) -> Interval:
 def stretch_costs(t, Y, order=1, shortest=3) -> np.ndarray:
     """Residual sum of squares of a polynomial of `order` over every stretch t[i:j]: Y (b, T,
     metrics) → (T, T+1, b), ∞ for stretches shorter than `shortest`."""
+    integer(order, 'The order of the polynomials', 0)
     shaped(Y, 'The curves', None, len(t), None)
     T = len(t)
     cost = np.full((T, T + 1, len(Y)), np.inf)
@@ -140,6 +141,8 @@ def bic(rss, n, params):
 def phases(t, Y, order=1, most=6, shortest=3) -> dict:
     """Segmentation of curves Y (b, T, metrics), standardized. `number` (b,) by BIC, `cuts`
     {segments: boundaries (b, segments − 1)}, `bic` (b, segments)."""
+    for n in (most, shortest): integer(n, 'The number of phases, or of points in one,')
+    integer(order, 'The order of the polynomials', 0)
     T, d = Y.shape[1:]
     t = np.asarray(t, float)
     splits = best_splits(stretch_costs(t, Y, order, shortest), max(1, min(most, T//shortest)))
@@ -194,6 +197,8 @@ def _segmented(t, A, draws, order, level) -> dict:
 def random_cuts(T, k, draws, rng, shortest=3) -> np.ndarray:
     """First points of segments 2, … k + 1 (draws, k) of random segmentations of T points, none
     shorter than `shortest`, all segmentations equally likely. ValueError where there is none."""
+    for n in (draws, shortest): integer(n, 'The number of draws, or of points in a segment,')
+    integer(k, 'The number of cuts', 0)
     room = T - shortest*(k + 1)
     if room < 0: raise ValueError(f'{T} points have no {k + 1} segments of {shortest} or more.')
     bars = rng.permuted(np.tile(np.arange(room + k), (draws, 1)), axis=1)[:, :k]
@@ -230,7 +235,7 @@ def near_by_chance(cuts: list, gap, t, draws=2000, shortest=3, seed=0) -> tuple:
     """Mean distance over datasets from a claimed gap to the nearest of their `cuts` (one array per
     dataset), p among random segmentations with as many cuts, and the least p that is attainable."""
     integer(draws, 'The number of draws')
-    proper(t=t)
+    proper(t=t, gap=gap)
     cuts = [np.asarray(c, float) for c in cuts if len(c)]
     if not cuts: return math.inf, 1., 1.
     mid, rng = (np.asarray(t[1:], float) + t[:-1])/2, np.random.default_rng(seed)

@@ -265,6 +265,7 @@ def _half(imp):
 
 def _agreement(t, m, of_m, n, of_n, **kind):
     "Row of models m and n, each with the table that holds its vector."
+    for k, of in ((m, of_m), (n, of_n)): one_of((*k, t), of.index, 'impact vector')
     r = rank_agreement(of_m.loc[(*m, t)], of_n.loc[(*n, t)])
     return dict(timestep=t, **pair(m, n), **kind, agreement=r)
 
@@ -397,7 +398,8 @@ def reading(claim, name, ours, reference, which) -> dict:
 # %% ../../nbs/circuits/transfer.ipynb #92fef1b7
 def accuracy_readings(acc, acc0, linear) -> pd.DataFrame:
     """Readings of cross-dataset accuracy, from `transfer_accuracy` of trained and untrained models
-    and the interval of the linear denoisers' accuracy on the other faces."""
+    and the interval of the linear denoisers' accuracy on the other faces; rows whose value is NaN
+    are left out."""
     claim = 'cross-dataset accuracy'
     return pd.DataFrame([
         reading(claim, 'accuracy on the other faces', seed_interval(acc, 'accuracy'),
@@ -499,8 +501,9 @@ def structure_and_function(costs, sim) -> pd.DataFrame:
     for r in costs[(costs.how == 'map') & costs.donor.isin(['faces', 'seed', 'both'])].itertuples():
         host = r.dataset, r.seed
         models = frozenset({host, donors_of(*host, seeds)[r.donor]})
+        at = r.dataset, last[one_of(r.part, last, 'part')], models
         rows.append(dict(dataset=r.dataset, seed=r.seed, part=r.part, donor=r.donor,
-                         cka=cka[r.dataset, last[r.part], models],
+                         cka=cka[one_of(at, cka, 'similarity of faces, block and models')],
                          loss=np.log10(max(1 + r.impact, 1e-3))))
     return pd.DataFrame(rows)
 

@@ -12,7 +12,8 @@ import copy
 import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from ..doors import filled, one_of
+from ..doors import (
+    all_finite, each_with, equally_long, filled, integer, none_empty, one_of, real)
 from .edges import Patching, Wiring, wiring_of
 from .finding import METHODS, _largest_first, _of_half, case_of
 from ..denoiser.diffusion import (
@@ -100,6 +101,8 @@ def mean_writes(denoiser, fit: Tensor, timesteps) -> dict:
 # %% ../../nbs/circuits/uses.ipynb #20613b57
 def without_blocks(denoiser, names, means: dict):
     "A copy of a denoiser in which these blocks write their mean."
+    all_finite(means=means)
+    for n in names: one_of(n, means, 'mean of block')
     out = copy.deepcopy(denoiser)
     for n, w in wirings_by_name(out.net).items():
         if n in names: out.net.set_submodule(n, Still(w, means[n].clone()))
@@ -139,6 +142,10 @@ def _drawn(images, k, batch, seed) -> tuple:
 @torch.enable_grad()
 def trained_further(denoiser, images, steps, which, masks=None, batch=8, rate=3e-4, seed=0):
     "Train the parameters `which` in place by Adam; `masks` {parameter: 1 where it may not be 0}."
+    none_empty(images=images, which=which)
+    integer(steps, 'The number of steps', 0)
+    integer(batch, 'The batch')
+    real(rate, 'The rate', 0)
     denoiser.requires_grad_(False)
     for p in which: p.requires_grad_(True)
     opt, device = torch.optim.Adam(which, rate), device_of(denoiser)
@@ -226,7 +233,7 @@ def begun_anew(denoiser, names, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for n in names:
-            block = out.net.parts.blocks[n]
+            block = out.net.parts.blocks[one_of(n, out.net.parts.blocks, 'block')]
             kept = {id(m) for c in _carries(block) for m in c.modules()}
             for m in block.modules():
                 if hasattr(m, 'reset_parameters') and id(m) not in kept: m.reset_parameters()
@@ -332,11 +339,16 @@ def attribute_control(denoiser, exam: Exam, pairs: dict, share=.1, draws=4,
     """Rows attribute × timestep × by × draw: what adding an attribute's mean change along a share
     of the edges does on faces that it was not taken from: `realized`, `aim`. `pairs` {attribute: faces
     without, with it}, as many as the exam has. ValueError for fewer than four."""
+    none_empty(pairs=pairs)
+    each_with(2, pairs=pairs)
+    real(share, 'The share of edges', 0, 1)
+    integer(draws, 'The number of random sets', 0)
     if len(exam) < 4: raise ValueError('The change is taken from half of the faces; give four.')
     rows = []
     for t in exam.timesteps:
         general = _carrying(case_of(denoiser, _of_half(exam, 0), t, 'image'))
         for a, (without, with_it) in pairs.items():
+            equally_long(exam=exam, without=without, with_it=with_it)
             own = _controlled(denoiser, exam, t, without, with_it, general, share, draws, seed)
             rows.append(pd.DataFrame(own).assign(attribute=a, timestep=t))
     return pd.concat(rows, ignore_index=True)
