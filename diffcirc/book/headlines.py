@@ -160,6 +160,7 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
     """Margin of phases over a smooth curve and number of phases {dataset: n}, the paper's number,
     and the costliest part [{dataset: name}] at the noisiest and the cleanest of `times`."""
     all_finite(gain=gain, number=number)
+    each_with(2, times=[times])
     found = [d for d in DATASETS if gain[d] > 0 and number[d] > 1]
     alone = ' alone' if len(found) == 1 else ''
     phases = listed(f'{number[d]} ({d})' for d in found)
@@ -358,6 +359,7 @@ def _trial_counts(own) -> str:
 def audit_headline(counts, tables) -> Headline:
     """Findings of the audit {word: n}, and statements that do not follow by table {table: (n,
     of)}, the tables with the most first."""
+    each_with(2, tables=tables)
     wrong, total = counts['inconsistent'], sum(counts.values())
     line = (f"Of {number_of(total, 'statement')} that must follow from its own printed numbers, "
             f"{wrong} {'does' if wrong == 1 else 'do'} not, under any rounding." if wrong else
@@ -374,6 +376,7 @@ def dictionaries_headline(leads, places) -> Headline:
     """At how many of how many places learned directions surely keep more, and less, of the output
     than simpler ones {name: (more, less)}."""
     none_empty(leads=leads)
+    each_with(2, leads=leads)
     ahead = [more for more, _ in leads.values()]
     start = 'Yes' if min(ahead) == places else 'In part' if max(ahead) else 'Not measurably'
     counts = listed(f'than {name} at {more} (less at {less})'
@@ -394,8 +397,10 @@ def _beaten_and_not(rows) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #ba2b6cec
 def ends_of(leads) -> str:
-    "The least and the largest of several leads {name: row}, with their intervals, in a sentence."
+    """The least and the largest of several leads {name: row}, with their intervals, in a sentence;
+    without an interval where that is NaN."""
     none_empty(leads=leads)
+    all_finite(means=[r['mean'] for r in leads.values()])
     low, high = (f(leads, key=lambda k: leads[k]['mean']) for f in (min, max))
     def said(k): return interval(*leads[k][['mean', 'lo', 'hi']], sign=True)
     if low == high: return f'{said(low)} over {low}'
@@ -573,6 +578,7 @@ def gallery_headline(moved, concepts) -> Headline:
 def walk_headline(edges, of, kept, t, stem, output, entered) -> Headline:
     """How many edges of how many keep which share of the effect at t; how many of them leave the
     stem and enter the output; the part that most enter (name, n)."""
+    each_with(2, entered=[entered])
     keeps = f"A circuit of {number_of(edges, 'edge')}, of {of}, keeps {num(kept)} of the effect"
     name, most = entered
     where = ', more than at any other part.' if name == 'output' else (
@@ -609,6 +615,8 @@ def costs_headline(hooks, libraries, trainers, aims) -> Headline:
     """How many times as fast ours is, (median, least, most over rounds): a sweep beside plain
     hooks, beside libraries {name: …}, a training step beside others {name: …}; (aims met, of
     how many)."""
+    each_with(3, hooks=[hooks], libraries=libraries, trainers=trainers)
+    each_with(2, aims=[aims])
     def beside(some): return listed(f'{_faster(r)} times as fast as {k}' for k, r in some.items())
     line = (f'A sweep over all sites is {_faster(hooks)} times as fast as plain hooks with the '
             'same settings')
@@ -626,6 +634,7 @@ def costs_headline(hooks, libraries, trainers, aims) -> Headline:
 def benchmark_headline(answer, best, norm, chance, agreement) -> Headline:
     """Which instrument does well everywhere (a sentence); the best over all families (name, row),
     rows of the norm alone and of random numbers, and how far the families agree on the order."""
+    each_with(2, best=[best])
     def said(r): return interval(r['mean'], r.lo, r.hi)
     name, r = best
     return Headline('Which instruments find planted circuits?', answer,

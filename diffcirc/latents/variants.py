@@ -168,6 +168,13 @@ def sources_of(answers, metric, data, stage) -> dict:
     return dict(reconstruction=1 - line/total, variant=(line - both)/total, seed=both/total,
                 **{'ω²': variant_share(groups)})
 
+# %% ../../nbs/latents/variants.ipynb #ba7b6edd
+def _check_halves(answers, asked):
+    "Raise ValueError for answers without unit or half, or without one of the (metric, half) `asked`."
+    all_finite(units=answers.unit, halves=answers.half)
+    found = sorted({*zip(answers.metric, answers.half)})
+    for a in asked: one_of(a, found, 'metric on a half of the pairs')
+
 # %% ../../nbs/latents/variants.ipynb #da140a8e
 def kinds_agreement(answers) -> pd.DataFrame:
     """Per network: κ between kinds of units (which factor has more than half of a unit's effect, or
@@ -177,6 +184,7 @@ def kinds_agreement(answers) -> pd.DataFrame:
     rows = []
     units = answers[answers.metric.isin(['effect', 'correlation'])]
     for about, g in units.groupby(['data', 'variant', 'seed']):
+        _check_halves(g, [('effect', 0), ('effect', 1), ('correlation', 0)])
         table = g.pivot_table(index='unit', columns=['metric', 'half', 'factor'], values='value')
         def kind(metric, half):
             e = table[metric][half].to_numpy()
@@ -197,6 +205,7 @@ def mediated_share(answers) -> pd.DataFrame:
     m = answers[answers.metric.isin(['total', 'indirect'])]
     rows = []
     for about, g in m.groupby(['data', 'variant', 'seed', 'factor']):
+        _check_halves(g, [('indirect', 0), ('indirect', 1), ('total', 1)])
         t = g.pivot_table(index='unit', columns=['metric', 'half'], values='value')
         unit = t['indirect', 0].idxmax()
         total = t['total', 1].mean()
