@@ -645,6 +645,7 @@ def _check_faces(faces, cfg):
                          'width); resize them or change UNetConfig.')
     if not len(faces): raise ValueError('There is no image to train on; ask for at least one.')
 
+# %% ../../nbs/denoiser/training.ipynb #ae96c043
 def _check_device(device):
     "Raise ValueError for what PyTorch knows no device by."
     try: torch.device(device or 'cpu')
