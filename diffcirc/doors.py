@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['real', 'integer', 'one_of', 'each_once', 'finite', 'shaped', 'filled', 'all_finite', 'none_empty', 'proper',
-           'equally_long', 'fitting', 'each_with']
+           'equally_long', 'fitting', 'each_with', 'file_path']
 
 # %% ../nbs/doors.ipynb #9037da1f
 import math, numbers
@@ -123,3 +123,9 @@ def each_with(n, **given):
         for m in v.values() if isinstance(v, dict) else v:
             if len(m) != n:
                 raise ValueError(f'{name}: {m!r} has {len(m)} entries; give {n} of them to each.')
+
+# %% ../nbs/doors.ipynb #2f438ac9
+def file_path(path):
+    "A path itself. ValueError where it holds a null byte: no file has such a name."
+    if '\0' not in str(path): return path
+    raise ValueError(f'The path {str(path)!r} holds a null byte; give the path of a file or folder.')

@@ -22,6 +22,7 @@ from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.executors.utils import single_nb_execution
 from ..core import atomic_write, content_hash, home, locked, log, preset
+from ..doors import each_with
 from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
 from .pages import register
@@ -491,6 +492,7 @@ def _is_prose(node, paragraph) -> bool:
 def explain(doctree, terms: dict, address):
     """Make the first use of each of the `glossary_terms` on a page a link that explains it;
     `address(id)` is where a term stands."""
+    each_with(2, terms=terms)
     paragraphs = [p for p in doctree.findall(nodes.paragraph) if not _inside(p, _QUIET)]
     for word, (id, text) in terms.items():
         if not (use := _first_use(word, paragraphs)): continue

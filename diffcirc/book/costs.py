@@ -49,8 +49,9 @@ class Limits(NamedTuple):
 def machine_limits(results) -> Limits:
     "The limits in a table of results: best of product and convolution in float32."
     rows = results[results.work == 'the machine'].set_index('arm')
-    for arm in ('product, float32', 'convolution, float32', 'product, bfloat16', 'copy'):
-        one_of(arm, rows.index, 'measurement of the machine')
+    arms = ['product, float32', 'convolution, float32', 'product, bfloat16', 'copy']
+    for arm in arms: one_of(arm, rows.index, 'measurement of the machine')
+    all_finite(seconds=rows.median_s[arms])
     rate = rows.gflop/rows.median_s
     copied = 2*rows.peak_mib['copy']*2**20/1e9
     plain = [rate[f'{work}, float32'] for work in ('product', 'convolution')]

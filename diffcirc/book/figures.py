@@ -7,8 +7,9 @@ __all__ = ['band', 'apart', 'colour_key', 'density', 'love_plot']
 
 # %% ../../nbs/book/figures.ipynb #bc99f490
 import numpy as np
+from matplotlib.lines import Line2D, ls_mapper
 from .style import check_colour
-from ..doors import all_finite, fitting, none_empty, proper, real
+from ..doors import all_finite, fitting, none_empty, one_of, proper, real
 
 # %% ../../nbs/book/figures.ipynb #7c6d5450
 def band(ax, x, mid, lo, hi, color, alpha=.18, clip=(-np.inf, np.inf), **line):
@@ -18,6 +19,8 @@ def band(ax, x, mid, lo, hi, color, alpha=.18, clip=(-np.inf, np.inf), **line):
     real(len(clip), 'The number of ends of `clip`', 2, 2)
     real(alpha, 'The opacity', 0, 1)
     check_colour(color)
+    if isinstance(dash := line.get('ls'), str):
+        one_of(dash, (*Line2D.lineStyles, *ls_mapper.values()), 'style of a line')
     ax.fill_between(x, np.clip(lo, *clip), np.clip(hi, *clip), color=color, alpha=alpha, lw=0)
     return ax.plot(x, mid, **{'color': color, **line})[0]
 

@@ -11,6 +11,7 @@ import hashlib, os, sys
 from importlib.metadata import distributions
 from pathlib import Path
 from ..core import content_hash, home, keep_json, kept_or, preset
+from ..doors import file_path
 
 # %% ../../nbs/book/finished.ipynb #74226ceb
 WRITTEN = '_build', '_toc_chosen.yml', '__pycache__'  # made by a build or by Python
@@ -18,7 +19,7 @@ WRITTEN = '_build', '_toc_chosen.yml', '__pycache__'  # made by a build or by Py
 def sources(root='.') -> list:
     "Paths of the files below `root` that a book can depend on, in order."
     found = []
-    for folder, inner, names in os.walk(root):
+    for folder, inner, names in os.walk(file_path(root)):
         inner[:] = sorted(n for n in inner if not n.startswith('.') and n not in WRITTEN)
         found += [Path(folder)/n for n in sorted(names)
                   if not n.startswith('.') and n not in WRITTEN]
@@ -33,7 +34,7 @@ def by_content(root='.') -> dict:
 def by_stat(folder) -> dict:
     "Size and time of change (ns) of every file below a folder, by path. Empty without the folder."
     found = {}
-    for inside, _, names in os.walk(folder):
+    for inside, _, names in os.walk(file_path(folder)):
         for name in names:
             about = os.lstat(os.path.join(inside, name))
             found[os.path.relpath(os.path.join(inside, name), folder)] = [about.st_size,

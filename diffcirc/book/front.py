@@ -61,7 +61,8 @@ def _group_card(title, note, frame, most) -> str:
 
 # %% ../../nbs/book/front.ipynb #c0cb7a90
 def seven_groups(sets, alt='') -> Html:
-    "The network once per {(title, note): rows group with mean, lo, hi}, on one scale of colours."
+    """The network once per {(title, note): rows group with mean, lo, hi}, on one scale of colours;
+    without an interval where that is NaN."""
     none_empty(sets=sets)
     for f in sets.values(): proper(impacts=f['mean'])
     most = max(f['mean'].abs().max() for f in sets.values())

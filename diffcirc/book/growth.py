@@ -21,8 +21,9 @@ from ..circuits.attention import seed_gap
 from ..circuits.features import claimed_signs, complexity
 from ..circuits.information import bounded, default_rows, staged
 from ..core import paper_numbers
-from ..doors import (
-    all_finite, each_with, equally_long, filled, fitting, none_empty, one_of, proper, real)
+from diffcirc.doors import (
+    all_finite, each_with, equally_long, filled, fitting, none_empty, one_of, proper, real,
+    shaped)
 from ..denoiser.diffusion import starting_noise
 from ..statistics.replication import over_models
 from ..statistics.tests import t_interval
@@ -90,6 +91,7 @@ def matched_and_not(a, b) -> pd.DataFrame:
 # %% ../../nbs/book/growth.ipynb #5f5a8799
 def left_over(x, *given) -> np.ndarray:
     "What remains of each row of x (n, p) after least squares on the same rows of `given` and on 1."
+    for v in given: shaped(v, 'What is taken out', *np.shape(x))
     A = np.stack([np.ones_like(x), *given], -1).astype(float)
     Q = np.linalg.qr(A)[0]
     return x - np.einsum('npk,nqk,nq->np', Q, Q, x, optimize=True)
@@ -261,6 +263,7 @@ def begins(rows, of, against='other') -> int|None:
 def gaps(shown, S, t=300) -> pd.DataFrame:
     "How much smaller the error at t is on training faces than on held-out ones: `MODEL`, `value`."
     rows = shown[(shown.of == 'predicted') & (shown.timestep == t)]
+    proper(errors=rows.mse)
     held = rows.index.isin(heldout_rows(rows, S).index)
     mse = [rows[part].groupby(MODEL).mse.mean() for part in (~held, held)]
     return (1 - mse[0]/mse[1]).rename('value').reset_index()
@@ -371,6 +374,7 @@ def flow_words(flow, paper) -> dict:
 def judged_at(T: dict, images, paper=None) -> dict:
     "{claim: (verdict, side)} of all that is decided from the tables T at one place of their axis."
     p = paper or paper_numbers()
+    one_of(images, T['errors'].images.unique(), 'number of images')
     at = {k: T[k][T[k].images == images]
           for k in ('errors', 'removed', 'attention', 'features', 'flow')}
     return (accuracy_words(at['errors'], p) | impact_words(at['removed'], p)

@@ -246,8 +246,8 @@ def letters(k) -> str:
     return (letters(k // 26 - 1) if k > 25 else '') + chr(ord('A') + k % 26)
 
 def renumbered(fignumbers, order) -> list:
-    """Give figures and tables of pages without a number one from the page's place among them, in
-    place: {page: {kind: {id: numbers}}}. The first of `order` becomes 0. Names of changed pages."""
+    """Give, in place, figures and tables of pages without a number one from the page's place among
+    them: {page: {kind: {id: numbers}}}. The first of `order` becomes 0. Names of changed pages."""
     plain = [p for p in order if any(len(n) == 1 for ids in fignumbers.get(p, {}).values()
                                      for n in ids.values())]
     for page in plain:

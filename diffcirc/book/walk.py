@@ -10,7 +10,7 @@ import math
 import numpy as np, pandas as pd
 from matplotlib.patches import Arc
 from torch import Tensor
-from ..doors import real
+from ..doors import one_of, real
 from .style import GRID, INK
 from ..statistics.report import sig
 
@@ -44,7 +44,7 @@ def arcs(ax, frame, kept, most, color=INK):
     real(most, 'The largest distance', 1e-300)
     at = {name: i for i, name in enumerate(nodes_in_order(frame))}
     for i, (s, r, d) in enumerate(zip(frame.sender, frame.reader, frame.distance)):
-        a, b = at[s], at[node_of(r)]
+        a, b = at[s], at[one_of(node_of(r), at, 'node of an edge')]
         width = 4*math.sqrt(max(d, 0)/most)
         ax.add_patch(Arc(((a + b)/2, 0), b - a, b - a, theta1=0, theta2=180, lw=max(width, .3),
                          color=color if i in kept else GRID, alpha=.8 if i in kept else .5))

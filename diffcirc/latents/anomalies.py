@@ -11,7 +11,7 @@ __all__ = ['LEAST_GAIN', 'NO_TRAINING', 'AREAS', 'THRESHOLD', 'MRI_COLUMNS', 'RE
 from pathlib import Path
 import numpy as np, pandas as pd
 import diffcirc
-from ..doors import integer, none_empty, proper, real
+from ..doors import integer, none_empty, one_of, proper, real
 from ..core import paper_claims
 from .phantom import TEXTURES
 from .rivals import NETWORKS, OTHERS
@@ -157,6 +157,7 @@ def decisions(g: pd.DataFrame) -> tuple:
     """Of one detector's slices and seed: (wrong (n,), {how to refuse: uncertainty (n,)}, patients
     (n,)), decided at the threshold from slices without anomaly."""
     proper(slices=g[['score', 'threshold']])
+    for kind in ('all', *REFUSALS[:2]): one_of(kind, g.kind.unique(), 'kind of score')
     s, main = g.pivot(index='row', columns='kind', values='score'), g[g.kind == 'all']
     main = main.set_index('row').loc[s.index]
     wrong = ((main.score >= main.threshold) != (main.positives == 1)).to_numpy(float)

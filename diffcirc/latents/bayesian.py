@@ -14,7 +14,7 @@ import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from ..doors import integer, none_empty, one_of, proper, real
+from ..doors import fitting, integer, none_empty, one_of, proper, real
 from ..core import code_key, content_hash, home, locked, unwritable
 from ..denoiser.training import _threads, save_tensors
 from ..denoiser.unet import GroupNorm, Point, State, Stepwise, Transformer, _conv, _step, _up
@@ -62,6 +62,7 @@ class ConvBlock(nn.Module):
 # %% ../../nbs/latents/bayesian.ipynb #53521468
 def divergence_from_standard(m, logv) -> Tensor:
     "KL of N(m, exp(logv)) from N(0, 1), nats: (b, d) twice → (b,)."
+    fitting(m=m, logv=logv)
     return .5*(m.square() + logv.exp() - logv - 1).sum(1)
 
 # %% ../../nbs/latents/bayesian.ipynb #95aecf6e
@@ -134,6 +135,7 @@ def slice_loss(net: SliceNet, x, share=1.) -> Tensor:
 @torch.enable_grad()  # a notebook may have switched gradients off
 def fit_slices(images, cfg: SliceNetConfig) -> SliceNet:
     "An autoencoder trained on images (n, 1, s, s) on the CPU, in one thread."
+    proper(images=images)
     g = torch.Generator().manual_seed(cfg.seed)
     with torch.random.fork_rng(devices=[]), _threads(1, 'cpu'):
         torch.manual_seed(cfg.seed)

@@ -12,7 +12,7 @@ __all__ = ['SHIFT', 'HOWS', 'EPSILON', 'SILENT', 'PATCHED', 'Machine', 'machine_
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from ..doors import equally_long, integer, none_empty, proper
+from ..doors import equally_long, integer, none_empty, proper, shaped
 from .factors import Reader, columns_of
 from .vae import Autoencoder
 
@@ -79,6 +79,7 @@ def usual_distance(m: Machine, images) -> Tensor:
 def factor_effects(m: Machine, z, usual, how='posterior') -> Tensor:
     "Effects (d, k) of perturbing each unit of codes z on the reading of each factor."
     proper(codes=z, usual=usual)
+    shaped(usual, 'The usual distances', len(m.columns))
     before = m.read(m.decode(z))
     return torch.stack([_apart(m, m.read(m.decode(perturbed(z, i, how))), before).mean(0)/usual
                         for i in range(z.shape[1])])

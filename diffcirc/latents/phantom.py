@@ -71,7 +71,7 @@ def _ventricles(p, x, y, z):
 def tissue_shares(p, z, size) -> np.ndarray:
     "Shares (tissues, size, size) of the slice at z (0 to 1) of a patient, 1 in all at each pixel."
     all_finite(patient=p)
-    real(z, 'The place of the slice')
+    real(z, 'The place of the slice', 0, 1)
     integer(size, 'The size')
     x, y = _grid(size, p['turn'])
     reach = np.sqrt(max(.1, 1 - ((z - .5)/.66)**2))

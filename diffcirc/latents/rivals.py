@@ -47,6 +47,7 @@ def joined_parts(parts: dict, units: dict) -> dict:
     "{kind of score: map (n, s, s)}, `SCORE_KINDS` and 'standardized'."
     for k in SCORE_PARTS: one_of(k, parts, 'part')
     all_finite(parts=parts, units=units)
+    equally_long(**{k: parts[k] for k in SCORE_PARTS})
     one = {k: v/units[k] for k, v in parts.items()}
     out = {kind: sum(one[k] for k in some) for kind, some in SCORE_KINDS.items()}
     variance = (parts['epistemic'] + parts['aleatoric']).clamp(min=1e-9)

@@ -89,7 +89,9 @@ def tallied(rows: pd.DataFrame, weights=None) -> Counted:
     return Counted(score[starts], cumulated('positives'), cumulated('negatives'))
 
 # %% ../../nbs/latents/scores.ipynb #55916f43
-def _sound(c: Counted): proper(scores=c.score, positives=c.positives, negatives=c.negatives)
+def _sound(c: Counted):
+    proper(scores=c.score, positives=c.positives, negatives=c.negatives)
+    shaped(c.negatives, 'The negatives', *np.shape(c.positives))
 
 def _before(a): return np.concatenate([np.zeros((len(a), 1)), a[:, :-1]], 1)
 
@@ -105,7 +107,6 @@ def roc_area(c: Counted) -> np.ndarray:
 @np.errstate(all='ignore')
 def pr_area(c: Counted) -> np.ndarray:
     "Average precision (draws,): precision at every threshold, weighted by the gain in recall."
-    equally_long(positives=c.positives, negatives=c.negatives)
     _sound(c)
     precision = c.positives/(c.positives + c.negatives)
     gained = c.positives - _before(c.positives)

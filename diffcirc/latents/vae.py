@@ -76,7 +76,7 @@ def information(mean, log_variance) -> Tensor:
 def misfit(x, made, noise) -> Tensor:
     "‖x − made‖²/(2·noise²) of each picture (n,)."
     fitting(x=x, made=made)
-    real(noise, 'The SD of a pixel', 1e-9)
+    real(noise, 'The SD of a pixel', 1e-9, 1e9)
     return (x - made).square().flatten(1).sum(1)/(2*noise**2)
 
 # %% ../../nbs/latents/vae.ipynb #8f4f1168
@@ -170,6 +170,7 @@ def fit_vae(cfg: VAEConfig, images, heldout) -> tuple:
     its end. ValueError for another variant."""
     if cfg.variant not in VAE_KINDS:
         raise ValueError(f"There is no variant {cfg.variant!r}; choose of {', '.join(VAE_KINDS)}.")
+    proper(images=images, heldout=heldout)
     kept, record = {}, []
     with _threads(1, 'cpu'):
         tr = _Training(cfg, images)

@@ -47,7 +47,7 @@ def bca(x,                    # sample, or a tuple of samples
         level=.95, n=4999, seed=0) -> Interval:
     "BCa bootstrap interval of a statistic. `method` says what was done where BCa is undefined."
     data = tuple(_values(v) for v in (x if isinstance(x, tuple) else (x,)))
-    if min(map(len, data)) == 0:
+    if min(map(len, data), default=0) == 0:
         raise ValueError('A sample is empty; it needs at least one value to be drawn.')
     est = float(statistic(*data))
     if min(map(len, data)) < 2: return Interval(est, math.nan, math.nan, 'none: one value')

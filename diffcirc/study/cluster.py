@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 import torch
 from ..core import _folder, atomic_write, content_hash, elsewhere, home, preset
+from ..doors import file_path
 from .parallel import away, listen
 
 # %% ../../nbs/study/cluster.ipynb #02915bae
@@ -59,7 +60,7 @@ def keep_files(root, files: dict):
     for name in sorted(files, key=lambda n: n.endswith('run.json')):
         if '..' in Path(name).parts or Path(name).is_absolute():
             raise ValueError(f'{name} does not lie in the cache.')
-        atomic_write(Path(root)/name, files[name])
+        atomic_write(file_path(Path(root)/name), files[name])
 
 # %% ../../nbs/study/cluster.ipynb #06909189
 def stamps(root) -> dict:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pandas as pd, torch, torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from ..core import cached_table, code_key, keep_big_buffers, table_path
+from ..doors import equally_long
 from ..denoiser.diffusion import Denoiser, Exam, untrained
 from ..denoiser.linear import Linear
 from ..denoiser.training import Run, Stage
@@ -26,6 +27,7 @@ def quicker_by_products(q, k) -> bool:
 
 def by_products(q, k, v) -> torch.Tensor:
     "What heads read, (b, heads, n, d) three times → the same; few maps at once, for the cache."
+    equally_long(queries=q, keys=k, values=v)
     def read(q, k, v): return ((q*q.shape[-1]**-.5) @ k.transpose(-1, -2)).softmax(-1) @ v
     rows = max(1, 2**20//(q.shape[1]*q.shape[2]*k.shape[2]))
     if torch.is_grad_enabled() or len(q) <= rows: return read(q, k, v)

@@ -17,7 +17,7 @@ import numpy as np, pandas as pd, torch
 from safetensors.torch import load_file, save_file
 from scipy import stats
 from ..core import atomic_write
-from ..doors import all_finite, equally_long, none_empty, one_of, proper, real
+from ..doors import all_finite, equally_long, file_path, none_empty, one_of, proper, real
 from ..denoiser.diffusion import Exam, make_exam
 from ..statistics.report import interval, num
 from ..statistics.tests import t_interval
@@ -84,7 +84,7 @@ def marks_by_network(scores) -> pd.DataFrame:
     "One row per family × seed × half × instrument: `marks_of`, averaged over timesteps."
     by, rows = ['family', 'seed', 'half', 'instrument'], []
     known = scores[scores.instrument != 'check']
-    proper(scores=known.score, values=known.value)
+    proper(scores=known.score, values=known.value, timesteps=known.timestep)
     for key, g in known.groupby([*by, 'timestep'], sort=False):
         truth = dict(zip(g.site, g.value))
         rows.append(dict(zip(by, key)) | marks_of(dict(zip(g.site, g.score)), truth))
@@ -256,7 +256,7 @@ def tensors_of(p: Specimen) -> dict:
 # %% ../../nbs/trust/benchmark.ipynb #a3daeabe
 def write_benchmark(folder, specimens):
     "Write weights.safetensors and truth.json of some specimens."
-    real(str(folder).count('\0'), 'The number of zero bytes in the path', 0, 0)
+    file_path(folder)
     specimens = list(specimens)
     weights = {k: v for p in specimens for k, v in tensors_of(p).items()}
     atomic_write(Path(folder)/'weights.safetensors', lambda f: save_file(weights, f))

@@ -309,7 +309,7 @@ def families(s, correlation=.5) -> list:
 # %% ../../nbs/trust/calibration.ipynb #9edb3df4
 def false_discoveries(p_null, p_true) -> np.ndarray:
     """Share of false ones among what BH finds in grids of null and true hypotheses, each (n,
-    hypotheses)."""
+    hypotheses); what is NaN is not tested."""
     equally_long(p_null=p_null, p_true=p_true)
     hit = np.array([adjust(q, 'bh') <= ALPHA for q in np.hstack([p_null, p_true])])
     return hit[:, :p_null.shape[1]].sum(1)/np.maximum(hit.sum(1), 1)

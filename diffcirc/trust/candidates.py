@@ -46,6 +46,7 @@ def rests_of_run(denoiser, exam: Exam, t, names) -> dict:
 # %% ../../nbs/trust/candidates.ipynb #f6ac0dea
 def constant_loss(denoiser, exam: Exam, name, a, run) -> Tensor:
     "Mean squared error of ε̂ with the constant `a` at the site; `run` from `rests_of_run`."
+    none_empty(constant=a)
     with editing(denoiser.net, {name: constantly(a)}):
         return image_errors(run(), exam.ε).mean()
 

@@ -7,7 +7,7 @@ __all__ = ['TRIED_EDGES', 'leaving', 'of_parts', 'edge_marks', 'marks_by_method'
 
 # %% ../../nbs/trust/planted_edges.ipynb #7f2ec23c
 import pandas as pd
-from ..doors import all_finite, each_with, equally_long, integer, one_of
+from ..doors import all_finite, each_with, equally_long, integer, none_empty, one_of
 from ..circuits.finding import METHODS, case_of
 from ..denoiser.sites import sites
 from ..denoiser.unet import head_parts
@@ -46,6 +46,8 @@ def edge_marks(family, seed, steps, n, methods=TRIED_EDGES) -> pd.DataFrame:
     leave them, patched with another image, and precision at k."""
     one_of(family, FAMILIES, 'family')
     integer(n, 'The number of images')
+    none_empty(methods=methods)
+    for m in methods: one_of(m, METHODS, 'method')
     p, rows = planted_specimen(family, seed, steps), []
     for t in TIMES:
         c = case_of(p.denoiser, exam_for(p, t, n), t, 'image')
