@@ -383,6 +383,7 @@ def _trial_counts(own) -> str:
 def audit_headline(counts, tables) -> Headline:
     """Findings of the audit {word: n}, and statements that do not follow by table {table: (n,
     of)}, the tables with the most first."""
+    each_with(2, tables=tables)
     wrong, total = counts['inconsistent'], sum(counts.values())
     line = (f"Of {number_of(total, 'statement')} that must follow from its own printed numbers, "
             f"{wrong} {'does' if wrong == 1 else 'do'} not, under any rounding." if wrong else
@@ -399,6 +400,7 @@ def dictionaries_headline(leads, places) -> Headline:
     """At how many of how many places learned directions surely keep more, and less, of the output
     than simpler ones {name: (more, less)}."""
     none_empty(leads=leads)
+    each_with(2, leads=leads)
     ahead = [more for more, _ in leads.values()]
     start = 'Yes' if min(ahead) == places else 'In part' if max(ahead) else 'Not measurably'
     counts = listed(f'than {name} at {more} (less at {less})'
@@ -637,6 +639,8 @@ def costs_headline(hooks, libraries, trainers, aims) -> Headline:
     """How many times as fast ours is, (median, least, most over rounds): a sweep beside plain
     hooks, beside libraries {name: …}, a training step beside others {name: …}; (aims met, of
     how many)."""
+    each_with(3, hooks=[hooks], libraries=libraries, trainers=trainers)
+    each_with(2, aims=[aims])
     def beside(some): return listed(f'{_faster(r)} times as fast as {k}' for k, r in some.items())
     line = (f'A sweep over all sites is {_faster(hooks)} times as fast as plain hooks with the '
             'same settings')
@@ -654,6 +658,7 @@ def costs_headline(hooks, libraries, trainers, aims) -> Headline:
 def benchmark_headline(answer, best, norm, chance, agreement) -> Headline:
     """Which instrument does well everywhere (a sentence); the best over all families (name, row),
     rows of the norm alone and of random numbers, and how far the families agree on the order."""
+    each_with(2, best=[best])
     def said(r): return interval(r['mean'], r.lo, r.hi)
     name, r = best
     return Headline('Which instruments find planted circuits?', answer,

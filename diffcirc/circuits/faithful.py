@@ -11,7 +11,8 @@ __all__ = ['CIRCUIT_COLUMNS', 'curves_of', 'area', 'edges_for', 'circuit_reading
 import math
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import all_finite, equally_long, none_empty, proper
+from ..doors import (
+    all_finite, equally_long, filled, integer, none_empty, one_of, proper)
 from diffcirc.circuits.finding import (
     AGAIN, METHODS, OF_MODEL, _halved, _largest_first, _of_half, case_of, edge_agreement,
     first_edges, sizes_of)
@@ -24,7 +25,8 @@ def curves_of(frame) -> pd.DataFrame:
     """Rows model × timestep × corruption × method × `k`: `faithful`, `recovered`, and `raw`, the
     error of the circuit of k edges less that of the whole network; from `edge_circuits`, without
     the rows that keep no edges (NaN)."""
-    f = frame[frame.kept_distance.notna()]
+    filled(frame, by=[*OF_MODEL, 'method', 'kept_distance'])
+    f = filled(frame[frame.kept_distance.notna()], 'rank')
     gained = f.empty_error - f.clean
     out = f[[*OF_MODEL, 'method']].assign(
         k=f['rank'].astype(int) + 1, faithful=1 - f.kept_distance/f.empty_distance,
@@ -57,9 +59,11 @@ def circuit_readings(curves) -> pd.DataFrame:
     """One row per curve: edges for 80, 90, 95 % faithfulness, `quarter` (faithful there), `raw` and
     `recovered` at a quarter, areas CPR (of recovered) and CMD (of |1 − faithful|; Mueller et al.,
     2025), linear and log, and the number of `edges`."""
+    none_empty(curves=curves)
     rows, key = [], [*OF_MODEL, 'method']
     for name, g in curves.groupby(key, sort=False):
         n = g.k.max()
+        one_of(max(1, n//4), set(g.k), 'circuit of size')
         at = g[g.k == max(1, n//4)].iloc[0]
         sizes = {f'for_{s}': edges_for(g.k, g.faithful, s/100) for s in (80, 90, 95)}
         areas = {f'{a}{w}': area(g.k, v, bool(w)) for w in ('', '_log') for a, v in
@@ -136,6 +140,7 @@ def _one_image(c, i):
 # %% ../../nbs/circuits/faithful.ipynb #a216032c
 def quarter_of(case, method) -> torch.Tensor:
     "The circuit (edges,) of the quarter of the edges with the largest distance by a method."
+    one_of(method, METHODS, 'method')
     score = METHODS[method](case)['distance'].mean(1).cpu().numpy()
     return first_edges(_largest_first(score), [max(1, len(score)//4)])[0]
 
@@ -147,6 +152,8 @@ def circuit_tests(denoiser, exam: Exam, corruption='image', method='curvature', 
     on the even images, on the odd ones: `whole`, `empty`, `circuit`, `complement`, `other seed` (a
     circuit of the denoiser `other`) and its complement, those of `_asked_circuits`, and `random`
     ones and the complements of the first `without` of them, one image each."""
+    integer(random, 'The number of random circuits')
+    for n in (without, asked): integer(n, 'The number of circuits or edges asked', 0)
     rows = []
     for t in exam.timesteps:
         first, c = (case_of(denoiser, _of_half(exam, i), t, corruption, **_halved(given, i))
@@ -192,6 +199,7 @@ def _minimal(g) -> float:
 def _tests_of(g) -> dict:
     "The readings of `tested_circuits` of one model and timestep; p-values not yet corrected."
     by = {k: v.set_index('image') for k, v in g[g.number == 0].groupby('kind')}
+    for k in ('whole', 'empty', 'circuit', 'complement'): one_of(k, by, 'kind of circuit')
     empty = by['empty'].distance.mean()
     def faithful(kind): return 1 - by[kind].distance.mean()/empty if kind in by else math.nan
     def farther(kind, than):
@@ -214,6 +222,7 @@ def tested_circuits(frame) -> pd.DataFrame:
     `necessary`, the share of them without which the network is nearer than without the circuit;
     `minimal`; p of equivalence and independence, Holm-corrected."""
     key = ['dataset', 'seed', 'timestep']
+    filled(frame, 'error', 'distance', by=[*key, 'kind', 'number', 'image'])
     out = pd.DataFrame([dict(zip(key, k)) | _tests_of(g)
                         for k, g in frame.groupby(key, sort=False)])
     return out.assign(**{p: adjust(out[p]) for p in ('p_equivalent', 'p_independent')})

@@ -178,6 +178,13 @@ def carried_factors(e, factors) -> list:
     return ['–' if not on else f if one else 'several'
             for on, one, f in zip(live(e), monosemantic(e), most)]
 
+# %% ../../nbs/latents/variants.ipynb #ba7b6edd
+def _check_halves(answers, asked):
+    "Raise ValueError for answers without unit or half, or without one of the (metric, half) `asked`."
+    all_finite(units=answers.unit, halves=answers.half)
+    found = sorted({*zip(answers.metric, answers.half)})
+    for a in asked: one_of(a, found, 'metric on a half of the pairs')
+
 # %% ../../nbs/latents/variants.ipynb #da140a8e
 def kinds_agreement(answers) -> pd.DataFrame:
     """Per network: κ between kinds of units (which factor has more than half of a unit's effect, or
@@ -205,6 +212,7 @@ def mediated_share(answers) -> pd.DataFrame:
     m, rows = answers[answers.metric.isin(['total', 'indirect'])], []
     all_finite(values=m.value, units=m.unit, halves=m.half)
     for about, g in m.groupby(['data', 'variant', 'seed', 'factor']):
+        _check_halves(g, [('indirect', 0), ('indirect', 1), ('total', 1)])
         t = g.pivot_table(index='unit', columns=['metric', 'half'], values='value')
         unit = t['indirect', 0].idxmax()
         total = t['total', 1].mean()
