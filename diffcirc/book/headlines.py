@@ -737,13 +737,14 @@ def _apart(shares) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #eff3021e
 def variants_headline(matched, end, words) -> Headline:
-    """Shares of the variance of effect strength and of DCI {measure: {variant, reconstruction,
-    seed}} where networks reconstruct equally well, and after equal training; verdicts."""
+    """Shares of the variance {'effect strength', 'DCI': {variant, reconstruction, seed}} where
+    networks reconstruct equally well, and after equal training; verdicts."""
     all_finite(matched=matched, end=end)
-    strength, dci = matched.values()
+    for shares in (matched, end): one_of('effect strength', shares, 'measure')
+    (strength, dci), late = ([s[k] for k in ('effect strength', 'DCI')] for s in (matched, end))
     most = max(strength, key=strength.get)
     start = SOURCES_OF[most] if strength[most] > .5 else 'Neither alone'
-    after = '; '.join(map(_apart, end.values()))
+    after = '; '.join(map(_apart, late))
     n = {w: words.count(w) for w in ('holds', 'contradicted', 'inconclusive')}
     return Headline('Do interventions tell kinds of autoencoder apart, or only seeds and '
                     'reconstruction?', f'{start}: of the variance of effect strength over networks '
