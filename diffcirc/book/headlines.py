@@ -383,6 +383,7 @@ def _trial_counts(own) -> str:
 def audit_headline(counts, tables) -> Headline:
     """Findings of the audit {word: n}, and statements that do not follow by table {table: (n,
     of)}, the tables with the most first."""
+    each_with(2, tables=tables)
     wrong, total = counts['inconsistent'], sum(counts.values())
     line = (f"Of {number_of(total, 'statement')} that must follow from its own printed numbers, "
             f"{wrong} {'does' if wrong == 1 else 'do'} not, under any rounding." if wrong else
@@ -399,6 +400,7 @@ def dictionaries_headline(leads, places) -> Headline:
     """At how many of how many places learned directions surely keep more, and less, of the output
     than simpler ones {name: (more, less)}."""
     none_empty(leads=leads)
+    each_with(2, leads=leads)
     ahead = [more for more, _ in leads.values()]
     start = 'Yes' if min(ahead) == places else 'In part' if max(ahead) else 'Not measurably'
     counts = listed(f'than {name} at {more} (less at {less})'
@@ -637,6 +639,8 @@ def costs_headline(hooks, libraries, trainers, aims) -> Headline:
     """How many times as fast ours is, (median, least, most over rounds): a sweep beside plain
     hooks, beside libraries {name: …}, a training step beside others {name: …}; (aims met, of
     how many)."""
+    each_with(3, hooks=[hooks], libraries=libraries, trainers=trainers)
+    each_with(2, aims=[aims])
     def beside(some): return listed(f'{_faster(r)} times as fast as {k}' for k, r in some.items())
     line = (f'A sweep over all sites is {_faster(hooks)} times as fast as plain hooks with the '
             'same settings')
@@ -685,6 +689,9 @@ def anomalies_headline(found) -> Headline:
     many others, gains: {way of joining: (estimate, lo, hi)} over the error alone)}; the kind that
     decides is the last. What is unknown (NaN) is sure of nothing."""
     none_empty(found=found)
+    for r in found.values():
+        each_with(2, better=r['better'])
+        each_with(3, numbers=[r['area'], *r['gains'].values(), *(v for _, v in r['better'])])
     *rest, main = found
     r = found[main]
     start = 'No' if r['better'] else 'Not surely' if r['worse'] < r['of'] else 'Yes'
@@ -706,6 +713,9 @@ def _uniform(name, rise, loss, sure, of) -> str:
 def attended_headline(found) -> Headline:
     """{kind of slices: (rise of the error, loss of area: (mean, lo, hi), layers whose uniform
     attention surely costs detection, of how many)}, the first decides. NaN is sure of nothing."""
+    none_empty(found=found)
+    each_with(4, found=found)
+    each_with(3, numbers=[v for r in found.values() for v in r[:2]])
     (name, first), *rest = found.items()
     start = 'Nothing that shows' if not first[2] else 'They help'
     return Headline('What do the heads of the autoencoder do for detection?',
