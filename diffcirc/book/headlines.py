@@ -690,6 +690,9 @@ def anomalies_headline(found) -> Headline:
     many others, gains: {way of joining: (estimate, lo, hi)} over the error alone)}; the kind that
     decides is the last. What is unknown (NaN) is sure of nothing."""
     none_empty(found=found)
+    for r in found.values():
+        each_with(2, better=r['better'])
+        each_with(3, numbers=[r['area'], *r['gains'].values(), *(v for _, v in r['better'])])
     *rest, main = found
     r = found[main]
     start = 'No' if r['better'] else 'Not surely' if r['worse'] < r['of'] else 'Yes'
@@ -711,6 +714,9 @@ def _uniform(name, rise, loss, sure, of) -> str:
 def attended_headline(found) -> Headline:
     """{kind of slices: (rise of the error, loss of area: (mean, lo, hi), layers whose uniform
     attention surely costs detection, of how many)}, the first decides. NaN is sure of nothing."""
+    none_empty(found=found)
+    each_with(4, found=found)
+    each_with(3, numbers=[v for r in found.values() for v in r[:2]])
     (name, first), *rest = found.items()
     start = 'Nothing that shows' if not first[2] else 'They help'
     return Headline('What do the heads of the autoencoder do for detection?',
