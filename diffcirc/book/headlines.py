@@ -397,8 +397,8 @@ def _beaten_and_not(rows) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #ba2b6cec
 def ends_of(leads) -> str:
-    """The least and the largest of several leads {name: row}, with their intervals, in a sentence;
-    without an interval where that is NaN."""
+    """The least and the largest of several leads {name: row}, with their intervals, in a sentence. An
+    interval that is NaN is not shown."""
     none_empty(leads=leads)
     all_finite(means=[r['mean'] for r in leads.values()])
     low, high = (f(leads, key=lambda k: leads[k]['mean']) for f in (min, max))

@@ -168,13 +168,6 @@ def sources_of(answers, metric, data, stage) -> dict:
     return dict(reconstruction=1 - line/total, variant=(line - both)/total, seed=both/total,
                 **{'ω²': variant_share(groups)})
 
-# %% ../../nbs/latents/variants.ipynb #ba7b6edd
-def _check_halves(answers, asked):
-    "Raise ValueError for answers without unit or half, or without one of the (metric, half) `asked`."
-    all_finite(units=answers.unit, halves=answers.half)
-    found = sorted({*zip(answers.metric, answers.half)})
-    for a in asked: one_of(a, found, 'metric on a half of the pairs')
-
 # %% ../../nbs/latents/variants.ipynb #da140a8e
 def kinds_agreement(answers) -> pd.DataFrame:
     """Per network: κ between kinds of units (which factor has more than half of a unit's effect, or
@@ -183,9 +176,11 @@ def kinds_agreement(answers) -> pd.DataFrame:
     all_finite(values=answers.value[answers.metric.isin(['effect', 'correlation'])])
     rows = []
     units = answers[answers.metric.isin(['effect', 'correlation'])]
+    all_finite(units=units.unit, halves=units.half)
     for about, g in units.groupby(['data', 'variant', 'seed']):
-        _check_halves(g, [('effect', 0), ('effect', 1), ('correlation', 0)])
         table = g.pivot_table(index='unit', columns=['metric', 'half', 'factor'], values='value')
+        for a in ('effect', 0), ('effect', 1), ('correlation', 0):
+            one_of(a, table.columns.droplevel(2).unique(), 'metric on a half of the pairs')
         def kind(metric, half):
             e = table[metric][half].to_numpy()
             share, alive = e/e.sum(1, keepdims=True).clip(1e-12), e.sum(1) > .05*e.sum(1).max()
@@ -203,10 +198,12 @@ def mediated_share(answers) -> pd.DataFrame:
     one half of the pairs and judged on the other; data, variant, seed, factor, share, unit."""
     all_finite(values=answers.value[answers.metric.isin(['total', 'indirect'])])
     m = answers[answers.metric.isin(['total', 'indirect'])]
+    all_finite(units=m.unit, halves=m.half)
     rows = []
     for about, g in m.groupby(['data', 'variant', 'seed', 'factor']):
-        _check_halves(g, [('indirect', 0), ('indirect', 1), ('total', 1)])
         t = g.pivot_table(index='unit', columns=['metric', 'half'], values='value')
+        for a in ('indirect', 0), ('indirect', 1), ('total', 1):
+            one_of(a, t.columns, 'metric on a half of the pairs')
         unit = t['indirect', 0].idxmax()
         total = t['total', 1].mean()
         share = t['indirect', 1][unit]/total if total > .05 else np.nan
