@@ -173,10 +173,8 @@ def kinds_agreement(answers) -> pd.DataFrame:
     """Per network: κ between kinds of units (which factor has more than half of a unit's effect, or
     none) by intervention on two halves, and between those by correlation and by intervention on
     the other half; data, variant, seed, agreement, by_correlation."""
-    all_finite(values=answers.value[answers.metric.isin(['effect', 'correlation'])])
-    rows = []
-    units = answers[answers.metric.isin(['effect', 'correlation'])]
-    all_finite(units=units.unit, halves=units.half)
+    units, rows = answers[answers.metric.isin(['effect', 'correlation'])], []
+    all_finite(values=units.value, units=units.unit, halves=units.half)
     for about, g in units.groupby(['data', 'variant', 'seed']):
         table = g.pivot_table(index='unit', columns=['metric', 'half', 'factor'], values='value')
         for a in ('effect', 0), ('effect', 1), ('correlation', 0):
@@ -196,10 +194,8 @@ def kinds_agreement(answers) -> pd.DataFrame:
 def mediated_share(answers) -> pd.DataFrame:
     """Per network and factor: the share of the total effect that goes through one unit, chosen on
     one half of the pairs and judged on the other; data, variant, seed, factor, share, unit."""
-    all_finite(values=answers.value[answers.metric.isin(['total', 'indirect'])])
-    m = answers[answers.metric.isin(['total', 'indirect'])]
-    all_finite(units=m.unit, halves=m.half)
-    rows = []
+    m, rows = answers[answers.metric.isin(['total', 'indirect'])], []
+    all_finite(values=m.value, units=m.unit, halves=m.half)
     for about, g in m.groupby(['data', 'variant', 'seed', 'factor']):
         t = g.pivot_table(index='unit', columns=['metric', 'half'], values='value')
         for a in ('indirect', 0), ('indirect', 1), ('total', 1):
