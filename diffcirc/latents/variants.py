@@ -178,13 +178,6 @@ def carried_factors(e, factors) -> list:
     return ['–' if not on else f if one else 'several'
             for on, one, f in zip(live(e), monosemantic(e), most)]
 
-# %% ../../nbs/latents/variants.ipynb #ba7b6edd
-def _check_halves(answers, asked):
-    "Raise ValueError for answers without unit or half, or without one of the (metric, half) `asked`."
-    all_finite(units=answers.unit, halves=answers.half)
-    found = sorted({*zip(answers.metric, answers.half)})
-    for a in asked: one_of(a, found, 'metric on a half of the pairs')
-
 # %% ../../nbs/latents/variants.ipynb #da140a8e
 def kinds_agreement(answers) -> pd.DataFrame:
     """Per network: κ between kinds of units (which factor has more than half of a unit's effect, or

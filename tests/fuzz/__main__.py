@@ -15,7 +15,7 @@ MANY = dict(tables=900, records=1000, json=1200, runs=180, old=60, checkpoints=1
 ALL = {**files.ALL, **inputs.ALL, **writes.ALL, **kills.ALL}
 TABLE = Path(__file__).resolve().parents[2]/'benchmarks'/'faults.csv'
 
-def one_part(part, share) -> tuple:
+def one_part(part, share, seed) -> tuple:
     "One part of the campaign: what was counted, and how long it took."
     campaign, began = Campaign(), time.monotonic()
     torch.set_num_threads(1)
@@ -24,25 +24,28 @@ def one_part(part, share) -> tuple:
         except Exception as e: campaign.note(part, TRACEBACK, f'the campaign itself: {e!r}')
     return campaign, f'{part}: {time.monotonic() - began:.0f} s'
 
-def one_module(module, share) -> tuple:
+def one_module(module, share, seed) -> tuple:
     "The public functions of a module: what was counted, and how many there are."
     import torch._dynamo  # noqa: F401 or a call that is stopped leaves half of it
     campaign, began = Campaign(), time.monotonic()
     torch.set_num_threads(1)
-    called = functions.functions(campaign, module, few(12, share), 60, functions.known_faults())
+    called = functions.functions(campaign, module, few(12, share), 60, functions.known_faults(),
+                                 seed)
     return campaign, (f'{module}: {time.monotonic() - began:.0f} s, {len(called)} of '
                       f'{len(functions.public(module))} functions')
 
-def _numbered(k, task, name, share): return k, *task(name, share)
+def _numbered(k, task, name, share, seed): return k, *task(name, share, seed)
 
 def few(n, share): return max(1, round(share*n))
 
-def run(parts, modules, share=1., jobs=1) -> Campaign:
+def run(parts, modules, share=1., jobs=1, seed=0) -> Campaign:
     """The campaign over some parts and the public functions of some modules, with this share of the
-    cases of each, in so many processes; those that last longest begin."""
+    cases of each, in so many processes; those that last longest begin. `seed` of the functions'
+    cases."""
     first = ['ranks', 'renderings', 'executions', 'trainings']
     parts = sorted(parts, key=lambda p: first.index(p) if p in first else len(first))
-    tasks = [(one_part, p, share) for p in parts] + [(one_module, m, share) for m in modules]
+    tasks = [(one_part, p, share, seed) for p in parts]
+    tasks += [(one_module, m, share, seed) for m in modules]
     numbered = [delayed(_numbered)(k, *task) for k, task in enumerate(tasks)]
     done = {}
     for k, found, said in Parallel(jobs, return_as='generator_unordered', batch_size=1)(numbered):
@@ -59,15 +62,17 @@ def main(arguments=None):
     parser.add_argument('parts', nargs='*', metavar='PART', help=', '.join([*ALL, 'functions']))
     parser.add_argument('--share', type=float, default=1., help='of the cases of every part')
     parser.add_argument('--jobs', type=int, default=cpu_count(), help='processes at a time')
+    parser.add_argument('--seed', type=int, default=0, help="of the functions' cases; another one "
+                        'tries what no fault was mended for')
     given = parser.parse_args(arguments)
     asked = given.parts
     parts = [a for a in asked if a in ALL] if asked else list(ALL)
     modules = functions.modules() if not asked or asked[-1] == 'functions' else \
         [f'diffcirc.{a}' for a in asked[asked.index('functions') + 1:]] if 'functions' in asked else []
-    campaign = run(parts, modules, given.share, given.jobs)
+    campaign = run(parts, modules, given.share, given.jobs, given.seed)
     table = pd.DataFrame(campaign.rows())
     print(table.to_string(index=False))
-    if not asked and given.share == 1: table.to_csv(TABLE, index=False)
+    if not asked and given.share == 1 and not given.seed: table.to_csv(TABLE, index=False)
     return bool(campaign.faults)
 
 if __name__ == '__main__': sys.exit(main())

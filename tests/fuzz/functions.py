@@ -1,7 +1,7 @@
 """Every public function of the package, called as its own notebook calls it, with one argument
 changed within its type. Nobody has to list a function here: `__all__` names it, and the check cell
 that stands below every definition is where its calls are taken from."""
-import copy, functools, importlib, inspect, json, math, os, pkgutil, re, tempfile, time
+import copy, functools, importlib, inspect, json, math, os, pkgutil, re, tempfile, time, zlib
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 import matplotlib
@@ -156,7 +156,7 @@ def one_function(campaign, part, name, f, made, n, number=0):
             one_call(campaign, part, name, f, args, kwargs, clean, where, what, value, seconds)
     matplotlib.pyplot.close('all')
 
-def functions(campaign, module, n, seconds=60, known=()):
+def functions(campaign, module, n, seconds=60, known=(), seed=0):
     "Every public function of a module whose notebook calls it. Returns the names that were called."
     matplotlib.use('Agg')
     part = f"functions, {module.removeprefix('diffcirc.').split('.')[0]}"
@@ -166,12 +166,13 @@ def functions(campaign, module, n, seconds=60, known=()):
         try:
             with open(os.devnull, 'w') as void, redirect_stdout(void), redirect_stderr(void):
                 made = calls(module, seconds)
-            for k, (name, some) in enumerate(sorted(made.items())):
+            for name, some in sorted(made.items()):
                 if name in LEFT_OUT: continue
+                own = zlib.crc32(f'{module}.{name} {seed}'.encode())  # whatever stands beside it
                 campaign.known = f'{module}.{name}' in known  # counted, and not a fault
                 for number, call in enumerate(some):
                     one_function(campaign, part, f'{module}.{name}', public(module)[name], call,
-                                 max(1, n//len(some)), 100*k + number)
+                                 max(1, n//len(some)), own + number)
         finally:
             os.chdir(here)
             campaign.known = False
