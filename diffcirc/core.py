@@ -209,9 +209,31 @@ def content_hash(*objs) -> str:
     and on every machine."""
     return hashlib.sha256(json.dumps(_canonical(objs), sort_keys=True).encode()).hexdigest()[:16]
 
+# %% ../nbs/core.ipynb #6d8ab139
+def _folder() -> Path:
+    "The package's folder, asked from a module or from a notebook."
+    return Path(importlib.util.find_spec('diffcirc').origin).parent
+
+def _file(module: str) -> Path:
+    "The file of a module of this package, named below it (`circuits.attention`)."
+    return _folder().joinpath(*module.split('.')).with_suffix('.py')
+
+# %% ../nbs/core.ipynb #95e5ad8f
+@lru_cache(None)
+def _doors() -> set:
+    "Names of the functions that check an argument."
+    tree = ast.parse(_file('doors').read_text())
+    return {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != '_'}
+
 # %% ../nbs/core.ipynb #596ab798
 class _Bare(ast.NodeTransformer):
-    "What a definition does: no docstrings, annotations of arguments or imports of this package."
+    """What a definition does: no docstrings, annotations of arguments or imports of this package, and
+    no statement that is a door: it stops a call or changes nothing."""
+    def generic_visit(self, node):
+        super().generic_visit(node)
+        if getattr(node, 'body', None) == []: node.body = [ast.Pass()]
+        return node
+
     def _body(self, node):
         self.generic_visit(node)
         if ast.get_docstring(node) is not None: node.body = node.body[1:]
@@ -232,6 +254,10 @@ class _Bare(ast.NodeTransformer):
         own = node.level or (node.module or '').split('.')[0] == 'diffcirc'
         return None if own else node
 
+    def visit_Expr(self, node):
+        name = getattr(getattr(node.value, 'func', None), 'id', None)
+        return None if name in _doors() else self.generic_visit(node)
+
 @lru_cache(None)
 def _bare(node) -> str:
     "The source of a node, bare. The node is copied by pickling: deepcopy takes ten times as long."
@@ -250,15 +276,6 @@ def _bound(node) -> set:
     call = getattr(node, 'value', None) if isinstance(node, ast.Expr) else None
     if isinstance(call, ast.Call): names.add(_base(call.func))
     return names - {None}
-
-# %% ../nbs/core.ipynb #6d8ab139
-def _folder() -> Path:
-    "The package's folder, asked from a module or from a notebook."
-    return Path(importlib.util.find_spec('diffcirc').origin).parent
-
-def _file(module: str) -> Path:
-    "The file of a module of this package, named below it (`circuits.attention`)."
-    return _folder().joinpath(*module.split('.')).with_suffix('.py')
 
 # %% ../nbs/core.ipynb #0d5c6f56
 def _sources(module: str, node: ast.ImportFrom) -> dict:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['real', 'integer', 'one_of', 'each_once', 'finite', 'shaped', 'filled', 'all_finite', 'none_empty', 'proper',
-           'equally_long', 'fitting', 'each_with', 'file_path']
+           'equally_long', 'fitting', 'each_with', 'sizes', 'known_device', 'file_path']
 
 # %% ../nbs/doors.ipynb #9037da1f
 import math, numbers
@@ -123,6 +123,22 @@ def each_with(n, **given):
         for m in v.values() if isinstance(v, dict) else v:
             if len(m) != n:
                 raise ValueError(f'{name}: {m!r} has {len(m)} entries; give {n} of them to each.')
+
+# %% ../nbs/doors.ipynb #09f0bab2
+def sizes(shape, what, n):
+    "A shape itself. ValueError unless it is n whole numbers from 1 on."
+    whole = all(isinstance(s, numbers.Integral) and s > 0 for s in shape)
+    if whole and len(shape) == n: return shape
+    raise ValueError(f'{what} is {tuple(shape)}; give {n} whole numbers from 1 on.')
+
+# %% ../nbs/doors.ipynb #77967247
+def known_device(device):
+    "A device itself, or its name. ValueError where PyTorch knows none of this name."
+    try: torch.device(device)
+    except RuntimeError as e:
+        raise ValueError(f'There is no device {str(device)!r}; give one such as cpu, cuda or '
+                         'cuda:1.') from e
+    return device
 
 # %% ../nbs/doors.ipynb #2f438ac9
 def file_path(path):

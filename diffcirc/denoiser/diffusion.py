@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import nn, Tensor
-from ..doors import integer, shaped
+from ..doors import fitting, integer, shaped
 from ..core import content_hash
 from .unet import UNet, UNetConfig
 
@@ -34,11 +34,13 @@ def _at(a, t, x) -> Tensor:
 
 def add_noise(x0, ε, t) -> Tensor:
     "Noisy image x_t = √ᾱ x0 + √(1−ᾱ) ε: x0, ε (b, c, h, w), t (b,) integers in [0, T)."
+    fitting(images=x0, noise=ε, timesteps=t.view(-1, 1, 1, 1))
     return _at(ᾱ.sqrt(), t, x0)*x0 + _at((1 - ᾱ).sqrt(), t, x0)*ε
 
 # %% ../../nbs/denoiser/diffusion.ipynb #37206cf6
 def v_target(x0, ε, t) -> Tensor:
-    "v = √ᾱ ε − √(1−ᾱ) x0 (Salimans & Ho, 2022)."
+    "v = √ᾱ ε − √(1−ᾱ) x0 (Salimans & Ho, 2022). ValueError where the shapes do not fit."
+    fitting(images=x0, noise=ε, timesteps=t.view(-1, 1, 1, 1))
     return _at(ᾱ.sqrt(), t, x0)*ε - _at((1 - ᾱ).sqrt(), t, x0)*x0
 
 def ε_from_v(v, x_t, t) -> Tensor:
@@ -153,7 +155,8 @@ def device_of(denoiser) -> torch.device:
     return next((p.device for p in params), torch.device('cpu'))
 
 def image_errors(ε̂, ε) -> Tensor:
-    "Mean squared error of each image: (b, c, h, w) twice → (b,)."
+    "Mean squared error of each image: (b, c, h, w) twice → (b,). ValueError where they do not fit."
+    fitting(predicted=ε̂, noise=ε)
     return (ε̂ - ε).square().mean((1, 2, 3))
 
 # %% ../../nbs/denoiser/diffusion.ipynb #eb5713c1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn, Tensor
 from sklearn.covariance import ledoit_wolf_shrinkage
-from ..doors import finite, integer, shaped
+from ..doors import all_finite, equally_long, finite, integer, shaped, sizes
 from .diffusion import ᾱ
 
 # %% ../../nbs/denoiser/linear.ipynb #58128e1b
@@ -21,6 +21,8 @@ def even_odd(x) -> tuple[Tensor, Tensor]:
 
 def rejoined(even, odd, shape) -> Tensor:
     "The images (n, c, h, w) of this `shape` (c, h, w) that have these even and odd parts."
+    sizes(shape, 'The shape of the images', 3)
+    equally_long(even=even, odd=odd)
     c, h, w = shape
     a, b = (v.view(-1, c, h, w//2)/2**.5 for v in (even, odd))
     return torch.cat([a + b, (a - b).flip(-1)], -1)
@@ -66,10 +68,11 @@ class LinearDenoiser(nn.Module):
 # %% ../../nbs/denoiser/linear.ipynb #dfef5b1b
 def fit_linear(images) -> LinearDenoiser:
     """The linear denoiser of training images (n, c, h, w), mirrored ones included. ValueError for
-    fewer than two images or an odd width."""
+    fewer than two images, an odd width, or NaN."""
     if len(images) < 2 or images.shape[-1] % 2:
         raise ValueError(f'A linear denoiser wants two images or more of even width, not '
                          f'{tuple(images.shape)}.')
+    all_finite(images=images)
     x = images.double()
     mean = (x.mean(0) + x.mean(0).flip(-1))/2
     λ, V = zip(*map(_block, even_odd(x - mean)))

@@ -24,6 +24,7 @@ from .diffusion import (
     Denoiser, add_noise, image_errors, v_target, min_snr_weight, ᾱ, T)
 from .linear import fit_linear
 from .unet import UNet, UNetConfig, blocks, n_params
+from ..doors import equally_long, integer, known_device, none_empty
 
 # %% ../../nbs/denoiser/training.ipynb #90ba8b61
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def learning_rate(cfg: TrainConfig, k: int) -> float:
 # %% ../../nbs/denoiser/training.ipynb #45098fa9
 def images_at(cfg: TrainConfig, k: int, n: int) -> list[int]:
     "Which of n images make up step k: all of them once, shuffled, then all in another order, …"
+    integer(n, 'The number of images')
     places = range(k*cfg.batch, (k + 1)*cfg.batch)
     def order(epoch):
         g = torch.Generator().manual_seed(cfg.seed*7919 + epoch)
@@ -74,6 +76,7 @@ def images_at(cfg: TrainConfig, k: int, n: int) -> list[int]:
 # %% ../../nbs/denoiser/training.ipynb #8bb4cff0
 def batch_at(images, cfg: TrainConfig, k: int, device='cpu'):
     "The global batch of step k: (x0, ε, t). Timesteps are stratified over 0 … T−1."
+    none_empty(images=images)
     b, g = cfg.batch, torch.Generator().manual_seed(cfg.seed*1_000_003 + k)
     x0 = images[images_at(cfg, k, len(images))]
     if cfg.flip:
@@ -93,6 +96,7 @@ def _cpu_has(feature: str) -> bool:
 # %% ../../nbs/denoiser/training.ipynb #fe2be115
 def mixed_dtype(device) -> torch.dtype|None:
     "The autocast type that pays on `device`, or None for plain float32."
+    known_device(device)
     if torch.device(device).type == 'cuda':
         return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
     return torch.bfloat16 if _cpu_has('avx512_bf16') or _cpu_has('amx_tile') else None
@@ -143,6 +147,7 @@ class Crew:
 def loss_terms(net, x0, ε, t, cfg: TrainConfig, linear=None):
     """Weighted v-loss per image and the unweighted mean squared error of ε̂ per image: both (b,).
     `linear`: the denoiser that the targets are pulled towards (`pulled`)."""
+    equally_long(images=x0, noise=ε, timesteps=t)
     x_t = add_noise(x0, ε, t)
     with autocast(x0.device): v = net(x_t, t)
     v, target = v.float(), v_target(x0, ε, t)
@@ -153,6 +158,7 @@ def loss_terms(net, x0, ε, t, cfg: TrainConfig, linear=None):
 # %% ../../nbs/denoiser/training.ipynb #a9b2beb5
 def pulled(v, v_linear, t, pull) -> torch.Tensor:
     "The target moved towards the linear denoiser's v̂ (Eq. `eq-pull`); v itself where ᾱ ≥ pull."
+    equally_long(v=v, linear=v_linear, timesteps=t)
     w = (ᾱ.to(t.device)[t]/pull).clamp(max=1)**.75
     return v_linear + w.to(v.dtype).view(-1, 1, 1, 1)*(v - v_linear)
 
@@ -259,6 +265,7 @@ def _update(tr: Trainer):
 # %% ../../nbs/denoiser/training.ipynb #8e7df454
 def banded(mse, t) -> tuple:
     "Sums and counts (10,) of the errors per image (b,) in ten equal bands of timesteps t (b,)."
+    equally_long(errors=mse, timesteps=t)
     band, zeros = (t*10//T).to(mse.device), torch.zeros(10, device=mse.device)
     return zeros.index_add(0, band, mse), zeros.index_add(0, band, torch.ones_like(mse))
 

@@ -16,6 +16,7 @@ import torch, torch.nn.functional as F
 from torch import nn, Tensor
 import pandas as pd
 from ..core import PRESETS, Preset, preset
+from ..doors import each_with
 
 # %% ../../nbs/denoiser/unet.ipynb #01de1f3c
 class Point(nn.Identity):
@@ -90,7 +91,7 @@ def attention_map(q, k) -> Tensor:
 def fused_attention(q, k, v) -> Tensor:
     """What the heads read, (b, heads, n, d) three times → the same: by PyTorch's fused kernel, which
     never stores the map, or, in mixed precision on CPU, by the products, which are quicker there up
-    to some hundreds of positions."""
+    to some hundreds of positions. A query that is NaN need not show in what a fused kernel returns."""
     small = q.shape[-2] <= 512 and q.device.type == 'cpu' and torch.is_autocast_enabled('cpu')
     if not small: return F.scaled_dot_product_attention(q, k, v)
     return ((q*q.shape[-1]**-.5) @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
@@ -209,6 +210,7 @@ def _thirds(names) -> dict:
 def layer_groups(plan) -> dict:
     """{step: layer group of Table 3}: thirds of the encoder and of the decoder, and the middle.
     A step that is no block belongs to the last block of its level."""
+    each_with(2, plan=plan)
     blocks = [name for op, name in plan if op == 'block' and '.' in name]
     group = {n: 'middle' for n in blocks if n.startswith('mid.')}
     for side, levels in zip(('encoder', 'decoder'), _sides(plan)):
@@ -221,6 +223,7 @@ def layer_groups(plan) -> dict:
 # %% ../../nbs/denoiser/unet.ipynb #af56ad7e
 def resolution_levels(plan) -> dict:
     "{block: resolution level}: 0 is the finest; what lies behind n steps down and m up has n − m."
+    each_with(2, plan=plan)
     level, out = 0, {}
     for op, name in plan:
         if op == 'block': out[name] = level

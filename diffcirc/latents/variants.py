@@ -187,6 +187,8 @@ def kinds_agreement(answers) -> pd.DataFrame:
     all_finite(values=units.value, units=units.unit, halves=units.half)
     for about, g in units.groupby(['data', 'variant', 'seed']):
         table = g.pivot_table(index='unit', columns=['metric', 'half', 'factor'], values='value')
+        for a in ('effect', 0), ('effect', 1), ('correlation', 0):
+            one_of(a, table.columns.droplevel(2).unique(), 'metric on a half of the pairs')
         def kind(metric, half):
             e = table[metric][half].to_numpy()
             share, alive = e/e.sum(1, keepdims=True).clip(1e-12), e.sum(1) > .05*e.sum(1).max()
@@ -205,8 +207,9 @@ def mediated_share(answers) -> pd.DataFrame:
     m, rows = answers[answers.metric.isin(['total', 'indirect'])], []
     all_finite(values=m.value, units=m.unit, halves=m.half)
     for about, g in m.groupby(['data', 'variant', 'seed', 'factor']):
-        _check_halves(g, [('indirect', 0), ('indirect', 1), ('total', 1)])
         t = g.pivot_table(index='unit', columns=['metric', 'half'], values='value')
+        for a in ('indirect', 0), ('indirect', 1), ('total', 1):
+            one_of(a, t.columns, 'metric on a half of the pairs')
         unit = t['indirect', 0].idxmax()
         total = t['total', 1].mean()
         share = t['indirect', 1][unit]/total if total > .05 else np.nan
