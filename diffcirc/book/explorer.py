@@ -10,6 +10,7 @@ import io, math, re
 import numpy as np, torch
 from PIL import Image
 from torch import Tensor
+from ..doors import all_finite
 from .style import (
     asset, hash_text, image_grid, json_in_html, label_color, show, to_uint8)
 from .viewer import Interactive, _b64
@@ -149,6 +150,7 @@ def half_pictures(rows) -> Tensor:
     """From rows of one dataset of a table of `concept_frames`: the finished drawings (n), and behind
     them the same with the first concept turned up in the left half alone, early, in the middle and
     late: (4·n, 3, h, w) in [−1, 1]. ValueError where pixels form no image."""
+    all_finite(pixels=rows.filter(regex=r'^\d+$'))
     pixels = rows.filter(regex=r'^\d+$')
     under = [(rows.what == 'half') & (rows.stage == s) for s in THIRDS]
     every = np.concatenate([_images(pixels[of]) for of in (rows.what == 'final', *under)])

@@ -8,7 +8,7 @@ __all__ = ['PLACE', 'TRIAL_WORDS', 'Plain', 'shade', 'seven_groups', 'printed_gr
 # %% ../../nbs/book/front.ipynb #d8092324
 import html
 import matplotlib as mpl, numpy as np, pandas as pd
-from ..doors import none_empty, one_of, proper, real
+from ..doors import none_empty, one_of, proper, real, shaped
 from .diagram import ink_on
 from .findings import places_said
 from .style import VERDICT_COLOR, Html
@@ -64,7 +64,9 @@ def seven_groups(sets, alt='') -> Html:
     """The network once per {(title, note): rows group with mean, lo, hi}, on one scale of colours;
     without an interval where that is NaN."""
     none_empty(sets=sets)
-    for f in sets.values(): proper(impacts=f['mean'])
+    for f in sets.values():
+        shaped(f['mean'], 'The impacts of the layer groups', 7)
+        proper(impacts=f['mean'])
     most = max(f['mean'].abs().max() for f in sets.values())
     return Html('<div class="dcu">' + ''.join(_group_card(*key, f, most)
                                                for key, f in sets.items()) + '</div>', alt)

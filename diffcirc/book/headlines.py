@@ -184,7 +184,7 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
     """Margin of phases over a smooth curve and number of phases {dataset: n}, the paper's number,
     and the costliest part [{dataset: name}] at the noisiest and the cleanest of `times`."""
     all_finite(gain=gain, number=number)
-    each_with(2, times=[times])
+    each_with(2, times=[times], most=[most])
     found = [d for d in DATASETS if gain[d] > 0 and number[d] > 1]
     alone = ' alone' if len(found) == 1 else ''
     phases = listed(f'{number[d]} ({d})' for d in found)
@@ -571,6 +571,7 @@ def stability_headline(learned, random) -> Headline:
 def uses_headline(words, nearest) -> Headline:
     "Verdicts {use: word}; the rival that comes nearest to the circuit {use: (name, interval)}."
     each_with(2, nearest=nearest)
+    each_with(3, intervals=[v[:3] for _, v in nearest.values()])
     told = {'holds': 'Better than all that is simpler for {}',
             'contradicted': 'surely worse than something simpler for {}',
             'inconclusive': 'not surely better than something simpler for {}'}

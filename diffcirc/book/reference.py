@@ -11,7 +11,7 @@ __all__ = ['FILES', 'BYTES', 'COLUMNS_AT_MOST', 'LETTERS', 'commit_of', 'about',
 import json, re, subprocess, time
 from pathlib import Path
 import pandas as pd
-from ..doors import integer
+from ..doors import equally_long, integer
 from .claims import as_json, complete, ledger
 from .findings import skill_csv
 from .protocols import table
@@ -120,6 +120,7 @@ def compared_table(t: Table, ids, kept) -> Table:
     "A table of claims, one row per id, with a last column of what a build elsewhere found of them."
     if kept is not None: integer(len(kept), 'The parts of a kept build', 2, 2)
     if kept is None: return t
+    equally_long(rows=t.df, ids=ids)
     df = t.df.assign(**{'computed elsewhere': [said(kept[1].get(i)) for i in ids]})
     more = (' *Computed elsewhere*: what the build kept with the source of this book found, which '
             f"saw {kept[0]['images_per_model']:,} images per model; not part of this build.")

@@ -10,7 +10,7 @@ import math
 import numpy as np, pandas as pd
 from matplotlib.patches import Arc
 from torch import Tensor
-from ..doors import one_of, real
+from ..doors import all_finite, filled, one_of, real
 from .style import GRID, INK
 from ..statistics.report import sig
 
@@ -74,6 +74,7 @@ def as_picture(term: Tensor) -> np.ndarray:
 # %% ../../nbs/book/walk.ipynb #554850b2
 def busiest_heads(frame, n=3) -> list:
     "The n heads whose edges to others have the largest sum of exact scores, the largest first."
+    all_finite(distances=frame.distance)
     heads = frame[frame.sender.str.contains(r'\.h\d+$')]
     most = heads.distance.clip(lower=0).groupby(heads.sender).sum()
     return most.sort_values(ascending=False, kind='stable').index[:n].tolist()
@@ -81,6 +82,8 @@ def busiest_heads(frame, n=3) -> list:
 # %% ../../nbs/book/walk.ipynb #52a58650
 def head_words(frame, head, total) -> str:
     "What is said of a head, from exact scores of all edges; `total`: their sum."
+    filled(frame, 'distance')
+    one_of(head, {*frame.sender} & {*frame.reader.map(node_of)}, 'head')
     real(total, 'The sum of all distances', 1e-300)
     d = frame.assign(distance=frame.distance.clip(lower=0))
     out, into = d[d.sender == head], d[d.reader.map(node_of) == head]

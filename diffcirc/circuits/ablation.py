@@ -12,7 +12,7 @@ __all__ = ['ABSTRACTION', 'EDITS', 'DOSES', 'LOAD', 'level', 'targets', 'edit_of
 import re
 import numpy as np, pandas as pd, torch
 from scipy import stats
-from ..doors import each_once, each_with, filled, finite, integer, one_of
+from ..doors import each_once, each_with, filled, finite, integer, one_of, real
 from ..denoiser.diffusion import (
     Denoiser, Exam, T, device_of, image_errors, min_snr_weight, sample, starting_noise)
 from ..denoiser.sites import (
@@ -369,5 +369,6 @@ def lowering_text(entries, n=4) -> str:
 # %% ../../nbs/circuits/ablation.ipynb #50cfc27b
 def trained_weight(t, floor) -> float:
     "Weight of the loss at timestep t over the largest of any timestep."
+    real(floor, 'The least weight', 0, 1e9)
     w = min_snr_weight(torch.arange(T)).clamp(min=floor)
     return float(w[t]/w.max())

@@ -9,7 +9,7 @@ __all__ = ['TABLE_METRICS', 'KEY', 'UNIT', 'circuit_rows', 'metric_rows', 'halve
 
 # %% ../../nbs/circuits/comparison.ipynb #925956aa
 import numpy as np, pandas as pd
-from ..doors import filled, none_empty, one_of, real
+from ..doors import each_with, filled, none_empty, one_of, real
 from ..statistics.halves import half_against_half, is_none, measured_by, null_readings
 from ..statistics.replication import compare
 from ..statistics.tests import Interval
@@ -47,6 +47,7 @@ UNIT = {'image': 'images of model 0', 'model': 'models', 'both': 'models and ima
 
 def halves_found(frames: dict, images, units=tuple(UNIT)) -> pd.DataFrame:
     "`half_against_half` for several values {name: frame with a column `value`}, named in `value`."
+    for pairs in images.values(): each_with(2, halves=pairs)
     return pd.concat([half_against_half(f, 'value', images, units).assign(value=name)
                       for name, f in frames.items()], ignore_index=True)
 
@@ -123,6 +124,7 @@ def valued_change(rows, metric, first, last) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #8afc2821
 def p_bounded(p, bound=False) -> str:
     "A p to three digits; `bound` when it was printed as an upper bound."
+    if not np.isnan(p): real(p, 'A p', 0, 1)
     if not bound and p < .0005: return '< 0.001'
     return f"{'< ' if bound else ''}{p:.3f}"
 

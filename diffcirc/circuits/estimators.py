@@ -17,7 +17,7 @@ from scipy import fft, linalg, stats
 from scipy.spatial import cKDTree
 from scipy.special import digamma, xlogy
 from torch import Tensor
-from ..doors import filled, finite, integer, one_of, real, shaped
+from ..doors import all_finite, filled, finite, integer, one_of, real, shaped
 
 # %% ../../nbs/circuits/estimators.ipynb #d2fa79fc
 def features(X) -> np.ndarray:
@@ -458,6 +458,8 @@ def bent_map_loss(cal, method) -> float:
 def estimator_lines(found, wins) -> tuple:
     """Which estimator has the least loss, of a table of `faults` (best first) and the share of
     `weightings` under which each is best."""
+    integer(len(found), 'The number of estimators', 2)
+    all_finite(faults=found)
     best, second = found.index[:2]
     filled(found, 'loss')
     least, most = found.drop(columns='loss').loc[best].agg(['min', 'max'])

@@ -252,6 +252,7 @@ def circuits_by_size(denoiser, exam: Exam, corruption='image', method='curvature
 def read_by_size(frame) -> pd.DataFrame:
     """Rows model × timestep × k of a table of `circuits_by_size`: `faithful`, `complete`, and
     `minimal`."""
+    all_finite(distances=frame.distance)
     rows, key = [], ['dataset', 'seed', 'timestep', 'k']
     for name, g in frame.groupby(key, sort=False):
         d = g[g.kind.isin(['empty', 'circuit', 'complement'])].set_index('kind').distance

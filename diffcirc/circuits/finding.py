@@ -17,7 +17,7 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
-from ..doors import all_finite, each_once, filled, integer, one_of
+from ..doors import all_finite, each_once, equally_long, filled, integer, one_of
 from .attribution import signs
 from .corruptions import stand_ins
 from diffcirc.circuits.edges import (
@@ -367,6 +367,7 @@ def node_scores(c: Case) -> dict:
 # %% ../../nbs/circuits/finding.ipynb #61fa4db6
 def of_senders(c: Case, scores) -> Tensor:
     "Sums (nodes, b) of the scores (edges, b) of the edges that leave each node."
+    equally_long(edges=c.graph.edges, scores=scores)
     at = {n: i for i, n in enumerate(c.graph.nodes)}
     own = torch.tensor([at[s] for s, _ in c.graph.edges])
     return torch.zeros(len(at), scores.shape[1]).index_add(0, own, scores.detach().float().cpu())
@@ -377,6 +378,7 @@ def nodes_patched(denoiser, exam: Exam, corruptions=('image',), methods=(),
                   **given) -> pd.DataFrame:
     """Rows timestep × corruption × method × node, in the columns of edges (`sender`, the node;
     `reader`, `all`): `error` and `distance` on the even images, exact and forecast by `methods`."""
+    for m in methods: one_of(m, METHODS, 'method')
     rows = []
     for t, name in itertools.product(exam.timesteps, corruptions):
         c = case_of(denoiser, _of_half(exam, 0), t, name, **_halved(given, 0))
@@ -502,6 +504,7 @@ def advice(best, passes, edges, planted, least=.9) -> str:
 # %% ../../nbs/circuits/finding.ipynb #18d211d8
 def where_met(agreed, method, name, least=.9) -> str:
     "Where a method, called `name`, has rank correlations of `least` with exact patching."
+    filled(agreed, 'rank')
     one_of(method, set(agreed.method), 'method')
     m = agreed[agreed.method == method].groupby(['measure', 'timestep', 'dataset'])['rank'].mean()
     (k, t, d), n = m.idxmax(), int((m >= least).sum())

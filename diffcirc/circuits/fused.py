@@ -13,7 +13,7 @@ from contextlib import contextmanager, ExitStack
 from typing import NamedTuple
 import torch, torch.nn.functional as F
 from torch import Tensor
-from ..doors import integer, real, shaped
+from ..doors import all_finite, integer, real, shaped
 from ..denoiser.unet import attention_layers
 
 # %% ../../nbs/circuits/fused.ipynb #25bee99a
@@ -83,7 +83,7 @@ LARGE = 64.  # logits beyond which float32 would cost more than about 1e-5 bits
 
 def largest_logit(q, k, scale) -> float:
     "A bound on |scale·q·kᵀ|: the longest query times the longest key."
-    return float(scale*q.norm(dim=-1).amax()*k.norm(dim=-1).amax()) if q.numel() else 0.
+    return float(scale*q.norm(dim=-1).amax()*k.norm(dim=-1).amax()) if q.numel()*k.numel() else 0.
 
 def exact_inputs(q, k, scale) -> tuple[Tensor, Tensor]:
     """q and k as the kernels get them: keys centred, at least float32, float64 for large logits.
@@ -177,6 +177,7 @@ def fused_distance(f: Fused, rows=512) -> Tensor:
 # %% ../../nbs/circuits/fused.ipynb #9ae957a4
 def fused_received(f: Fused) -> Tensor:
     "Attention that each position receives, averaged over queries: (b, heads, m), sums to 1."
+    all_finite(queries=f.q, keys=f.k)
     _check_fused(f)
     q = torch.cat([f.q, -f.lse[..., None]/f.scale], -1)
     k = torch.cat([f.k, torch.ones_like(f.k[..., :1])], -1)

@@ -9,7 +9,7 @@ __all__ = ['octave_masks', 'band_names', 'band_errors', 'region_errors', 'losses
 # %% ../../nbs/circuits/outcomes.ipynb #2117f108
 from functools import lru_cache
 import numpy as np, pandas as pd, torch
-from ..doors import each_once, filled, one_of, shaped
+from ..doors import each_once, equally_long, filled, one_of, shaped
 from .ablation import edit_of, targets
 from ..denoiser.diffusion import (
     Denoiser, Exam, _sampling_times, device_of, sample, starting_noise, x0_from_ε)
@@ -41,6 +41,7 @@ def band_errors(e) -> torch.Tensor:
 def region_errors(e, maps: dict) -> torch.Tensor:
     """What each region adds to the mean squared error, (b, regions), of differences e (b, c, h, w);
     `maps` {region: its share of every pixel (b, h, w)}."""
+    for m in maps.values(): equally_long(differences=e, region=m)
     squared = e.square().mean(1)
     return torch.stack([(squared*m.to(e.device)).mean((1, 2)) for m in maps.values()], 1)
 

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd, torch.nn.functional as nnf, torch
 from scipy.stats import rankdata
 from torch import Tensor
 from ..doors import (
-    all_finite, equally_long, finite, integer, none_empty, one_of, proper, real, shaped)
+    all_finite, equally_long, filled, finite, integer, none_empty, one_of, proper, real, shaped)
 from .features import Moments, _type, cells, each_layer
 from ..denoiser.diffusion import Exam, make_exam
 
@@ -72,6 +72,7 @@ def loo_ridge(K, Y, λs=LAMBDAS):
 def auc(score, label) -> float:
     """Area under the ROC curve: the chance that a positive scores higher than a negative, ties
     count half. NaN when one class is missing or a score is NaN."""
+    equally_long(scores=score, labels=label)
     score, label = np.asarray(score, float), np.asarray(label) > .5
     if label.all() or not label.any() or np.isnan(score).any(): return math.nan
     n, above = len(label), int(label.sum())
@@ -290,6 +291,7 @@ def in_papers_order(onsets, source='network') -> pd.DataFrame:
         of = network[network.dataset == d].pivot(index='seed', columns='type', values='onset')
         last = 'regions' if d == 'synthetic' else 'attributes'
         if d == 'natural' and (last not in of or of[last].isna().all()): continue
+        filled(of, by=['edges', 'texture', last])
         holds = (of.edges > of.texture) & (of.texture > of[last])
         rows.append(dict(dataset=d, holds=int(holds.sum()), models=len(of)))
     return pd.DataFrame(rows)

@@ -113,6 +113,7 @@ def stretch_costs(t, Y, order=1, shortest=3) -> np.ndarray:
 # %% ../../nbs/circuits/temporal.ipynb #9015c168
 def best_splits(cost, most) -> list:
     "For 1 … `most` segments: (least cost (b,), first points of segments 2, … (b, segments − 1))."
+    none_empty(costs=cost)
     T, b = len(cost), cost.shape[2]
     best, back = cost[0], []
     out = [(best[T], _traced(back, T, b))]

@@ -438,6 +438,7 @@ def robustness_readings(agree) -> pd.DataFrame:
 # %% ../../nbs/circuits/transfer.ipynb #04c3843d
 def judged_readings(readings, claimed: dict) -> pd.DataFrame:
     "Adds `verdict` by the rule for a claimed level. claimed {claim: (mean, sd)}."
+    each_with(2, claimed=claimed)
     words = [str(level_verdict(r.lo, r.hi, *claimed[r.claim])) for r in readings.itertuples()]
     return readings.assign(verdict=words)
 
