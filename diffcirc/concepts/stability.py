@@ -10,6 +10,7 @@ __all__ = ['ALIKE_FROM', 'SEEDED', 'UNIT_COLUMNS', 'CONCEPT_COLUMNS', 'concept_a
 import itertools
 import numpy as np, pandas as pd, torch
 from scipy.optimize import linear_sum_assignment
+from ..doors import all_finite
 from diffcirc.concepts.dictionaries import (
     Dictionary, channel_dictionary, component_dictionary, concept_sites, learn_dictionary, updates,
     vectors)
@@ -68,6 +69,7 @@ def best_cosines(A, B) -> float:
     a, b = (np.asarray(m, float) for m in (A, B))
     if a.ndim != 2 or a.shape[1:] != b.shape[1:] or not (len(a) and len(b)):
         raise ValueError(f'Directions {a.shape} and {b.shape} do not lie in one space.')
+    all_finite(A=a, B=b)
     r = a @ b.T
     return float(r[linear_sum_assignment(-r)].mean())
 

@@ -55,6 +55,7 @@ def squircle(x, y, p, floor=1e-4):
     "p-norm of (x, y): 1 on a superellipse, rounder for small p, squarer for large p."
     all_finite(p=p)
     fitting(x=x, y=y, p=p)
+    real(float(np.abs(p).min()), 'The least p', 1e-6)
     return ((np.abs(x) + F(floor))**p + (np.abs(y) + F(floor))**p)**(1/p)
 
 # %% ../../nbs/faces/canvas.ipynb #44db06e8

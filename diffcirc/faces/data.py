@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch.nn.functional import adaptive_avg_pool2d
 from ..core import absolute, atomic_write, content_hash, file_name, home, log, preset
-from ..doors import real
+from ..doors import integer, real
 
 # %% ../../nbs/faces/data.ipynb #1539c307
 ATTRIBUTES = ('smiling', 'mouth_open', 'beard', 'mustache', 'male', 'young', 'eyeglasses', 'hat',
@@ -690,6 +690,7 @@ def natural_source() -> str:
 # %% ../../nbs/faces/data.ipynb #35ee7ae2
 def natural_faces(n=None, size=32, seed=0) -> FaceSet:
     "The natural faces in force (`natural_source`): at most `n` of them, drawn with `seed`."
+    integer(seed, 'The seed', 0)
     read = dict(celeba=read_celeba, hub=read_hub, orl=read_orl)[natural_source()]
     return read(n=n, size=size, seed=seed, at_most=True)
 

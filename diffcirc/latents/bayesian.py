@@ -125,6 +125,7 @@ LOGVAR = -8., 1.  # bounds of the log variance of a pixel
 
 def slice_loss(net: SliceNet, x, share=1.) -> Tensor:
     "Negative evidence bound per pixel (b,), the code's part times `share`; or the squared error."
+    none_empty(slices=x)
     μ, logv = net(x).chunk(2, 1)
     if not net.cfg.variational: return (x - μ).square().mean((1, 2, 3))
     logv = logv.clamp(*LOGVAR)
@@ -232,6 +233,7 @@ def slices_of(source, scale) -> SliceSet:
 def net_config(scale, seed, **change) -> SliceNetConfig:
     "The companion's network at a scale."
     integer(scale['steps'], 'The number of steps')
+    integer(scale['base'], 'The channels of the first level')
     return replace(SliceNetConfig(scale['size'], scale['base'], steps=scale['steps'], seed=seed),
                    **change)
 

@@ -132,6 +132,7 @@ def known_scores(p: PlantedDecoder) -> dict:
 # %% ../../nbs/latents/decoders.ipynb #d428aeb3
 def planted_scores(family, seed, n=1500) -> pd.DataFrame:
     "metric, value, truth (NaN: none in closed form) of one planted decoder."
+    integer(n, 'The number of codes', 10)
     p = planted_decoder(family, seed)
     z, F = planted_codes(p, n, seed)
     m = machine_of_planted(p)

@@ -105,7 +105,8 @@ def measured_by(r) -> str:
     return 'difference' if math.isnan(r.d_share) else 'd'
 
 def null_cell(r) -> str:
-    "A row of `null_readings` in a table: median within (largest); share at least as large."
+    """A row of `null_readings` in a table: median within (largest); share at least as large; of the
+    difference where d is undefined."""
     m = measured_by(r)
     within, largest, share = (getattr(r, f'{m}_{k}') for k in ('within', 'largest', 'share'))
     words = f'{num(within)} ({num(largest)}); {share:.0%}'

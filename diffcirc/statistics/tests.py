@@ -7,11 +7,12 @@ __all__ = ['CORRECTIONS', 'Interval', 't_interval', 'bca', 'Permutation', 'permu
            'adjust_by', 'Tost', 'tost', 'tost_p']
 
 # %% ../../nbs/statistics/tests.ipynb #e99a34a8
-import math, warnings
+import inspect, math, warnings
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
+from ..doors import none_empty
 from .effects import _columns, _values
 
 # %% ../../nbs/statistics/tests.ipynb #6023b591
@@ -41,6 +42,15 @@ def _bootstrapped(data, statistic, level, n, seed, how):
                              rng=seed).confidence_interval
     return float(ci.low), float(ci.high)
 
+# %% ../../nbs/statistics/tests.ipynb #8ffd3584
+def _takes(statistic, n):
+    "ValueError unless a statistic can be asked of n samples; one of C code is not asked."
+    try: inspect.signature(statistic).bind(*range(n))
+    except TypeError as e:
+        raise ValueError(f'The statistic does not take {n} samples: {e}; give one argument per '
+                         'sample.') from e
+    except ValueError: pass
+
 # %% ../../nbs/statistics/tests.ipynb #737b1c69
 def bca(x,                    # sample, or a tuple of samples
         statistic=np.mean,    # of one argument per sample; fast when it takes `axis`
@@ -49,6 +59,7 @@ def bca(x,                    # sample, or a tuple of samples
     data = tuple(_values(v) for v in (x if isinstance(x, tuple) else (x,)))
     if min(map(len, data), default=0) == 0:
         raise ValueError('A sample is empty; it needs at least one value to be drawn.')
+    _takes(statistic, len(data))
     est = float(statistic(*data))
     if min(map(len, data)) < 2: return Interval(est, math.nan, math.nan, 'none: one value')
     if all(np.ptp(v) == 0 for v in data): return Interval(est, est, est, 'none: constant')
@@ -125,6 +136,7 @@ def ks(a, b) -> KS:
 def of_another(ids) -> np.ndarray:
     """For each of `ids` (n,) the row of an image of another person, every row once; of the same
     person only where more than half of the images are of one."""
+    none_empty(ids=ids)
     order = np.argsort(ids, kind='stable')
     most = np.unique(ids, return_counts=True)[1].max()
     out = np.empty(len(order), int)

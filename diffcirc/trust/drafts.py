@@ -12,7 +12,7 @@ __all__ = ['halfway', 'twins', 'filtered', 'signal_level', 'switched_at', 'share
 from dataclasses import dataclass, field
 import numpy as np, torch
 from torch import nn, Tensor
-from ..doors import all_finite, equally_long, one_of, proper, real
+from ..doors import all_finite, each_with, equally_long, one_of, proper, real
 from ..denoiser.diffusion import T, add_noise, ᾱ
 from ..denoiser.sites import capturing, sites
 from ..denoiser.unet import (
@@ -61,6 +61,7 @@ def shared_variance(steps, taps, size) -> np.ndarray:
     "Correlation (n, n) of filtered images between pixels at any two of `steps`."
     proper(taps=taps)
     equally_long(steps=steps, taps=taps)
+    each_with(2, steps=steps)
     real(size, 'The size', 1)
     f = np.zeros((size, size))
     for (y, x), w in zip(steps, taps): f[y % size, x % size] += w

@@ -122,6 +122,7 @@ def crossed_ids(models, images, photographs=1) -> dict:
 
 def frame_of(s, j) -> pd.DataFrame:
     "Study j of `Studies` as a table dataset, seed, image, person, value."
+    none_empty(values=s.Y)
     real(j, 'The number of the study', 0, s.Y.shape[1] - 1)
     ids = crossed_ids(*s.Y.shape[2:], s.world.photographs)
     return pd.concat([pd.DataFrame(dict(dataset=g, **ids, value=y[j].ravel()))

@@ -149,6 +149,7 @@ def trial(kind, seed, steps, n, timesteps, noises) -> pd.DataFrame:
     (instrument 'check') and, for the learned closed form, per band ('band')."""
     one_of(kind, KINDS, 'kind')
     integer(n, 'The number of images')
+    integer(noises, 'The number of noises')
     p = KINDS[kind](seed, **(dict(steps=int(steps*TRAINED[kind])) if kind in TRAINED else {}))
     if kind == 'closed form, learned':
         rows = [pd.DataFrame(planted.band_impacts(p, timesteps)).assign(instrument='band')]
