@@ -81,8 +81,8 @@ def judged_lines(told, known, plain) -> tuple:
     on = sure[0] if len(sure) == 1 else 'both kinds of' if sure else ''
     start = f'Yes, on {on} faces' if sure else 'Not surely, on either kind of faces'
     def rates(some):
-        return ' and '.join(f"{interval(*100*r[['mean', 'lo', 'hi']], 0)} % ({d})"
-                            for d, r in some.items())
+        cut = {d: 100*r[['mean', 'lo', 'hi']].clip(0, 1) for d, r in some.items()}
+        return ' and '.join(f'{interval(*r, 0)} % ({d})' for d, r in cut.items())
     return (f'{start}: the sharpest of {len(JUDGES)} classifiers is right about {rates(told)}.',
             f'One half would be perfect drawings. About training faces of other people in their '
             f'place it is right in {rates(known)}, about draws from a Gaussian with their mean and '
