@@ -17,6 +17,7 @@ from diffcirc.circuits.finding import MEASURES, finding_lines
 from diffcirc.circuits.moments import time_line
 from diffcirc.denoiser.diffusion import untrained
 from diffcirc.denoiser.unet import UNetConfig
+from diffcirc.latents.decoders import mixing_lines
 from diffcirc.statistics.tests import Interval
 from diffcirc.study.judging import judged_lines
 from diffcirc.study.samples import copying_line
@@ -268,6 +269,12 @@ def chance():
         rates = pd.DataFrame(dict(rule=['level', 'order', 'kind'], pass_rate=some))
         yield h.Headline('How often would chance pass?', *chance_lines(rates))
 
+def decoders():
+    for some in itertools.product((.2, 1.), repeat=3):
+        mean = pd.DataFrame(dict(aligned=1., mixed=some), ['DCI', 'MIG', 'effect strength, raw'])
+        yield h.Headline('Do measures of autoencoders see whether a unit is one factor?',
+                         *mixing_lines(mean))
+
 def estimators():
     for a, b in ((.1, .4), (.0, .0)):
         found = pd.DataFrame(dict(floor=[0., b], order=[.2, .3], loss=[a, b]), ['renyi', 'ksg'])
@@ -302,7 +309,8 @@ def variants():
             yield h.variants_headline(two, two, words)
 
 MADE = [
-    judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty, variants,
+    decoders, judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty,
+    variants,
     edges, attribution, walk, growth, costs, benchmark, uses, finding, faithful, moments, planted,
     corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability,
     models, attention, ablation, temporal, comparison, features, information, transfer, alone,

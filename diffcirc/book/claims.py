@@ -77,7 +77,8 @@ def record(st, chapter: str, answers: list[dict]):
     for a in answers: _check(file_name(chapter), a, _kinds())
     ids = [a['id'] for a in answers]
     twice = {i for i in ids if ids.count(i) > 1}
-    if twice: raise ValueError(f"{chapter} answers {', '.join(sorted(twice))} twice; answer each once.")
+    if twice:
+        raise ValueError(f"{chapter} answers {', '.join(sorted(twice))} twice; answer each once.")
     rows = [_kept(a, len(st.runs)) for a in answers]
     keep_json(records_place(st)/f'{chapter}.json', rows)
 

@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['DECODER_FAMILIES', 'K', 'PIXELS', 'DECODER_MEASURES', 'PlantedDecoder', 'planted_decoder', 'machine_of_planted',
            'planted_codes', 'known_answers', 'intervention_measures', 'known_scores', 'planted_scores',
-           'planted_mediation']
+           'planted_mediation', 'mixing_lines']
 
 # %% ../../nbs/latents/decoders.ipynb #077a8f76
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from ..doors import integer
+from ..doors import all_finite, integer
 from .disentanglement import SCORES, dci, disentanglement_scores
 from .mediation import (
     EPSILON, HOWS, SHIFT, Machine, changes, circuit_modularity, factor_effects, monosemantic,
     specificities, strengths, unit_mediation, usual_distance)
 
 # %% ../../nbs/latents/decoders.ipynb #d1e02124
-DECODER_FAMILIES = ('aligned', 'turned', 'mixed', 'strong', 'shared places', 'narrow codes', 'silent',
+DECODER_FAMILIES = ('aligned', 'turned', 'mixed', 'strong', 'shared places', 'narrow codes',
+                    'silent',
             'random')
 K, PIXELS = 4, 64  # factors and pixels
 
@@ -155,3 +156,17 @@ def planted_mediation(c, seed=0, n=2000) -> pd.DataFrame:
                  indirect_treated=1 + c)
     return pd.DataFrame([dict(metric=k, value=got[k], truth=v) for k, v in truth.items()]).assign(
         family=f'mediation, c = {c}', seed=seed)
+
+# %% ../../nbs/latents/decoders.ipynb #79cb8333
+def mixing_lines(mean, least=.1) -> tuple:
+    """How many measures fall by a share of `least` when units mix two factors each, of their means
+    (index measure, columns `aligned`, `mixed`), and which do not."""
+    all_finite(means=mean[['aligned', 'mixed']])
+    seen = 1 - mean['mixed']/mean['aligned'] > least
+    n, of = int(seen.sum()), len(mean)
+    start = 'Yes: all' if n == of else f'Not all of them: {n} of' if n else 'No: none of'
+    blind = ', '.join(mean.index[~seen])
+    fall = 'falls' if n < 2 else 'fall'
+    return (f'{start} {of} measures {fall} by a tenth or more when the units of a decoder are '
+            'turned so that each mixes two factors.',
+            f'Blind to it: {blind}.' if blind else '')
