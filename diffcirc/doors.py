@@ -133,8 +133,8 @@ def sizes(shape, what, n):
 
 # %% ../nbs/doors.ipynb #77967247
 def known_device(device):
-    "A device itself, or its name. ValueError where PyTorch knows none of this name."
-    try: torch.device(device)
+    "A device itself, its name, or None for the usual one. ValueError where PyTorch knows none such."
+    try: torch.device('cpu' if device is None else device)
     except RuntimeError as e:
         raise ValueError(f'There is no device {str(device)!r}; give one such as cpu, cuda or '
                          'cuda:1.') from e

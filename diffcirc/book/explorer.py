@@ -150,8 +150,8 @@ def half_pictures(rows) -> Tensor:
     """From rows of one dataset of a table of `concept_frames`: the finished drawings (n), and behind
     them the same with the first concept turned up in the left half alone, early, in the middle and
     late: (4·n, 3, h, w) in [−1, 1]. ValueError where pixels form no image."""
-    all_finite(pixels=rows.filter(regex=r'^\d+$'))
     pixels = rows.filter(regex=r'^\d+$')
+    all_finite(pixels=pixels)
     under = [(rows.what == 'half') & (rows.stage == s) for s in THIRDS]
     every = np.concatenate([_images(pixels[of]) for of in (rows.what == 'final', *under)])
     return torch.from_numpy(every).permute(0, 3, 1, 2).float()/127.5 - 1

@@ -192,7 +192,8 @@ def posterior_ratio(rows, errors) -> pd.DataFrame:
     filled(errors, 'mse', 'slack', by=by)
     m = rows.groupby(by).mean()
     e = errors.assign(announced=announced).groupby(by)[['mse', 'announced']].mean()
-    for k in m.index: one_of(k, set(e.index), 'error of model and timestep')
+    known = set(e.index)
+    for k in m.index: one_of(k, known, 'error of model and timestep')
     e = e.loc[m.index]
     s2 = m.index.get_level_values('timestep').map(noise_scale).to_numpy()**2
     return pd.DataFrame(dict(ratio=e.announced/e.mse, by_trace=m.posterior/s2/e.mse, trace=m.trace,

@@ -578,7 +578,7 @@ def train(faces,                     # training images: `images` (n, c, h, w), `
     where one of several processes is gone."""
     check_training(cfg)
     _check_faces(faces, cfg)
-    _check_device(device)
+    known_device(device)
     folder, crew, run = run_folder(faces, cfg), Crew(device), None
     with (_together(crew), _alone(folder, crew.rank == 0),
           _threads(cfg.threads, crew.device)):
@@ -651,13 +651,6 @@ def _check_faces(faces, cfg):
         raise ValueError(f'The images are {got} and the network takes {want} (channels, height, '
                          'width); resize them or change UNetConfig.')
     if not len(faces): raise ValueError('There is no image to train on; ask for at least one.')
-
-# %% ../../nbs/denoiser/training.ipynb #ae96c043
-def _check_device(device):
-    "Raise ValueError for what PyTorch knows no device by."
-    try: torch.device(device or 'cpu')
-    except RuntimeError as e:
-        raise ValueError(f'There is no device {device!r}; give cpu or cuda, or none.') from e
 
 # %% ../../nbs/denoiser/training.ipynb #0a7c8fb7
 def _restarted(tr: Trainer, folder) -> float:

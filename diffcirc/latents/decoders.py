@@ -165,7 +165,7 @@ def mixing_lines(mean, least=.1) -> tuple:
     seen = 1 - mean['mixed']/mean['aligned'] > least
     n, of = int(seen.sum()), len(mean)
     start = 'Yes: all' if n == of else f'Not all of them: {n} of' if n else 'No: none of'
-    blind = ', '.join(mean.index[~seen])
+    blind = '; '.join(mean.index[~seen])
     fall = 'falls' if n < 2 else 'fall'
     return (f'{start} {of} measures {fall} by a tenth or more when the units of a decoder are '
             'turned so that each mixes two factors.',

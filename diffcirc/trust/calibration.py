@@ -426,12 +426,12 @@ def level_lines(levels, nominal=.05) -> tuple:
         one_of(unit, UNIT_WORDS, 'unit')
         all_finite(rate=t.rate, lo=t.lo)
     kept = [UNIT_WORDS[u] for u, t in levels.items() if (t.lo <= nominal).all()]
-    start = f"With {' or '.join(kept)} as samples" if kept else 'With no unit of evidence'
     spans = ', '.join(f'{100*t.rate.min():.1f} to {100*t.rate.max():.1f} % ({UNIT_WORDS[u]})'
                       for u, t in levels.items())
     worlds = max(map(len, levels.values()))
-    where = 'the one world' if worlds == 1 else f'each of {worlds} worlds'
-    return (f'{start} it is, in {where} simulated.',
+    units = ' or '.join(kept or UNIT_WORDS.values())
+    where = f"{'none' if kept else 'some'} of {worlds} simulated world{'s'*(worlds > 1)}"
+    return (f'With {units} as samples, surely more errors than promised are seen in {where}.',
             f'A test at {100*nominal:.0f} % finds a difference that is not there in {spans} of '
             'studies, from world to world.')
 
