@@ -1,14 +1,18 @@
 """Every step of a write fails, is cut short, is the last one of its process, or is lost in a power
 cut; what is read afterwards is what was there before or what was written."""
-import os, resource, signal
+import os, resource, shutil, signal, subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 import numpy as np, pandas as pd, torch
 from diffcirc import core
 from diffcirc.core import cached_table, elsewhere, keep_json, kept_json, remove_leftovers
-from diffcirc.denoiser.training import load_tensors, save_tensors
+from diffcirc.circuits.ablation import ablate
+from diffcirc.denoiser.diffusion import make_exam
+from diffcirc.denoiser.training import load_tensors, save_tensors, train
 from diffcirc.faces.data import load_faces, save_faces
-from .files import toy_faces
+from diffcirc.study.jobs import Job, compute
+from .files import toy_config, toy_faces
 from .outcomes import CLEAR, RIGHT, SILENT, TRACEBACK, is_clear, quiet
 
 STEPS = ('Path.mkdir', '_write', 'os.fsync', 'os.replace', '_sync_folder')
@@ -170,4 +174,60 @@ def power_cuts(campaign, folder, n):
                         campaign.note(part, RIGHT if found == 2 else SILENT, f'{of} lost')
                     else: read_after(campaign, part, thing, f'{of} after {upto}', False)
 
-ALL = dict(errors=errors, deaths=deaths, sizes=sizes, power=power_cuts)
+# --- a home that is full while a build prepares ---------------------------------------------------
+
+@contextmanager
+def disk_of(folder, size):
+    """A file system of so many bytes; where none can be mounted, no file in it exceeds them: how
+    much it holds is then set by the process that writes."""
+    mount = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', folder]
+    able = shutil.which('mount') and shutil.which('umount')
+    mounted = able and subprocess.run(mount, capture_output=True).returncode == 0
+    try: yield mounted
+    finally:
+        if mounted: subprocess.run(['umount', '-l', folder])
+
+def _prepared(folder):
+    "As `diffcirc prepare` does on a small scale: a model trained, and measured."
+    faces = toy_faces()
+    with elsewhere(folder), quiet():
+        run = train(faces, toy_config(), 'cpu', checkpoint_s=0.)
+        todo = [Job(ablate, run, make_exam(faces.images[:n], (100, 600)), {}, 'synthetic', 0)
+                for n in (2, 3, 4)]
+        compute(todo, 1)
+        return run.weights, [j.table().to_csv() for j in todo]
+
+def _clear_or_done(home, said, limit=None):
+    "In a process of its own: what `_prepared` says when it does not come to its end."
+    def go():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try: _prepared(home)
+        except Exception as e:
+            if limit: resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,)*2)
+            said.write_text(f'{is_clear(e)} {e}')
+    in_child(go)
+    return said.read_text() if said.exists() else ''
+
+def full_homes(campaign, folder, n):
+    """The disk is full at a moment of a training or of the measuring; with room made, the same
+    command ends with the weights and the tables of one that was not interrupted."""
+    part, folder = 'home full while preparing', Path(folder)
+    whole = _prepared(folder/'whole')
+    needed = sum(-(-p.stat().st_size//4096)*4096 for p in (folder/'whole').rglob('*') if p.is_file())
+    for k, size in enumerate(np.linspace(16_384, needed, n).astype(int).tolist()):
+        home, said = folder/f'home-{k}', folder/f'said-{k}'
+        home.mkdir()
+        with disk_of(home, size) as mounted:
+            text = _clear_or_done(home, said, None if mounted else size//n)
+            clear = text.startswith('True') and str(home) in text
+            campaign.note(part, RIGHT if not text else CLEAR if clear else TRACEBACK, f'{size} {text}')
+            left = [*home.rglob('.*.tmp')]
+            campaign.note(part, SILENT if left else RIGHT, f'{size} {left}')
+            if mounted: subprocess.run(['mount', '-o', 'remount,size=1G', home], check=True)
+            try: same = _prepared(home) == whole
+            except Exception as e: campaign.note(part, TRACEBACK, f'{size} with room made: {e!r}')
+            else: campaign.note(part, RIGHT if same else SILENT, f'{size} with room made')
+        shutil.rmtree(home)
+
+ALL = dict(errors=errors, deaths=deaths, sizes=sizes, power=power_cuts, full_homes=full_homes)
