@@ -271,9 +271,10 @@ def _wrap_words(ax, across):
     for title in (ax.title, ax._left_title, ax._right_title, ax.xaxis.label):
         if '$' not in title.get_text():
             whole = title.get_text().replace(' = ', '\u00a0=\u00a0')
-            title.set_text(textwrap.fill(whole, 34//across))
+            title.set_text(textwrap.fill(whole, 34//across, break_long_words=False))
     if _longest_name(ax) > 18:
-        names = [textwrap.fill(t.get_text(), 18) for t in ax.get_yticklabels()]
+        names = [textwrap.fill(t.get_text(), 18, break_long_words=False)
+                 for t in ax.get_yticklabels()]
         ax.set_yticks(ax.get_yticks(), names)
 
 # %% ../../nbs/book/style.ipynb #456d571f
@@ -318,9 +319,16 @@ def _height(ax, width, dpi) -> float:
     return around + max(place.height*scale/dpi, .175*lines*(_longest_name(ax) > 6)) + .1
 
 # %% ../../nbs/book/style.ipynb #29f2c6fa
+def _longest_word(ax) -> int:
+    "Letters of the longest word in the titles of a panel."
+    titles = ax.title, ax._left_title, ax._right_title
+    return max((len(word) for t in titles for word in t.get_text().split()), default=0)
+
 def _across(row, most) -> int:
     "How many panels of a row stand beside each other on a phone: 1, 2, pictures up to 4."
-    if all(map(_is_picture, row)): return min(most, len(row) if len(row) < 3 else 1 + len(row)//3)
+    if all(map(_is_picture, row)):
+        room = 34//max([1, *map(_longest_word, row)])  # for titles
+        return max(1, min(most, room, len(row) if len(row) < 3 else 1 + len(row)//3))
     return 1 if len(row) < 4 or _longest_name(row[0]) > 6 else min(most, 2)
 
 # %% ../../nbs/book/style.ipynb #abeb5918
