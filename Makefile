@@ -18,7 +18,7 @@ export GOMP_SPINCOUNT ?= 1000
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
 
-.PHONY: help install lock prepare book whole-book test fuzz sbom lint check-book bench sync clean
+.PHONY: help install lock prepare book whole-book test fuzz lint check-book bench sync clean
 help:           ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -52,11 +52,6 @@ test: sync lint ## in-sync check, lint, notebook cells, pytest
 
 fuzz: $(STAMP)  ## the whole campaign of faults, some 7,000 cases (an hour on two cores); its table goes to benchmarks/faults.csv
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.fuzz
-
-sbom: $(STAMP)  ## the packages of the environment as a CycloneDX file, _build/sbom.json
-	@mkdir -p _build
-	$(PYTHON) -m venv $(VENV)/sbom && $(VENV)/sbom/bin/python -m pip install -q --disable-pip-version-check cyclonedx-bom==7.5.0
-	$(VENV)/sbom/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file _build/sbom.json
 
 lint: $(STAMP)  ## names that do not exist or are not used, several statements on a line
 	$(BIN)/ruff check -q .
