@@ -37,6 +37,7 @@ def each_once(names, what):
 def finite(x, what):
     """An array or tensor itself. ValueError without a number in it, or with the place of the first
     that is NaN or infinite."""
+    if isinstance(x, torch.Tensor) and x.numel() and x.sum().isfinite(): return x
     ok = torch.isfinite(x) if isinstance(x, torch.Tensor) else np.isfinite(np.asarray(x, float))
     if 0 in ok.shape: raise ValueError(f'{what}: there is no number; give at least one.')
     if ok.all(): return x
@@ -70,7 +71,8 @@ def filled(table, *columns, by=()):
 # %% ../nbs/doors.ipynb #efcfcca1
 def _broken(v) -> int:
     "How many numbers of an argument are NaN or infinite; texts have none."
-    if isinstance(v, torch.Tensor): return 0 if v.isfinite().all() else int((~v.isfinite()).sum())
+    if isinstance(v, torch.Tensor):
+        return 0 if v.sum().isfinite() or v.isfinite().all() else int((~v.isfinite()).sum())
     if isinstance(v, pd.DataFrame): v = [v[c].to_numpy() for c in v.columns[v.dtypes == float]]
     if isinstance(v, dict): v = list(v.values())
     if isinstance(v, (list, tuple)): return sum(map(_broken, v))

@@ -11,7 +11,7 @@ import base64, io, math, re, zlib
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import Tensor
-from ..doors import all_finite, fitting, integer, none_empty, one_of, real
+from ..doors import all_finite, each_once, fitting, integer, none_empty, one_of, real
 from .style import (
     COLOR, HEAD_COLORS, Html, INK, asset, dataset_in, hash_text, json_in_html, label_color, show)
 from ..circuits.attention import entropy
@@ -241,6 +241,7 @@ def _name_heads(fig, heads, per=8):
 def _columns(have, timesteps):
     "The timesteps of `have` that become columns: those asked for, or that many of them."
     if isinstance(timesteps, int): return _thin(dict(timesteps=have), timesteps)['timesteps']
+    each_once(timesteps, 'Timesteps')
     if lost := [int(t) for t in timesteps if t not in have]:
         raise ValueError(f'There are no frames at t = {lost[0]}; the timesteps are {have}.')
     return [int(t) for t in timesteps]
