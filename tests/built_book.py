@@ -198,13 +198,18 @@ def test_autoencoders_stand_beside_the_book():
 
 def test_detectors_of_slices_stand_beside_the_book():
     import pandas as pd
-    from diffcirc.latents.anomalies import MRI_COLUMNS
+    from diffcirc.latents.anomalies import MISS, MRI_COLUMNS, REFUSALS, SAVED
     from diffcirc.latents.rivals import NETWORKS, OTHERS
     d = pd.read_csv(HTML/'mri.csv')
     assert list(d) == MRI_COLUMNS and 'phantom' in set(d.source)
     assert set(d.model) == {*NETWORKS, *OTHERS} and set(d.unit) == {'slice', 'pixel'}
     assert not d.duplicated(['source', 'model', 'score', 'unit', 'metric']).any()
-    assert d.value.between(0, 1).all() and d.prevalence.between(0, 1).all()
+    assert d.prevalence.between(0, 1).all() and d.value[d.metric != SAVED].between(0, 1).all()
+    unsure = {*list(NETWORKS)[:3], 'untrained', 'deep ensemble'}
+    of = d.groupby('metric').model.agg(set)
+    for metric in (MISS, SAVED, 'within 95 %', 'errors, 50 % kept'): assert of[metric] == unsure
+    assert set(d.score[d.metric == SAVED]) == {f'refused by {how}' for how in REFUSALS}
+    for _, g in d.groupby('source'): assert set(g.metric) == set(d.metric)
 
 def test_pass_rates_of_the_rules_stand_beside_the_book():
     import pandas as pd

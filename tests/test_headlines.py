@@ -306,7 +306,7 @@ def variants():
         share = [dict(variant=v, reconstruction=.25, seed=.75 - v) for v in some]
         two = dict(zip(('effect strength', 'DCI'), share))
         for words in ([], ['holds'], ['holds', 'contradicted', 'inconclusive']*2):
-            yield h.variants_headline(two, two, words)
+            for surely in (True, False): yield h.variants_headline(two, two, words, surely)
 
 MADE = [
     decoders, judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty,

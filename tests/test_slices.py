@@ -1,19 +1,22 @@
 """Slices of brains: what the cells of their pages cannot show, properties of measures, splits and
 uncertainty, and whether what is known of drawings comes back."""
-import json, re
+import io, json, re
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
 from hypothesis import given, settings, strategies as st
+from scipy.stats import norm
 from sklearn.linear_model import BayesianRidge
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from diffcirc.latents.anomalies import (
-    area_verdict, gained_verdict, main_kind, measures, mri_table, slice_claims)
+    MISS, REFUSALS, SAVED, area_verdict, gained_verdict, main_kind, measures, mri_csv, mri_table,
+    slice_claims)
 from diffcirc.latents.bayesian import (
     SliceNetConfig, fit_slices, new_net, read_slices_with, slice_loss, split_uncertainty)
 from diffcirc.latents.phantom import phantom
 from diffcirc.latents.rivals import NETWORKS, OTHERS, equalized, joined_parts, units_of
 from diffcirc.latents.scores import (
-    best_dice, tallied, dice_at, patient_draws, pixel_counts, pr_area, refusal_gain, roc_area)
+    CENTRAL, best_dice, dice_at, errors_kept, patient_draws, pixel_counts, pr_area, refusal_gain,
+    roc_area, tallied)
 from diffcirc.latents.slices import head_of, scaled_by_patient, split_patients
 
 ROOT = Path(__file__).parent.parent
@@ -189,3 +192,60 @@ def test_better_scores_have_larger_areas_in_the_table():
 
 def test_every_detector_has_a_score_that_stands_for_it():
     assert {main_kind(d) for d in (*NETWORKS, *OTHERS)} == {'all', 'error'}
+
+# ------------------------------------------------------------------ rows to take away
+
+def answered(seed, calibrated=True, patients=12, slices=8):
+    "Rows like those of `detector_scores` of a network whose uncertainty knows where it errs."
+    rng = np.random.default_rng(seed)
+    n, level = patients*slices, norm.ppf(.5 + np.array(CENTRAL)/2)
+    who, y = np.repeat(range(patients), slices), rng.integers(0, 2, n)
+    unsure = rng.random(n)
+    score = np.where((unsure > .7) & (rng.random(n) < .8), 1 - y, y) + .1*rng.random(n)
+    rows = [pd.DataFrame(dict(unit='slice', kind=k, patient=who, row=range(n), score=s,
+                              threshold=.5, positives=y, negatives=1 - y))
+            for k, s in (('all', score), ('epistemic', unsure), ('aleatoric', rng.random(n)))]
+    errors = rng.normal(size=(patients, 4000))*(1 if calibrated else 3)
+    rows += [pd.DataFrame(dict(unit='coverage', kind='both', patient=p, row=-1, score=CENTRAL,
+                               positives=[(abs(e) <= l).sum() for l in level]))
+             for p, e in enumerate(errors)]
+    out = pd.concat(rows).assign(source='toy', detector='d', seed=seed)
+    return out.assign(negatives=out.negatives.fillna(4000 - out.positives))
+
+def rows_of_csv(*found):
+    return pd.read_csv(io.StringIO(mri_csv(pd.concat(found)))).set_index(['score', 'metric'])
+
+def test_calibration_stands_in_the_table_with_its_interval():
+    good, bad = (rows_of_csv(*(answered(s, c) for s in (0, 1))) for c in (True, False))
+    for level in CENTRAL:
+        r = good.loc['both variances', f'within {100*level:.0f} %']
+        assert r.lo <= r.value <= r.hi and r.value == pytest.approx(level, abs=.01)
+        assert r.unit == 'pixel' and r.prevalence == 0
+        third = norm.cdf(norm.ppf(.5 + level/2)/3)*2 - 1
+        assert bad.loc['both variances', f'within {100*level:.0f} %'].value == pytest.approx(
+            third, abs=.01)
+    assert good.loc['both variances', MISS].hi < .02 < .3 < bad.loc['both variances', MISS].lo
+
+def test_refusing_stands_in_the_table_with_its_interval():
+    found = [answered(s) for s in (0, 1)]
+    d = rows_of_csv(*found)
+    by = {how: d.loc[f'refused by {how}'] for how in REFUSALS}
+    y = found[0][found[0].kind == 'all'].positives
+    for r in by.values():
+        assert (r.lo <= r.value).all() and (r.value <= r.hi).all() and set(r.unit) == {'slice'}
+        whole = np.mean([((f.score >= .5) != f.positives)[f.kind == 'all'].mean() for f in found])
+        assert r.value['errors, 100 % kept'] == pytest.approx(whole)
+    assert by['epistemic'].value['errors, 50 % kept'] == 0
+    assert by['epistemic'].lo[SAVED] > 0
+    assert abs(by['aleatoric'].value[SAVED]) < by['epistemic'].value[SAVED]
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS)
+def test_errors_kept_are_those_of_slices_written_out(seed):
+    "Whole weights count like copies of a slice."
+    rng = np.random.default_rng(seed)
+    wrong, u, w = rng.integers(0, 2, 20), rng.permutation(20), rng.integers(1, 4, 20)
+    got = errors_kept(wrong, u, (1.,), w)
+    assert got == pytest.approx(errors_kept(np.repeat(wrong, w), np.repeat(u, w), (1.,)))
+    half = errors_kept(wrong, u, (.5,))
+    assert half == pytest.approx(wrong[np.argsort(u)][:10].mean())

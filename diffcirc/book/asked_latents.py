@@ -48,7 +48,7 @@ def of_attending(st) -> list:
 
 # %% ../../nbs/book/asked_latents.ipynb #753b55ee
 VAE_WORLDS = {'sprites': (.26, 10, {}), 'caused sprites': (.26, 10, {}),
-              'faces': (.45, 5, dict(n=1500, asked=400, pairs=24))}
+              'faces': (.45, 10, dict(n=1500, asked=400, pairs=24))}
 VAE_SMALL = dict(n=120, steps=30, asked=80, pairs=8, reader=dict(n=150, steps=10))
 
 def vae_worlds(st) -> dict:

@@ -743,14 +743,16 @@ def _apart(shares) -> str:
     return f'{v} go with the kind, {r} with reconstruction and {s} with the seed alone'
 
 # %% ../../nbs/book/headlines.ipynb #eff3021e
-def variants_headline(matched, end, words) -> Headline:
+def variants_headline(matched, end, words, surely=True) -> Headline:
     """Shares of the variance {'effect strength', 'DCI': {variant, reconstruction, seed}} where
-    networks reconstruct equally well, and after equal training; verdicts."""
+    networks reconstruct equally well, and after equal training; verdicts; whether the largest share
+    of effect strength's is surely over half."""
     all_finite(matched=matched, end=end)
     for shares in (matched, end): one_of('effect strength', shares, 'measure')
     (strength, dci), late = ([s[k] for k in ('effect strength', 'DCI')] for s in (matched, end))
     most = max(strength, key=strength.get)
     start = SOURCES_OF[most] if strength[most] > .5 else 'Neither alone'
+    if strength[most] > .5 and not surely: start += ', though not surely'
     after = '; '.join(map(_apart, late))
     n = {w: words.count(w) for w in ('holds', 'contradicted', 'inconclusive')}
     return Headline('Do interventions tell kinds of autoencoder apart, or only seeds and '

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AIR', 'RIM', 'PARTS_OF', 'MEDIAN', 'EVERY', 'LEAST', 'SliceSet', 'head_of', 'brain_of', 'split_patients',
-           'scaled_by_patient', 'smaller', 'read_nifti', 'read_slices', 'slices_folder', 'own_slices']
+           'scaled_by_patient', 'smaller', 'read_nifti', 'read_slices', 'askable', 'slices_folder', 'own_slices']
 
 # %% ../../nbs/latents/slices.ipynb #3c417e13
 import gzip, os, struct, zlib
@@ -95,7 +95,10 @@ def scaled_by_patient(values, patients) -> Tensor:
 # %% ../../nbs/latents/slices.ipynb #b4ef3275
 def _table(root) -> pd.DataFrame:
     "`slices.csv` of a folder. ValueError where a column is missing, or a field, or it is empty."
-    table = pd.read_csv(root/'slices.csv', dtype=dict(file=str, patient=str), keep_default_na=False)
+    path = root/'slices.csv'
+    try: table = pd.read_csv(path, dtype=dict(file=str, patient=str), keep_default_na=False)
+    except ValueError as e:  # broken bytes or rows, or none
+        raise ValueError(f'{path} is no table of comma-separated values ({e}).') from e
     for column in ('file', 'patient'):
         if column not in table:
             raise ValueError(f'{root/"slices.csv"} has no column {column!r}; a split by patient '
@@ -124,10 +127,14 @@ def _grey_picture(path) -> np.ndarray:
     if not path.exists():
         raise ValueError(f'There is no {path}, which slices.csv lists; masks have the names of '
                          'their images.')
-    with Image.open(path) as im:
-        if len(im.getbands()) > 1:
-            raise ValueError(f'{path} has {len(im.getbands())} channels; a slice has one.')
-        return np.asarray(im)
+    try:
+        with Image.open(path) as im: bands, pixels = im.getbands(), np.asarray(im)
+    except (OSError, SyntaxError) as e:
+        raise ValueError(f'{path} cannot be read ({e}); copy it anew.') from e
+    if len(bands) > 1: raise ValueError(f'{path} has {len(bands)} channels; a slice has one.')
+    if bands == ('P',) and path.parent.name == 'images':
+        raise ValueError(f'{path} has a palette of colours; save it in shades of grey.')
+    return pixels
 
 # %% ../../nbs/latents/slices.ipynb #22fe86b7
 def _checked_pair(image, mask, path, size, first):
@@ -140,22 +147,28 @@ def _checked_pair(image, mask, path, size, first):
                          'all slices need one size.')
     if min(image.shape) < size:
         raise ValueError(f'{path} is {of(image)}; this book needs slices of {size}×{size} or more.')
+    if image.dtype == bool: raise ValueError(f'{path} is black and white; a slice has shades.')
     if image.min() == image.max():
         raise ValueError(f'{path} is constant; leave slices without a brain out of slices.csv.')
 
 # %% ../../nbs/latents/slices.ipynb #04b9a0bf
 def _read_pictures(root, size) -> tuple:
     "(brightness (n, size, size) 0 to 1, masks alike, anomalous (n,), table) of a folder of PNGs."
-    table, values, masks, marked, first = _table(root), [], [], [], None
+    table, values, masks, marked, first, depth = _table(root), [], [], [], None, None
     for name in table.file:
         image, mask = (_grey_picture(root/kind/name) for kind in ('images', 'masks'))
-        first = first or image.shape
+        first, depth = first or image.shape, depth or image.dtype
         _checked_pair(image, mask, root/'images'/name, size, first)
-        full = np.iinfo(image.dtype).max if image.dtype.kind in 'iu' else 1
+        if image.dtype != depth:
+            raise ValueError(f'{root/"images"/name} has {8*image.itemsize} bits a pixel, the first '
+                             f'slice {8*depth.itemsize}; all slices need one depth.')
+        full = 255 if depth == np.uint8 else 1
         values.append(smaller(torch.from_numpy(image/full), size))
         masks.append(smaller(torch.from_numpy(mask > 0), size) >= .5)
         marked.append(bool((mask > 0).any()))
-    return torch.stack(values), torch.stack(masks), np.array(marked), table
+    values = torch.stack(values)
+    if depth != np.uint8: values = (values/max(np.quantile(values, .998), 1e-9)).clamp(0, 1)
+    return values, torch.stack(masks), np.array(marked), table
 
 # %% ../../nbs/latents/slices.ipynb #532a96e3
 def smaller(x, size) -> Tensor:
@@ -193,16 +206,30 @@ def read_nifti(path) -> np.ndarray:
 # %% ../../nbs/latents/slices.ipynb #4dc46520
 EVERY, LEAST = 6, .15  # of a volume's slices, every so manieth; least share of a slice in the head
 
+# %% ../../nbs/latents/slices.ipynb #d41da0f1
+def _checked_volume(volume, mask, path, size, first):
+    "ValueError that says what is wrong with one volume and its mask."
+    def of(shape): return '×'.join(map(str, shape))
+    if volume.shape != mask.shape:
+        raise ValueError(f'{path} is {of(volume.shape)}, its mask {of(mask.shape)}; they must '
+                         'match.')
+    if volume.shape != first:
+        raise ValueError(f'{path} is {of(volume.shape)}, the first volume {of(first)}; all volumes '
+                         'need one size and depth.')
+    if min(first[:2]) < size:
+        raise ValueError(f'{path} is {of(first)}; this book needs slices of {size}×{size} or more.')
+    if volume.min() == volume.max(): raise ValueError(f'{path} is constant; leave it out.')
+
 # %% ../../nbs/latents/slices.ipynb #ee834f11
 def _read_volumes(files, size) -> tuple:
     "The same as `_read_pictures` of BraTS volumes, axial slices."
-    values, masks, marked, rows = [], [], [], []
+    values, masks, marked, rows, first = [], [], [], [], None
     for f in files:
         seg = f.with_name(f.name.replace('_flair', '_seg'))
         if not seg.exists(): raise ValueError(f'{f} has no {seg.name} beside it.')
         volume, mask = read_nifti(f), read_nifti(seg) > 0
-        if volume.shape != mask.shape:
-            raise ValueError(f'{f} is {volume.shape}, its mask {mask.shape}; they must match.')
+        first = first or volume.shape
+        _checked_volume(volume, mask, f, size, first)
         volume = volume/max(np.quantile(volume, .998), 1e-9)
         for z in range(0, volume.shape[2], EVERY):
             image, own = (torch.from_numpy(np.rot90(v[:, :, z]).copy()) for v in (volume, mask))
@@ -239,6 +266,20 @@ def read_slices(folder, size=64) -> SliceSet:
                               anomalous=marked))
     return SliceSet('slices', scaled_by_patient(values, about.patient), masks, about)
 
+# %% ../../nbs/latents/slices.ipynb #af031d4b
+def askable(s: SliceSet) -> SliceSet:
+    "The set as it is. ValueError where a side of its split has nothing to learn from, or to ask."
+    parts, sick = split_patients(s.about), s.about.anomalous.to_numpy(bool)
+    for side, use in (('train', 'learn from'), ('validation', 'take thresholds from')):
+        if not len(parts[side]):
+            raise ValueError(f'No slice without an anomaly is left to {use}; add patients with '
+                             'slices whose masks are empty.')
+    if len(set(sick[parts['test']])) < 2:
+        raise ValueError('The slices of the patients who are asked are '
+                         f"{'all' if sick[parts['test']].all() else 'none of them'} anomalous; it "
+                         'takes slices with and without an anomaly.')
+    return s
+
 # %% ../../nbs/latents/slices.ipynb #be0af06c
 def slices_folder() -> Path|None:
     "The folder that `DIFFCIRC_MRI` names; None where it is not set."
@@ -246,7 +287,7 @@ def slices_folder() -> Path|None:
     return absolute(named) if named else None
 
 @lru_cache(2)
-def _read_once(folder, size, changed): return read_slices(folder, size)
+def _read_once(folder, size, changed): return askable(read_slices(folder, size))
 
 def own_slices(size) -> SliceSet|None:
     "The slices of `slices_folder`, read once; None without one."

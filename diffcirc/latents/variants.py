@@ -149,24 +149,45 @@ def groups_of(answers, metric, data, stage='matched') -> list:
     return [own[own.variant == v].sort_values('seed').value.to_numpy()
             for v in ('FactorVAE', 'VAE', 'β-VAE')]
 
-# %% ../../nbs/latents/variants.ipynb #77e943db
-def sources_of(answers, metric, data, stage) -> dict:
-    """Shares of a metric's variance over networks: reconstruction (squared correlation with
-    what is unexplained), variant (explained on top of it), seed (the rest); and ω² of the
-    variant alone. Networks without a value (NaN) do not count."""
+# %% ../../nbs/latents/variants.ipynb #872756ac
+def _sources(y, u, kinds) -> dict:
+    "Shares of the variance of y (n,): of u (n,) alone, of kinds (n, k) on top of it, and the rest."
+    y, u = y - y.mean(), u - u.mean()
+    def left(X): return ((y - X @ np.linalg.lstsq(X, y, rcond=None)[0])**2).sum()
+    total = (y**2).sum()
+    if total == 0: return dict.fromkeys(('reconstruction', 'variant', 'seed'), np.nan)
+    line, both = left(np.c_[np.ones(len(y)), u]), left(np.c_[kinds, u])
+    return dict(reconstruction=1 - line/total, variant=(line - both)/total, seed=both/total)
+
+# %% ../../nbs/latents/variants.ipynb #1ae50099
+def _one_row_each(answers, metric, data, stage) -> tuple:
+    "A metric (n,), what is unexplained (n,) and the variants (n,) of networks that have both."
     own = answers[(answers.data == data) & (answers.stage == stage)]
     one_of(metric, set(own.metric), 'metric of these networks')
     wide = own[own.metric.isin([metric, 'unexplained'])].pivot(
         index=['variant', 'seed'], columns='metric', values='value').dropna()
-    y, u = (wide[c].to_numpy() - wide[c].mean() for c in (metric, 'unexplained'))
-    kinds = pd.get_dummies(wide.index.get_level_values('variant')).to_numpy(float)
-    def left(X): return ((y - X @ np.linalg.lstsq(X, y, rcond=None)[0])**2).sum()
-    total = (y**2).sum()
-    if total == 0: return dict.fromkeys(('reconstruction', 'variant', 'seed', 'ω²'), np.nan)
-    line, both = left(np.c_[np.ones(len(y)), u]), left(np.c_[kinds, u])
-    groups = [y[kinds[:, i] > 0] for i in range(kinds.shape[1])]
-    return dict(reconstruction=1 - line/total, variant=(line - both)/total, seed=both/total,
-                **{'ω²': variant_share(groups)})
+    return (wide[metric].to_numpy(), wide.unexplained.to_numpy(),
+            wide.index.get_level_values('variant').to_numpy())
+
+# %% ../../nbs/latents/variants.ipynb #d9ddb54e
+def sources_of(answers, metric, data, stage, n=0) -> dict:
+    """Shares of a metric's variance over networks: reconstruction (squared correlation with
+    what is unexplained), variant (explained on top of it), seed (the rest); and ω² of the
+    variant alone. With n, (share, lo, hi) of each: 95 % intervals from n draws of networks within
+    their variant. Networks without a value (NaN) do not count."""
+    integer(n, 'The number of draws', 0)
+    y, u, variants = _one_row_each(answers, metric, data, stage)
+    names = np.unique(variants)
+    def shares(rows):
+        kinds = (variants[rows][:, None] == names).astype(float)
+        groups = [y[rows][k > 0] for k in kinds.T]
+        return _sources(y[rows], u[rows], kinds) | {'ω²': variant_share(groups)}
+    found = shares(np.arange(len(y)))
+    if not n: return found
+    rng, own = np.random.default_rng(0), [np.flatnonzero(variants == v) for v in names]
+    drawn = pd.DataFrame([shares(np.concatenate([rng.choice(r, len(r)) for r in own]))
+                          for _ in range(n)]).quantile([.025, .975])
+    return {k: (v, *drawn[k]) for k, v in found.items()}
 
 # %% ../../nbs/latents/variants.ipynb #1dc0f70a
 def carried_factors(e, factors) -> list:
