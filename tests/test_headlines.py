@@ -14,7 +14,7 @@ from diffcirc.circuits.edges import edges_lines, graph_of
 from diffcirc.circuits.estimators import estimator_lines
 from diffcirc.circuits.faithful import found_line, necessary_line
 from diffcirc.circuits.finding import MEASURES, finding_lines
-from diffcirc.circuits.moments import time_line
+from diffcirc.circuits.moments import ASPECTS, apart_line, order_line, time_line
 from diffcirc.denoiser.diffusion import untrained
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.latents.decoders import mixing_lines
@@ -197,6 +197,15 @@ def moments():
     for a, b in itertools.product((FEW, MANY, NONE), repeat=2):
         yield h.Headline('Does denoising use one circuit or several?',
                          time_line(t_like(a), t_like(b)))
+    # of what stands between on the page, two sentences
+    more = 'One thing more is said of all of them. And another one.'
+    orders = [dict(zip(ASPECTS, v)) for v in ((900., 500., 100.), (500., 300., 700.))]
+    words = 'holds', 'holds also without training', 'contradicted', 'inconclusive'
+    for word, a, b, gap in itertools.product(words, orders, orders, (
+            FEW, MANY, NONE, (float('nan'),)*3)):
+        yield h.Headline('Does denoising use one circuit or several?', 'Of one kind.',
+                         f'{more} {order_line(word, a, b)} '
+                         f'{apart_line(t_like(MANY), t_like(NONE), t_like(gap))}')
 
 def planted():
     for a, b in itertools.product((.5, .95), repeat=2):

@@ -14,7 +14,7 @@ from diffcirc.circuits.finding import by_corruption, edge_circuits, nodes_patche
 from diffcirc.circuits.gradients import gradient_flow
 from diffcirc.circuits.information import information_flow
 from diffcirc.circuits.interruption import edge_impacts, kept_alone
-from diffcirc.circuits.moments import across_time
+from diffcirc.circuits.moments import across_time, aspect_circuits, aspect_responses
 from diffcirc.circuits.outcomes import drifts, losses
 from diffcirc.circuits.optimality import jacobian_basis, jacobian_stats
 from diffcirc.circuits.probes import control_labels, probes
@@ -88,7 +88,8 @@ ASKED = {  # instrument → options, from the kind of network
     circuit_tests: lambda make: dict(other=make(1), random=8, asked=2),
     circuits_by_size: lambda make: dict(asked=2),
     nodes_patched: lambda make: dict(corruptions=('image', 'noise'), methods=('size', 'curvature')),
-    across_time: lambda make: {},
+    across_time: lambda make: {}, aspect_responses: lambda make: dict(switched=faces(8, 5)),
+    aspect_circuits: lambda make: dict(switched=faces(8, 5)),
     pruning: lambda make: dict(fit=faces(8, 4), shares=(.5,), draws=1, steps=1),
     training_on: lambda make: dict(fit=faces(8, 4), draws=1, steps=1),
     attribute_control: lambda make: dict(pairs=dict(other=(EXAM.x0, faces(8, 5)))),

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED', 'SCREENED', 'KEPT', 'OUTCOMES', 'ASKED_PAIRS', 'EDGED',
-           'USED', 'FEW', 'SOME', 'drawing_ddim', 'drawing_own', 'of_errors', 'of_gradients', 'probe_signs',
-           'of_optimality', 'references', 'looking', 'of_attention', 'selecting', 'on_images', 'of_features', 'enough',
-           'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method', 'of_information', 'always',
-           'of_ablation', 'of_screening', 'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting',
-           'of_outcomes', 'drawn_pairs', 'by_all_methods', 'corrupting', 'switching', 'testing', 'of_edges', 'going_on',
-           'of_uses', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only',
-           'of_growth', 'of_small_sets']
+           'ASPECTED', 'RESPONDED', 'ASPECT_SEEDS', 'USED', 'FEW', 'SOME', 'drawing_ddim', 'drawing_own', 'of_errors',
+           'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting',
+           'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
+           'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
+           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'drawn_pairs', 'by_all_methods', 'corrupting',
+           'switching', 'testing', 'switched_in_turn', 'of_edges', 'of_aspects', 'going_on', 'of_uses', 'of_time',
+           'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth',
+           'of_small_sets']
 
 # %% ../../nbs/book/asked_circuits.ipynb #7d56fe32
 from functools import lru_cache
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from .asking import (
     CURVE, CURVES0, FLOW, MATRIX, PROBES, ROUTES, Protocol, everywhere, sparse)
 from ..circuits.ablation import DOSES, ablate, edited_samples, route_impacts
@@ -30,7 +31,7 @@ from ..circuits.finding import (
 from ..circuits.gradients import gradient_flow
 from ..circuits.information import information_flow
 from ..circuits.interruption import edge_impacts, kept_alone
-from ..circuits.moments import across_time
+from ..circuits.moments import across_time, aspect_circuits, aspect_responses
 from ..circuits.optimality import jacobian_basis, jacobian_stats
 from ..circuits.outcomes import drifts, losses
 from ..circuits.probes import control_labels, probes
@@ -362,6 +363,30 @@ def testing(st, dataset, seed) -> dict:
     few = dict(random=24, asked=2) if st.preset.name == 'smoke' else {}
     return few | ({} if later == seed else dict(other=st.runs[dataset, later]))
 
+# %% ../../nbs/book/asked_circuits.ipynb #f2bb3cb7
+ASPECTED = 10  # images: each half of them with one face for each attribute of ASKED_PAIRS
+RESPONDED = PROBE_TIMES + (975,)
+
+@lru_cache(None)
+def _each_switched(f, n, size, channels):
+    f = f[:n]
+    rows = []
+    for i in range(n):
+        attrs, a = f.attrs.iloc[i:i + 1], ASKED_PAIRS[i//2 % len(ASKED_PAIRS)]
+        rows.append(switched(attrs, a, 1 - attrs[a].iloc[0]))
+    attrs = pd.concat(rows)
+    images, _ = draw_faces(attrs, size, 0, f.ids)
+    faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
+    return (faces.grey() if channels == 1 else faces).images
+
+# %% ../../nbs/book/asked_circuits.ipynb #fd7cf6b8
+def switched_in_turn(st, dataset, seed=None) -> dict:
+    """Options of `aspect_responses`: held-out drawn faces, each with one attribute changed, two by
+    two another one; nothing for photographs."""
+    if dataset != 'synthetic': return {}
+    p = st.preset
+    return dict(switched=_each_switched(st.heldout[dataset], ASPECTED, p.size, st.channels))
+
 # %% ../../nbs/book/asked_circuits.ipynb #13849522
 def of_edges(st) -> dict:
     "Protocols of the chapters on edges, on finding and on testing them."
@@ -385,6 +410,21 @@ def of_edges(st) -> dict:
             'circuit tests': Protocol(circuit_tests, at, n, options=testing),
             'circuits by size': Protocol(circuits_by_size, at, n//2),
             'circuits across time': Protocol(across_time, images=n//2)}
+
+# %% ../../nbs/book/asked_circuits.ipynb #84308251
+# gradients at all that is read serve all aspects, but carrying every term to its readers takes
+# some four passes for each: a second a timestep and model, so half of the models have to do
+ASPECT_SEEDS = 3
+
+def of_aspects(st) -> dict:
+    "Protocols of which aspects of a face come in when, and along which edges."
+    asked = dict(images=ASPECTED, options=switched_in_turn)
+    return {'responses to aspects': Protocol(aspect_responses, RESPONDED, **asked),
+            'responses to aspects, untrained': Protocol(
+                aspect_responses, RESPONDED, trained=False, seeds=UNTRAINED, **asked),
+            'responses to aspects, linear': Protocol(
+                aspect_responses, RESPONDED, linear=True, **asked),
+            'circuits of aspects': Protocol(aspect_circuits, seeds=ASPECT_SEEDS, **asked)}
 
 # %% ../../nbs/book/asked_circuits.ipynb #478797d2
 USED = 3  # networks of each dataset that are pruned and trained on

@@ -11,8 +11,8 @@ import difflib
 from types import SimpleNamespace
 import numpy as np, pandas as pd
 from .asked_circuits import (
-    of_ablation, of_attention, of_edges, of_errors, of_features, of_gradients, of_growth,
-    of_information, of_interruption, of_optimality, of_outcomes, of_probes, of_screening,
+    of_ablation, of_aspects, of_attention, of_edges, of_errors, of_features, of_gradients,
+    of_growth, of_information, of_interruption, of_optimality, of_outcomes, of_probes, of_screening,
     of_small_sets, of_time, of_transfer, of_uses)
 from .asked_concepts import (
     of_alignment, of_composition, of_dictionaries, of_gallery, of_naming, of_pairs)
@@ -60,7 +60,7 @@ def of_people(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
-            of_information, of_ablation, of_screening, of_interruption, of_edges, of_uses,
+            of_information, of_ablation, of_screening, of_interruption, of_edges, of_aspects, of_uses,
             of_outcomes, of_time, of_transfer, of_growth, of_small_sets, of_dictionaries,
             of_naming, of_pairs, of_alignment, of_composition, of_gallery)
 # what needs no model of the study

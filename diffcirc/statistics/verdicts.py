@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ALPHA', 'MARGIN', 'MARGIN_D', 'VERDICTS', 'NEGLIGIBLE', 'NO_INTERVAL', 'DECIDED', 'RULES', 'Verdict', 'verdict',
            'level_verdict', 'share_verdict', 'verdicts_of_studies', 'verdict_shares', 'direction_margin', 'verdicts',
-           'first_verdict', 'printed_verdict', 'surely', 'phases_verdict', 'boundary_verdict', 'readings_verdict',
-           'accuracy_verdict', 'rising_verdict', 'complexity_verdicts', 'emergence_verdict', 'range_verdict',
-           'printed_level_verdict', 'models_with_pattern', 'pattern_verdict', 'shrinking_verdict',
+           'first_verdict', 'printed_verdict', 'surely', 'order_verdict', 'phases_verdict', 'boundary_verdict',
+           'readings_verdict', 'accuracy_verdict', 'rising_verdict', 'complexity_verdicts', 'emergence_verdict',
+           'range_verdict', 'printed_level_verdict', 'models_with_pattern', 'pattern_verdict', 'shrinking_verdict',
            'named_heads_verdict', 'Rule', 'rule_of']
 
 # %% ../../nbs/statistics/verdicts.ipynb #53eac6fc
@@ -15,6 +15,7 @@ import math, re
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from statsmodels.stats.proportion import proportion_confint
+from ..doors import each_once, filled
 from .effects import _studies
 from .replication import least_p
 from .replication import compare, crossed_test, exact
@@ -209,6 +210,17 @@ def surely(margins: dict, least=0.) -> Verdict:
         return Verdict('contradicted', f"surely below {level}: {', '.join(below)}")
     if unsure: return Verdict('inconclusive', f"not sure: {', '.join(unsure)}; more would narrow it")
     return Verdict('holds', 'surely above zero')
+
+# %% ../../nbs/statistics/verdicts.ipynb #76ed7f76
+def order_verdict(times, order) -> Verdict:
+    """The rule for a claimed `order` in which things come in: `times` (models × things), timesteps,
+    of which the larger is the earlier; each has to come surely before the next, intervals over
+    models. Undecided where one never comes in (NaN)."""
+    filled(times, by=each_once(order, 'The claimed order'))
+    if times[[*order]].isna().any(axis=None):
+        return Verdict('inconclusive', 'in some models one of them never comes in')
+    return surely({f'{a} before {b}': t_interval(times[a] - times[b])[1:3]
+                   for a, b in zip(order, order[1:])})
 
 # %% ../../nbs/statistics/verdicts.ipynb #f9bbb761
 def phases_verdict(number, share, gain, claimed, n_models) -> Verdict:
