@@ -137,7 +137,9 @@ def naming():
     for a, b in itertools.product(LEADS, repeat=2): yield h.naming_headline(both(a, b))
 
 def composition():
-    for a, b in itertools.product(LEADS, repeat=2): yield h.composition_headline(a, b)
+    for a, b in itertools.product(LEADS, repeat=2):
+        yield h.composition_headline(a, b)
+        for controls in ({}, a): yield h.composition_headline(b, b, controls, (a, b))
 
 def pairs():
     for onsets in (dict(hat=300., dark_skin=700., glasses=100.), dict(hat=300.), {}):
@@ -337,6 +339,7 @@ def others():
         yield from (tally_text(L), audit_text(L), discoveries_text(L))
     for n, m, source, seeds in itertools.product((0, 50), (4., 262.), ('orl', 'celeba'), (2, 6)):
         yield cannot_say(n, 74, m, 262, source, seeds, 2/2**seeds, {('natural', 900)})
+    yield from (h.attributes_asked(names, HIGH) for names in ([], ['hat'], ['hat', 'gray_hair']))
     yield from (beaten_text(p) for p in (set(), {('natural', 900)}))
     for some in itertools.product([*BADGE, 'not testable'], repeat=2):
         yield f"{badge('patching', list(some))}.".replace('*patching*', 'Patching')

@@ -19,6 +19,7 @@ from ..concepts.gallery import concept_frames
 from ..concepts.naming import concept_gallery, concept_labels
 from ..concepts.pairs import pair_transfer
 from ..concepts.stability import concept_answers
+from ..study.critic import answers_of
 
 # %% ../../nbs/book/asked_concepts.ipynb #402587c8
 def learning(st, dataset, seed) -> dict:
@@ -106,8 +107,8 @@ def composing_judged(st, dataset, seed) -> dict:
     "The same, with others to judge on, and how much is drawn."
     f = st.heldout['synthetic']
     size = dict(n=12, draw_steps=3) if st.preset.name == 'smoke' else {}
-    unseen = dict(images=f.images, regions=whole_regions(f.masks))
-    return composing(st, dataset, seed) | size | dict(unseen=unseen)
+    unseen = dict(images=f.images, regions=whole_regions(f.masks), labels=f.attrs)
+    return composing(st, dataset, seed) | size | dict(unseen=unseen, read=answers_of(st))
 
 # %% ../../nbs/book/asked_concepts.ipynb #5ac1beb3
 def of_composition(st) -> dict:

@@ -8,9 +8,10 @@ __all__ = ['OVER', 'SOURCES_OF', 'Headline', 'say', 'headlines_of', 'linked', 'i
            'temporal_headline', 'comparison_headline', 'features_headline', 'information_headline', 'transfer_headline',
            'alone_headline', 'outcomes_headline', 'probes_headline', 'gradients_headline', 'optimality_headline',
            'trials_headline', 'audit_headline', 'dictionaries_headline', 'ends_of', 'naming_headline',
-           'composition_headline', 'pairs_headline', 'alignment_headline', 'control_headline', 'stability_headline',
-           'uses_headline', 'gallery_headline', 'walk_headline', 'growth_headline', 'costs_headline',
-           'benchmark_headline', 'anomalies_headline', 'attended_headline', 'uncertainty_headline', 'variants_headline']
+           'attributes_asked', 'composition_headline', 'pairs_headline', 'alignment_headline', 'control_headline',
+           'stability_headline', 'uses_headline', 'gallery_headline', 'walk_headline', 'growth_headline',
+           'costs_headline', 'benchmark_headline', 'anomalies_headline', 'attended_headline', 'uncertainty_headline',
+           'variants_headline']
 
 # %% ../../nbs/book/headlines.ipynb #ce92d52a
 import json
@@ -445,9 +446,27 @@ def _low(r) -> float:
     return r.lo if r.lo == r.lo else -np.inf
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e006
-def composition_headline(first, half) -> Headline:
+def attributes_asked(names, critic) -> str:
+    """Which attributes were asked, and how well the critic (row) tells them on rendered faces, in
+    sentences; an interval that is NaN is not shown."""
+    if not len(names): return ('No attribute was asked: the critic tells none of them, or the '
+                               'drawings are all alike.')
+    told = listed(n.replace('_', ' ') for n in names)
+    return (f"The critic itself reaches {interval(*critic[['mean', 'lo', 'hi']])} on rendered faces "
+            f'that it has not seen. Asked, where both kinds were drawn: {told}.')
+
+def _attributes_said(first, half) -> str:
+    "Leads in AUC of attributes {name: row}, at the first step and half-way, in a sentence."
+    if not first: return 'No attribute of the final face could be asked.'
+    early, late = (_beaten_and_not(v) for v in (first, half))
+    then = 'half-way the same holds' if late == early else f'half-way {late}'
+    return (f'Attributes of the final face they predict, at first, {early}, and {then}; the lead in '
+            f'AUC is at first {ends_of(first)}.')
+
+def composition_headline(first, half, controls=(), attributes=((), ())) -> Headline:
     """Leads of concepts over other readings of the final regions {name: row}, at the first step
-    and half-way. An interval that is NaN is sure of nothing."""
+    and half-way; over readings as sparse, at the first step; and of attributes, at both. An
+    interval that is NaN is sure of nothing."""
     early, late = (_beaten_and_not(v) for v in (first, half))
     if all(r.lo > 0 for r in first.values()):
         line = ('Before the first step is finished, and concepts predict the final regions better '
@@ -456,9 +475,12 @@ def composition_headline(first, half) -> Headline:
         line = ('From concepts no sooner than without them: before the first step is finished they '
                 f'predict the final regions {early}.')
     later = 'the same holds' if late == early else f'they do so {late}'
+    sparse = (f'Of what is as sparse, they are at first {_beaten_and_not(controls)}. ' if controls
+              else '')
     return Headline('When can the composition be read?', line,
                     f'Half-way {later}. Their lead in intersection over union is {ends_of(first)} '
-                    f'at first, and {ends_of(half)} half-way.')
+                    f'at first, and {ends_of(half)} half-way. {sparse}'
+                    + _attributes_said(*attributes))
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e008
 def pairs_headline(onsets, models, ρ) -> Headline:

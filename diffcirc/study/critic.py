@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CRITICS', 'HELD_OUT', 'SMALL', 'CriticConfig', 'Critic', 'critic_faces', 'disturbed', 'fit_critic', 'KeptCritic',
-           'train_critic', 'critic_of', 'read_attributes']
+           'train_critic', 'critic_of', 'KeptAnswers', 'answers_of', 'read_attributes']
 
 # %% ../../nbs/study/critic.ipynb #71d9387b
 from dataclasses import dataclass
@@ -133,6 +133,19 @@ SMALL = {'smoke': dict(n=300, steps=60)}
 def critic_of(st) -> KeptCritic:
     "The critic for the images of a study."
     return train_critic(CriticConfig(st.preset.size, st.channels, **SMALL.get(st.preset.name, {})))
+
+# %% ../../nbs/study/critic.ipynb #1dfa7e86
+@dataclass(frozen=True)
+class KeptAnswers(KeptCritic):
+    "A trained critic on disk. An instrument gets its logits, one column of `ATTRIBUTES` each."
+    def open(self, device):
+        "Images (b, c, h, w) → logits (b, 13)."
+        return self.net(device)
+
+def answers_of(st) -> KeptAnswers:
+    "The answers of the critic for the images of a study."
+    c = critic_of(st)
+    return KeptAnswers(c.weights, c.path, c.cfg)
 
 # %% ../../nbs/study/critic.ipynb #ca892bb7
 def read_attributes(critic: Critic, faces: FaceSet) -> pd.DataFrame:
