@@ -315,8 +315,9 @@ def _height(ax, width, dpi) -> float:
     if _is_picture(ax): return around + place.height*scale/dpi
     equal = ax.get_images() and ax.get_aspect() in (1, 'equal')
     scale = min(scale, 1.6) if equal else min(1.2, max(.8, scale))
-    lines = sum(1 + t.get_text().count('\n') for t in ax.get_yticklabels() if ax.axison)
-    return around + max(place.height*scale/dpi, .175*lines*(_longest_name(ax) > 6)) + .1
+    lines = [1 + t.get_text().count('\n') for t in ax.get_yticklabels() if ax.axison]
+    step = max([.175, *(.08*(a + b) for a, b in zip(lines, lines[1:]))])  # of names that follow
+    return around + max(place.height*scale/dpi, step*len(lines)*(_longest_name(ax) > 6)) + .1
 
 # %% ../../nbs/book/style.ipynb #29f2c6fa
 def _longest_word(ax) -> int:
