@@ -230,7 +230,6 @@ def test_refusing_stands_in_the_table_with_its_interval():
     found = [answered(s) for s in (0, 1)]
     d = rows_of_csv(*found)
     by = {how: d.loc[f'refused by {how}'] for how in REFUSALS}
-    y = found[0][found[0].kind == 'all'].positives
     for r in by.values():
         assert (r.lo <= r.value).all() and (r.value <= r.hi).all() and set(r.unit) == {'slice'}
         whole = np.mean([((f.score >= .5) != f.positives)[f.kind == 'all'].mean() for f in found])

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS_OF_WORK', 'ALL_SITES', 'ONE_STEP', 'MOST_POSITIONS', 'BY_KERNEL', 'ENTROPY_TIME', 'ENTROPY_MEMORY', 'LIBRARIES',
            'TRAINERS', 'AIMS', 'benchmark_table', 'conditions', 'Limits', 'machine_limits', 'against', 'bound_by_work',
-           'ratio', 'kinds_of_work', 'Slope', 'exponent', 'exponents', 'aims_met', 'times_as_fast']
+           'ratio', 'kinds_of_work', 'Slope', 'exponent', 'exponents', 'slowed', 'slowed_text', 'aims_met',
+           'times_as_fast']
 
 # %% ../../nbs/book/costs.ipynb #34f9115d
 from pathlib import Path
@@ -129,6 +130,29 @@ def exponents(scaling) -> pd.DataFrame:
                  time=exponent(g.value, g.median_s), memory=exponent(g.value, g.peak_mib))
             for (task, axis), g in scaling.groupby(['task', 'axis'], sort=False)]
     return pd.DataFrame(rows)
+
+# %% ../../nbs/book/costs.ipynb #0f469dd1
+def slowed(t, most=.01) -> pd.DataFrame:
+    """Chapters and pages of the table of `benchmarks/guards.py` (kind, name, seconds,
+    within_checks) with the share of their time that passes within checks, largest first, and
+    whether it is above `most`."""
+    real(most, 'The share that is allowed', 0, 1)
+    proper(seconds=t.seconds, within_checks=t.within_checks)
+    share = t.within_checks/t.seconds
+    rows = t[['kind', 'name', 'seconds']].assign(share=share, above=share > most)
+    return rows.sort_values('share', ascending=False, ignore_index=True)
+
+# %% ../../nbs/book/costs.ipynb #8bf62305
+def slowed_text(t, most=.01) -> str:
+    "How much of all the time passes within checks, and where it is more than the share `most`."
+    rows = slowed(t, most)
+    over, worst = rows[rows.above], rows.iloc[0]
+    where = (f'at most {100*worst.share:.2f} %, for the {worst.kind} of *{worst["name"]}*' if not len(over)
+             else 'more than that for ' + ', '.join(f'the {r.kind} of *{r.name}* ({100*r.share:.1f} %)'
+                                                   for r in over.itertuples(index=False)))
+    return (f'Of {rows.seconds.sum():.0f} s of the processor, '
+            f'**{100*t.within_checks.sum()/t.seconds.sum():.2f} %** passed within checks. '
+            f'{100*most:g} % of a chapter was allowed: {where}.')
 
 # %% ../../nbs/book/costs.ipynb #a61a7046
 ALL_SITES, ONE_STEP = 'sweep over all sites', 'training step'

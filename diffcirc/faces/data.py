@@ -274,11 +274,11 @@ def _attr_header(path):
     return int(count), columns
 
 # %% ../../nbs/faces/data.ipynb #cc2bcfa0
-def _text_rows(path, columns, skip=0, dtype={'file': str}):
+def _text_rows(path, columns, skip=0, dtype=None):
     """The rows of a text table of file names and values, whatever they hold, indexed by name.
     ValueError where a row has another number of fields."""
     layout = dict(sep=r'\s+', skiprows=skip, header=None, names=['file', *columns],
-                  index_col=False, dtype=dtype, keep_default_na=False,
+                  index_col=False, dtype=dtype or {'file': str}, keep_default_na=False,
                   quoting=csv.QUOTE_NONE, encoding='utf-8-sig', encoding_errors='replace')
     with warnings.catch_warnings():
         warnings.simplefilter('error', pd.errors.ParserWarning)  # fields would be dropped
