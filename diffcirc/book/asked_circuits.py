@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED', 'SCREENED', 'KEPT', 'OUTCOMES', 'ASKED_PAIRS', 'EDGED',
-           'ASPECTED', 'RESPONDED', 'ASPECT_SEEDS', 'USED', 'FEW', 'SOME', 'drawing_ddim', 'drawing_own', 'of_errors',
-           'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention', 'selecting',
-           'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes', 'one_method',
-           'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
+           'EDGED_ELSE', 'ASPECTED', 'RESPONDED', 'ASPECT_SEEDS', 'USED', 'FEW', 'SOME', 'drawing_ddim', 'drawing_own',
+           'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention',
+           'selecting', 'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes',
+           'one_method', 'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
            'whole_regions', 'losing', 'drifting', 'of_outcomes', 'drawn_pairs', 'by_all_methods', 'corrupting',
            'switching', 'testing', 'switched_in_turn', 'of_edges', 'of_aspects', 'going_on', 'of_uses', 'of_time',
            'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth',
@@ -328,9 +328,14 @@ def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
     return dict(pairs=_pairs_of(st.heldout['synthetic'], n, st.preset.size, st.channels))
 
 # %% ../../nbs/book/asked_circuits.ipynb #d3e4e1b2
-EDGED = 16  # images
+# Images of which every edge is patched exactly, and of all else that is asked of edges: half find
+# a circuit, half try it. At the preset `cpu` (146 edges) exact patching of the half that finds
+# takes one core some 14 s a timestep and model with 32 images (7 s with 16): with 12 models and 4
+# timesteps some 6 minutes on two cores. Patching all 32 would take some 11, and leave none to try
+# the circuits on.
+EDGED, EDGED_ELSE = 32, 16
 
-def _edged(st) -> int: return 8 if st.preset.name == 'smoke' else EDGED
+def _edged(st, n=EDGED_ELSE) -> int: return 8 if st.preset.name == 'smoke' else n
 
 def by_all_methods(st, dataset=None, seed=None) -> dict:
     """Options of `edge_circuits` with every method, and of all but the two dearest once more on
@@ -360,6 +365,8 @@ def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
 def testing(st, dataset, seed) -> dict:
     "Options of `circuit_tests`: the network of the next seed, and how many random circuits."
     later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
+    # Random circuits take one core some 20 ms each. The network without one of them is asked of
+    # 200: all 1,000 would take some 17 s more for each of 12 models, 200 s in all.
     few = dict(random=24, asked=2) if st.preset.name == 'smoke' else {}
     return few | ({} if later == seed else dict(other=st.runs[dataset, later]))
 
@@ -391,13 +398,14 @@ def switched_in_turn(st, dataset, seed=None) -> dict:
 def of_edges(st) -> dict:
     "Protocols of the chapters on edges, on finding and on testing them."
     n, at, ends = _edged(st), (300,), (st.preset.timesteps[0], st.preset.timesteps[-1])
+    many = _edged(st, EDGED)
     deep = dict(images=n//2, seeds=1, options=by_all_methods)
     return {'exact contributions': Protocol(exactness, at, 4, seeds=2),
             'frozen scale': Protocol(frozen_error, at, 4, seeds=2),
-            'edges': Protocol(edge_circuits, images=n),
+            'edges': Protocol(edge_circuits, images=many),
             'edges, all methods': Protocol(edge_circuits, at, **deep),
             'edges, untrained': Protocol(
-                edge_circuits, at, n, trained=False, seeds=UNTRAINED),
+                edge_circuits, at, many, trained=False, seeds=UNTRAINED),
             'edges by corruption': Protocol(
                 by_corruption, ends, n//2, seeds=1, options=corrupting),
             'edges by attribute': Protocol(
@@ -412,8 +420,9 @@ def of_edges(st) -> dict:
             'circuits across time': Protocol(across_time, images=n//2)}
 
 # %% ../../nbs/book/asked_circuits.ipynb #84308251
-# gradients at all that is read serve all aspects, but carrying every term to its readers takes
-# some four passes for each: a second a timestep and model, so half of the models have to do
+# Gradients at all that is read serve all aspects, but carrying every term to its readers takes
+# some four passes for each: at most 2.4 s of one core a timestep and model at the preset `cpu`, a
+# minute over three models of each kind; all of them would take two.
 ASPECT_SEEDS = 3
 
 def of_aspects(st) -> dict:

@@ -60,8 +60,8 @@ def of_people(st) -> list:
 # %% ../../nbs/book/protocols.ipynb #34223a3e
 DRAWING = drawn, drifts, edited_samples  # their images are those that they draw
 CHAPTERS = (of_errors, of_gradients, of_optimality, of_attention, of_features, of_probes,
-            of_information, of_ablation, of_screening, of_interruption, of_edges, of_aspects, of_uses,
-            of_outcomes, of_time, of_transfer, of_growth, of_small_sets, of_dictionaries,
+            of_information, of_ablation, of_screening, of_interruption, of_edges, of_aspects,
+            of_uses, of_outcomes, of_time, of_transfer, of_growth, of_small_sets, of_dictionaries,
             of_naming, of_pairs, of_alignment, of_composition, of_gallery)
 # what needs no model of the study
 COMPUTED = {'estimators': of_estimators, 'trials': of_trials, 'rules': of_rules,

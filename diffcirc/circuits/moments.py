@@ -191,7 +191,7 @@ def scores_of_change(g: Graph, gradients, change: dict) -> Tensor:
 def aspect_circuits(denoiser, exam: Exam, switched=None, probes=2) -> pd.DataFrame:
     """Rows timestep × aspect × half of the images (even, odd) × edge: `score`, the curvature of the
     distance where the edge carries what the change makes of it. Aspects are edges, texture, and
-    semantics, or coarse where there are no `switched` faces. ValueError for fewer than four images."""
+    semantics, or coarse without `switched` faces. ValueError for fewer than four images."""
     if len(exam) < 4: raise ValueError('Circuits are compared over halves; give four images.')
     made, g = changed_images(exam.x0, switched), graph_of(denoiser.net)
     if switched is not None: del made['coarse']
@@ -230,8 +230,8 @@ def aspect_tenths(frame, share=.1) -> dict:
 
 # %% ../../nbs/circuits/moments.ipynb #82589167
 def aspect_overlaps(frame, share=.1) -> pd.DataFrame:
-    """Rows model × timestep × pair of aspects, and each with itself (`own`): `shared`, the share of a
-    tenth that is found again on the other half of the images for the other aspect."""
+    """Rows model × timestep × pair of aspects, and each with itself (`own`): `shared`, the share of
+    a tenth that is found again on the other half of the images for the other aspect."""
     tops, rows = aspect_tenths(frame, share), []
     for (d, s, t, a, half), A in tops.items():
         for (*other, b, half2), B in tops.items():
