@@ -17,8 +17,8 @@ from .disentanglement import disentanglement_scores
 from .factors import (
     WORLDS, columns_of, manipulated, pictures, reader_of, sample_of)
 from .mediation import (
-    Machine, computed_edges, factor_correlations, factor_effects, live, machine_of, mediated,
-    monosemantic, patched_shares, shares_of, unit_mediation, usual_distance)
+    HOWS, Machine, computed_edges, factor_correlations, factor_effects, live, machine_of, mediated,
+    monosemantic, patched_shares, shares_of, strayed, unit_mediation, usual_distance)
 from .rules import variant_share
 from .vae import (
     VAE_STAGES, VAEConfig, information, opened_vae, unexplained, vae_pictures)
@@ -118,6 +118,8 @@ def vae_answers(data, variant, seed, target, n=4000, steps=400, asked=1000, pair
         if stage == 'matched': rows += [r | dict(stage=stage) for r in (
             *_unit_rows(m, s, usual, asked//2), *_mediation_rows(m, few.images, changed),
             *_edge_rows(m, few.images, changed, usual),
+            *(_row(f'strayed, {how}', strayed(m, m.encode(s.images[:100]), s.images, how))
+              for how in HOWS),
             *_patch_rows(net, few.images[:some], {k: v[:some] for k, v in changed.items()}),
             *(_row(f'{cause} on {effect}, {k}', v) for effect, cause in few.world.causes
               for k, v in world_mediation(m, few, effect, cause, size).items()))]
