@@ -16,9 +16,10 @@ from ..doors import integer, none_empty, one_of, proper, real
 from ..core import paper_claims
 from .phantom import TEXTURES
 from .rivals import NETWORKS, OTHERS
-from .scores import (
+from diffcirc.latents.scores import (
     CENTRAL, SHARES_KEPT, best_dice, dice_at, errors_kept, interval_of, interval_share,
-    kept_errors, patient_draws, pr_area, prevalence, refusal_gain, roc_area, tallied)
+    kept_errors, mean_of_networks, patient_draws, pr_area, prevalence, refusal_gain, roc_area,
+    tallied)
 from .slices import SliceSet
 from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict, surely
 
@@ -86,7 +87,8 @@ def _measured(rows, draws) -> dict:
 # %% ../../nbs/latents/anomalies.ipynb #04e95c30
 def measures(found: pd.DataFrame, n=400) -> dict:
     """{(source, detector, kind, unit, metric): (1 + n,)} from a table of `detector_scores`: means
-    over seeds, first as found, then of n draws of patients, the same for all of a source."""
+    over networks, first as found, then of n draws of patients, the same for all of a source, and
+    of networks."""
     none_empty(found=found)
     out = {}
     for source, of in found[found.unit != 'coverage'].groupby('source', sort=False):
@@ -96,7 +98,8 @@ def measures(found: pd.DataFrame, n=400) -> dict:
             mine = draws[:, np.isin(who, np.unique(g.patient))]
             seeds = [_measured(r, mine) for _, r in g.groupby('seed')]
             for metric in seeds[0]:
-                out[source, detector, kind, unit, metric] = np.mean([s[metric] for s in seeds], 0)
+                key = source, detector, kind, unit, metric
+                out[key] = mean_of_networks([s[metric] for s in seeds], detector)
     return out
 
 # %% ../../nbs/latents/anomalies.ipynb #3a9d5cc3
@@ -109,8 +112,8 @@ MRI_COLUMNS = ['source', 'model', 'score', 'unit', 'metric', 'value', 'lo', 'hi'
 
 # %% ../../nbs/latents/anomalies.ipynb #197b2ce5
 def mri_table(values: dict) -> pd.DataFrame:
-    """One row per measure with its interval over patients (`MRI_COLUMNS`), from `measures`; draws
-    that are NaN are left out."""
+    """One row per measure with its interval over patients and networks (`MRI_COLUMNS`), from
+    `measures`; draws that are NaN are left out."""
     rows = []
     for (source, detector, kind, unit, metric), v in values.items():
         if metric == 'prevalence': continue
@@ -135,8 +138,8 @@ def lesion_groups(about) -> dict:
 # %% ../../nbs/latents/anomalies.ipynb #ae0560aa
 def areas_by_lesion(found, about, detector, n=400) -> dict:
     """{group of `lesion_groups`: (1 + n,)} area under the ROC curve of the drawn slices of a group
-    against those without anomaly: mean over seeds, as found and of n draws of patients. `about`:
-    the test slices in the order of `row`. NaN for a group without a slice."""
+    against those without anomaly: mean over networks, as found and of n draws. `about`: the test
+    slices in the order of `row`. NaN for a group without a slice."""
     own = found[(found.source == 'phantom') & (found.detector == detector)
                 & (found.unit == 'slice') & (found.kind == main_kind(detector))]
     none_empty(found=own)
@@ -144,7 +147,8 @@ def areas_by_lesion(found, about, detector, n=400) -> dict:
     well = ~about.anomalous.to_numpy(bool)
     def area(g):
         return roc_area(tallied(g, draws[:, np.isin(who, np.unique(g.patient))]))
-    return {k: np.mean([area(g[(well | rows)[g.row]]) for _, g in own.groupby('seed')], 0)
+    seeds = [g for _, g in own.groupby('seed')]
+    return {k: mean_of_networks([area(g[(well | rows)[g.row]]) for g in seeds], detector)
             for k, rows in lesion_groups(about).items()}
 
 # %% ../../nbs/latents/anomalies.ipynb #68d24a39
@@ -173,9 +177,9 @@ def _within(rows, draws) -> dict:
 
 # %% ../../nbs/latents/anomalies.ipynb #217e35bb
 def _over_seeds(rows, of) -> dict:
-    "{metric: (draws,)}: means over seeds of what `of` says of the rows of each."
-    seeds = [of(g) for _, g in rows.groupby('seed')]
-    return {k: np.mean([s[k] for s in seeds], 0) for k in seeds[0]}
+    "{metric: (draws,)}: means over a detector's networks of what `of` says of the rows of each."
+    seeds, detector = [of(g) for _, g in rows.groupby('seed')], rows.detector.iloc[0]
+    return {k: mean_of_networks([s[k] for s in seeds], detector) for k in seeds[0]}
 
 def calibrations(found: pd.DataFrame, n=400) -> dict:
     """Keys and values as of `measures`, kinds of `VARIANCES`: shares of pixels within the central
@@ -223,7 +227,7 @@ def _refused(wrong, u, W) -> dict:
 # %% ../../nbs/latents/anomalies.ipynb #91709038
 def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:
     """{how: {metric: (1 + n,)}}: share of wrong decisions about slices where only the most certain
-    are kept, and `SAVED`, by how they are refused; means over seeds."""
+    are kept, and `SAVED`, by how they are refused; means over networks."""
     of_seeds = _of_slices(found, source, detector)
     none_empty(slices=of_seeds)
     seeds = []
@@ -231,7 +235,7 @@ def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:
         wrong, by, patients = decisions(g)
         W = patient_draws(patients, n)[:, np.searchsorted(np.unique(patients), patients)]
         seeds.append({how: _refused(wrong, u, W) for how, u in by.items()})
-    return {how: {k: np.mean([s[how][k] for s in seeds], 0) for k in v}
+    return {how: {k: mean_of_networks([s[how][k] for s in seeds], detector) for k in v}
             for how, v in seeds[0].items()}
 
 # %% ../../nbs/latents/anomalies.ipynb #5f3e9d95
