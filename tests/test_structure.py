@@ -164,6 +164,22 @@ def test_methods_read_forwards():
                             if order.get(r, -1) > order[me] and wing(r) != 'book']
     assert not bad, bad
 
+SHOWN = {'Prose', 'Table', 'show', 'say'}
+
+def unseen(tree):
+    "Texts, tables and figures of a cell that no reader sees: only its last expression is shown."
+    found = [n for top in tree.body if not isinstance(top, ast.FunctionDef | ast.ClassDef)
+             for n in ast.walk(top) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)]
+    return [ast.unparse(n)[:60] for n in found
+            if getattr(n.value.func, 'id', '') in SHOWN and n is not tree.body[-1]]
+
+def test_what_is_made_to_be_seen_is_seen():
+    assert unseen(ast.parse("if 1: Prose('a')")) and unseen(ast.parse("show(f, 'a')\nx = 1"))
+    assert not unseen(ast.parse("x = 1\nProse('a')"))
+    bad = [(p.name, i, u) for p in notebooks() for i, s in code_cells(p)
+           if any(f'{k}(' in s for k in SHOWN) for u in unseen(parsed(s))]
+    assert not bad, bad
+
 @pytest.fixture(scope='module')
 def lengths():
     cells, widths = [], []

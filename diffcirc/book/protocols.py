@@ -133,7 +133,7 @@ def design(st) -> pd.DataFrame:
     def times(p):
         t = p.timesteps or st.preset.timesteps
         return ', '.join(map(str, t)) if len(t) < 6 else f'{len(t)} from {min(t)} to {max(t)}'
-    rows = [{'table': name, 'instrument': p.instrument.__name__, 't': times(p),
+    rows = [{'table': name, 'instrument': p.instrument.__name__, 'timesteps t': times(p),
              'images': min(p.images or n, n), 'faces': p.faces,
              'networks per dataset': len(asked(p, st))//len(p.datasets)}
             for name, p in protocols(st).items()]
@@ -155,8 +155,8 @@ def fewer(st, n=100) -> pd.DataFrame:
         if p.images is None or p.images >= n or p.instrument in DRAWING: continue
         took = spent(name, st)
         times = p.timesteps or st.preset.timesteps
-        rows.append({'table': name, 'images': p.images, 't': len(times),
+        rows.append({'table': name, 'images': p.images, 'timesteps': len(times),
                      'seconds a network': np.mean(took),
                      'minutes more for 100': sum(took)*(n/p.images - 1)/60})
-    return pd.DataFrame(rows, columns=['table', 'images', 't', 'seconds a network',
+    return pd.DataFrame(rows, columns=['table', 'images', 'timesteps', 'seconds a network',
                                        'minutes more for 100'])

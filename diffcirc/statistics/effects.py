@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, special, stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
+from .report import sig
 
 # %% ../../nbs/statistics/effects.ipynb #fd5a49eb
 def _values(x, name='The sample'):
@@ -152,7 +153,7 @@ def recomputed(rows, n) -> list:
 def p_text(p, bound=False) -> str:
     """A p value with three decimals, in powers of ten below .001; `bound`: printed as an upper
     bound."""
-    return ('< ' if bound else '') + (f'{p:.3f}' if p >= .001 else f'{p:.0e}')
+    return ('< ' if bound else '') + (f'{p:.3f}' if p >= .001 else sig(p, 1))
 
 # %% ../../nbs/statistics/effects.ipynb #6e444728
 def p_of(d, n) -> float:

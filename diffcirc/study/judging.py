@@ -85,12 +85,14 @@ def judged_lines(told, known, plain) -> tuple:
     sharpest judge: of drawn faces, of training faces in their place, of Gaussian ones. An interval
     that is NaN is sure of nothing."""
     sure = [d for d, r in told.items() if told_apart(r, known[d])]
-    on = sure[0] if len(sure) == 1 else 'both kinds of' if sure else ''
-    start = f'Yes, on {on} faces' if sure else 'Not surely, on either kind of faces'
+    open_ = [d for d in told if d not in sure]
+    start = 'Yes, on both kinds of faces' if not open_ else 'Not surely, on either kind of faces'
+    if sure and open_: start = f'Yes, on {sure[0]} faces, but not surely on {open_[0]} ones'
     def rates(some):
         cut = {d: 100*r[['mean', 'lo', 'hi']].clip(0, 1) for d, r in some.items()}
         return ' and '.join(f'{interval(*r, 0)} % ({d})' for d, r in cut.items())
-    return (f'{start}: the sharpest of {len(JUDGES)} classifiers is right about {rates(told)}.',
-            f'One half would be perfect drawings. About training faces of other people in their '
-            f'place it is right in {rates(known)}, about draws from a Gaussian with their mean and '
-            f'covariance in {rates(plain)}.')
+    return (f'{start}: the sharpest of {len(JUDGES)} classifiers is right in {rates(told)} of '
+            'cases.',
+            f'With perfect drawings it would be right in one half. With training faces of other '
+            f'people in their place it is right in {rates(known)}, with draws from a Gaussian '
+            f'that has their mean and covariance in {rates(plain)}.')

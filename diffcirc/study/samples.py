@@ -140,5 +140,6 @@ def copying_line(words) -> str:
             'one model: no verdict': 'one model alone cannot tell',
             'no reference: no verdict': 'this cannot be told, since nobody is seen twice'}
     for w in words.values(): one_of(w, said, 'word')
-    told = '; '.join(f'on {d} faces {said[w]}' for d, w in words.items())
+    of = {w: ' and '.join(d for d in words if words[d] == w) for w in words.values()}
+    told = '; '.join(f'on {those} faces {said[w]}' for w, those in of.items())
     return f'{told[:1].upper()}{told[1:]}.'
