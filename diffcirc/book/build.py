@@ -27,7 +27,7 @@ from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
 from .pages import register
 from .provenance import efforts, package_hash, prepared_record
-from .style import css
+from .style import css, spaced
 
 # %% ../../nbs/book/build.ipynb #1f3c2080
 FOLDER = 'nbs'                # where the notebooks are, below the root of the book
@@ -122,7 +122,7 @@ def translate(cell, flags=('gpu',)):
     if found: cell.metadata['tags'] = sorted(found)
     what = folded(cell.source, d)
     shown = {f'code_prompt_{k}': f'Code of {what}' for k in ('show', 'hide')} if what else {}
-    figure = {k: d[v] for k, v in (('name', 'label'), ('caption', 'fig-cap')) if v in d}
+    figure = {k: spaced(d[v]) for k, v in (('name', 'label'), ('caption', 'fig-cap')) if v in d}
     if figure: shown['figure'] = figure
     if shown: cell.metadata['mystnb'] = {**cell.metadata.get('mystnb', {}), **shown}
     return cell

@@ -536,7 +536,7 @@ def image_grid(groups,  # tensor (n, c, h, w) in [−1, 1], or {title: tensor}
 # %% ../../nbs/book/style.ipynb #4b527f01
 def spaced(text) -> str:
     "Text with a space, which does not break, between a number and its per cent sign."
-    return re.sub(r'(?<=\d)%(?!\w)', '\u00a0%', text)
+    return re.sub(r'(?<=\d) ?%(?!\w)', '\u00a0%', text)
 
 # %% ../../nbs/book/style.ipynb #8ee90612
 _ROLE = re.compile(r'\{[\w:]+\}`([^`<]*?)(?:\s*<[^>]*>)?`')
