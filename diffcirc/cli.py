@@ -166,7 +166,7 @@ def status():
         if run:
             print(f"{folder.name}  {run.dataset:10} seed {run.seed}  "
                   f"{run.info['n_params']/1e6:.2f}M parameters  "
-                  f"{run.info['config']['steps']} steps  {run.info['seconds']:.0f} s")
+                  f"{run.info['config']['steps']:5} steps  {run.info['seconds']:.0f} s")
         elif (folder/'checkpoint.safetensors').exists(): print(f'{folder.name}  unfinished')
 
 # %% ../nbs/cli.ipynb #33f51139

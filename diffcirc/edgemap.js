@@ -94,7 +94,7 @@
       say.textContent = ''; lists.textContent = '';
       add(say, 'strong', what);
       say.append(state.edge >= 0 ? ', patched alone, over the timesteps: share of what all edges do one by one, and change of the error'
-        : ' at t = ' + d.timesteps[t] + ': what it reads and what reads it, the heaviest first');
+        : ' at t = ' + d.timesteps[t] + ': what it reads and what reads it, the heaviest first; share of what all edges do one by one, and change of the error');
       panes.forEach(function (pane, p) {
         const col = add(lists, 'div'), b = add(col, 'b', set(p).label), ol = add(col, 'ol');
         b.style.color = set(p).color;

@@ -53,7 +53,7 @@
       box.setAttribute('role', 'group'); box.setAttribute('aria-label', s.label + (s.note ? ', ' + s.note : '')); name.style.color = s.color;
       s.rows = {}; s.sprites = { clean: sprite(s.clean), final: sprite(s.final), steered: sprite(s.steered) };
       add(box, name, el('div', 'dce-note', s.note || '\u00a0'), row(s, 'clean', 'predicted, and map'), row(s, 'final', 'finished'));
-      d.stages.forEach(function (stage, k) { box.appendChild(row(s, k, stage)); });
+      d.stages.forEach(function (stage, k) { box.appendChild(row(s, k, stage + ' third')); });
       return box;
     }
     function paint(canvas, sheet, at, px, words) {
@@ -85,14 +85,14 @@
           paint(s.rows.final[i], s.sprites.final, i, s.px, face + ': finished, as it is');
           d.stages.forEach(function (stage, k) {
             const at = ((c * d.stages.length + k) * d.ways.length + state.way) * n + i;
-            paint(s.rows[k][i], s.sprites.steered, at, s.px, face + ': finished, ' + name + ' turned ' + way + ', ' + stage);
+            paint(s.rows[k][i], s.sprites.steered, at, s.px, face + ': finished, ' + name + ' turned ' + way + ' in the ' + stage + ' third');
           });
         }
       });
       clock.textContent = 't = ' + d.timesteps[t]; slider.setAttribute('aria-valuetext', 'timestep ' + d.timesteps[t]);
       say.textContent = name + ' at t = ' + d.timesteps[t] + ': active at ' + sets.map(function (s) {
         return (100 * s.active[c][t]).toFixed(1) + '\u00a0% of positions (' + s.label + ', unit ' + s.units[c] + (s.note ? ', ' + s.note : '') + ')';
-      }).join(', ') + '. Below, turned ' + way + ' by ' + d.beta + ' typical activities in each third of denoising.';
+      }).join(', ') + '. In the last three rows it is turned ' + way + ' by ' + d.beta + ' typical activities in one third of denoising; the early third is the noisiest.';
     }
 
     say.setAttribute('aria-live', 'polite');

@@ -456,7 +456,7 @@ def answer_first(app, doctree):
     if section is not None: section[at:at] = cells
 
 # %% ../../nbs/book/build.ipynb #e7c4b1d0
-GLOSSARY = f'{FOLDER}/glossary'
+GLOSSARY, _REFERENCES = f'{FOLDER}/glossary', f'{FOLDER}/references'
 _QUIET = (nodes.title, nodes.caption, nodes.literal, nodes.reference, nodes.table, nodes.term,
           nodes.raw)
 
@@ -509,8 +509,8 @@ def _inside(node, kinds) -> bool:
 
 # %% ../../nbs/book/build.ipynb #491739be
 def explain_words(app, doctree, docname):
-    "Explain the words of the glossary on every page but its own."
-    if app.builder.format != 'html' or docname == GLOSSARY: return
+    "Explain the words of the glossary on every page but its own and that of the references."
+    if app.builder.format != 'html' or docname in (GLOSSARY, _REFERENCES): return
     if GLOSSARY not in app.env.found_docs: return
     here = app.builder.get_relative_uri(docname, GLOSSARY)
     explain(doctree, _terms(app), f'{here}#{{}}'.format)

@@ -115,14 +115,15 @@ def _edge_svg(g, one, t, k) -> str:
 
 # %% ../../nbs/book/edgemap.ipynb #a95646eb
 def _names_below(at) -> str:
-    "The names of stem, levels, skip edges and output, below their parts, and below one another."
+    """The names of stem, levels and output below their parts, of skip edges above them; where two
+    would touch, one stands farther off."""
     spans, out = {}, {}
     for n, (x, y) in at.items(): spans.setdefault(n.partition('.')[0], []).append((x, y))
     for name, some in spans.items():
-        half = 4.6*len(name)
+        half, step = 4.6*len(name), -15 if name.startswith('skip') else 15
         x = min(max(np.mean([x for x, _ in some]), half), WIDE - half)
-        y = max(y for _, y in some) + 26
-        while any(abs(x - u) < half + h and abs(y - v) < 15 for u, v, h in out.values()): y += 15
+        y = max(y for _, y in some) + (26 if step > 0 else -13)
+        while any(abs(x - u) < half + h and abs(y - v) < 15 for u, v, h in out.values()): y += step
         out[name] = x, y, half
     return ''.join(f'<text x="{x:.1f}" y="{y:g}">{html.escape(n)}</text>'
                    for n, (x, y, _) in out.items())

@@ -178,13 +178,15 @@ def expected_text(again, machine, n_seeds) -> str:
     does not count."""
     same = again[again.machine == machine].in_sd.abs().max()
     other = again[again.machine != machine].in_sd.abs().max()
-    here = 'no build on file says how near' if np.isnan(same) else f'within {same:.2f} SD so far'
-    there = '' if np.isnan(other) else f' and within {other:.2f} SD in the builds on file'
-    return (f'Trained again from the same seeds, numbers come back on this kind of machine {here}. '
-            f'On another one{there or ", of which none is on file,"} they need not: a digit that '
-            'differs early makes another network, and in the worst case they differ as between '
-            f'unrelated seeds, by less than {2*unrelated(n_seeds):.1f} SD in nineteen of twenty '
-            'cases. SD is that of the column *SD between seeds*.')
+    here = ('No build on file says how near numbers come when the same seeds are trained again on '
+            'this kind of machine.' if np.isnan(same) else 'Trained again from the same seeds on '
+            f'this kind of machine, numbers came back within {same:.2f} SD so far.')
+    there = ('none is on file' if np.isnan(other) else
+             f'those on file are within {other:.2f} SD')
+    return (f'{here} On another kind ({there}) they need not come back: a digit that differs early '
+            'makes another network, and in the worst case they differ as between unrelated seeds, '
+            f'by less than {2*unrelated(n_seeds):.1f} SD in nineteen of twenty cases. SD is that '
+            'of the column *SD between seeds*.')
 
 # %% ../../nbs/book/reproduce.ipynb #8711f778
 def other_builds(n) -> str:

@@ -7,13 +7,14 @@ __all__ = ['check_frames', 'pack', 'unpack', 'octaves', 'received_attention', 's
            'Interactive', 'entropies', 'attention_viewer', 'coarser', 'denoising_frames']
 
 # %% ../../nbs/book/viewer.ipynb #6412f049
-import base64, io, math, re, zlib
+import base64, io, itertools, math, re, zlib
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from PIL import Image
 from torch import Tensor
 from ..doors import all_finite, each_once, fitting, integer, none_empty, one_of, real
 from .style import (
-    COLOR, HEAD_COLORS, Html, INK, asset, dataset_in, hash_text, json_in_html, label_color, show)
+    COLOR, HEAD_COLORS, Html, INK, PAPER, THEME, asset, dataset_in, hash_text, json_in_html,
+    label_color, legible, show)
 from ..circuits.attention import entropy
 from ..denoiser.diffusion import device_of
 from ..denoiser.sites import attention_maps
@@ -159,6 +160,12 @@ def _lut(cmap) -> str:
     "256 colours of a colour map, as text."
     return _b64((mpl.colormaps[cmap](np.arange(256))[:, :3]*255).round().astype(np.uint8))
 
+# %% ../../nbs/book/viewer.ipynb #d7ac6b5e
+def _on_both(color) -> str:
+    "A colour for a line, as CSS: lighter on dark pages where it would be hard to see there."
+    dark = legible(color, THEME[PAPER][1], 3)
+    return color if dark == color else f'light-dark({color}, {dark})'
+
 # %% ../../nbs/book/viewer.ipynb #0016eb3e
 def payload(frames, cmap='viridis') -> dict:
     "What the page carries: names, colours, strips, received attention (8 bits), maps (4 bits)."
@@ -169,7 +176,7 @@ def payload(frames, cmap='viridis') -> dict:
     n = stack.shape[-1]
     return dict(n=n, timesteps=[int(t) for t in f0['timesteps']],
                 heads=[str(h) for h in f0['heads']],
-                colors=[HEAD_COLORS[i % len(HEAD_COLORS)] for i in range(len(f0['heads']))],
+                colors=[_on_both(c) for _, c in zip(f0['heads'], itertools.cycle(HEAD_COLORS))],
                 lut=_lut(cmap),
                 highReceived=octaves(np.quantile(received_attention(stack), .995), n),
                 highQuery=octaves(np.quantile(stack.max(-1), .9), n),
