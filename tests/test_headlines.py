@@ -307,6 +307,7 @@ def variants():
         two = dict(zip(('effect strength', 'DCI'), share))
         for words in ([], ['holds'], ['holds', 'contradicted', 'inconclusive']*2):
             yield h.variants_headline(two, two, words)
+            yield h.variants_headline(two, dict(zip(two, share[::-1])), words)
 
 MADE = [
     decoders, judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty,
