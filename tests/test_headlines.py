@@ -318,6 +318,7 @@ def variants():
         two = dict(zip(('effect strength', 'DCI'), share))
         for words in ([], ['holds'], ['holds', 'contradicted', 'inconclusive']*2):
             for surely in (True, False): yield h.variants_headline(two, two, words, surely)
+            yield h.variants_headline(two, dict(zip(two, share[::-1])), words, True)
 
 MADE = [
     decoders, judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty,

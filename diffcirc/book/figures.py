@@ -38,7 +38,7 @@ def apart(ys, gap, lo=-np.inf, hi=np.inf) -> np.ndarray:
 # %% ../../nbs/book/figures.ipynb #f0bbb8e2
 import matplotlib.pyplot as plt
 from scipy.stats import gaussian_kde
-from .style import COLOR, GRID, INK
+from .style import COLOR, GRID, INK, PAPER
 
 # %% ../../nbs/book/figures.ipynb #7a49bb45
 def colour_key(fig, colours: dict):
@@ -75,7 +75,7 @@ def _love_points(ax, before, after, clip):
     "Points before and after, joined; those beyond `clip` at the edge, with their values."
     b, a = before.clip(upper=clip), after.clip(upper=clip)
     ax.hlines(b.index, b, a, color=GRID, lw=1.6, zorder=1)
-    ax.plot(b, b.index, 'o', mfc='white', mec=INK, ms=5.5, zorder=2)
+    ax.plot(b, b.index, 'o', mfc=PAPER, mec=INK, ms=5.5, zorder=2)
     ax.plot(a, a.index, 'o', color=COLOR['natural'], ms=5.5, zorder=3)
     for y in before.index[(before > clip) | (after > clip)]:
         ax.annotate(f'{before[y]:.1f} → {after[y]:.1f}', (clip, y), (6, 0),

@@ -729,9 +729,9 @@ def anomalies_headline(found) -> Headline:
 # %% ../../nbs/book/headlines.ipynb #55e302a1
 def _uniform(name, rise, loss, sure, of) -> str:
     "What uniform attention costs on one kind of slices."
-    return (f'on {name} uniform attention raises the error of a layer by '
-            f'{interval(*rise, sign=True)} of itself and costs {interval(*loss, sign=True)} of the '
-            f"area under the ROC curve (surely more than nothing in {sure or 'none'} of "
+    return (f'on {name} uniform attention in one layer raises the error of reconstruction by '
+            f'{interval(*rise, sign=True)} of itself and lowers the area under the ROC curve by '
+            f"{interval(*loss, sign=True)} (surely in {sure or 'none'} of "
             f"{number_of(of, 'layer')}).")
 
 def attended_headline(found) -> Headline:
@@ -754,7 +754,7 @@ def uncertainty_headline(words, found) -> Headline:
     told = '; '.join(f'*{k}*: {w} ({found[k]})' for k, w in words.items())
     return Headline('Does the uncertainty split into noise and ignorance as it should?',
                     f"On drawings whose truth is known, {n or 'none'} of the {of} things that the "
-                    f"split has to show {'hold' if n > 1 else 'holds'}.", f'{_capital(told)}.')
+                    f"split has to show {'hold' if n > 1 else 'holds'}.", f'*{_capital(told[1:])}.')
 
 # %% ../../nbs/book/headlines.ipynb #9ec95186
 SOURCES_OF = {'variant': 'Kinds', 'reconstruction': 'Reconstruction', 'seed': 'Seeds'}
@@ -775,13 +775,16 @@ def variants_headline(matched, end, words, surely=True) -> Headline:
     most = max(strength, key=strength.get)
     start = SOURCES_OF[most] if strength[most] > .5 else 'Neither alone'
     if strength[most] > .5 and not surely: start += ', though not surely'
-    after = '; '.join(map(_apart, late))
+    first, then = map(_apart, late)
+    same = [first, then] == [_apart(strength), _apart(dci)]
+    after = 'the shares are the same' if same else ('of the variance of effect strength '
+             f'{first}; of that of DCI, {then}')
     n = {w: words.count(w) for w in ('holds', 'contradicted', 'inconclusive')}
     return Headline('Do interventions tell kinds of autoencoder apart, or only seeds and '
                     'reconstruction?', f'{start}: of the variance of effect strength over networks '
                     f'that are stopped where all reconstruct equally well, {_apart(strength)}.',
-                    f'Of that of disentanglement (DCI), {_apart(dci)}. After equally many steps it '
-                    f"is: {after}. Of the companion's {number_of(len(words), 'claim')} "
+                    f'Of that of disentanglement (DCI), {_apart(dci)}. After equally many '
+                    f"steps, {after}. Of the companion's {number_of(len(words), 'claim')} "
                     f"{verbed(n['holds'], 'holds', 'hold', '')} here, "
                     f"{verbed(n['contradicted'], 'is', 'are', '')} contradicted and "
                     f"{verbed(n['inconclusive'], 'stays', 'stay', '')} open.")

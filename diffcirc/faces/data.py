@@ -274,11 +274,11 @@ def _attr_header(path):
     return int(count), columns
 
 # %% ../../nbs/faces/data.ipynb #cc2bcfa0
-def _text_rows(path, columns, skip=0, dtype=None):
+def _text_rows(path, columns, skip=0, as_text=('file',)):
     """The rows of a text table of file names and values, whatever they hold, indexed by name.
     ValueError where a row has another number of fields."""
     layout = dict(sep=r'\s+', skiprows=skip, header=None, names=['file', *columns],
-                  index_col=False, dtype=dtype or {'file': str}, keep_default_na=False,
+                  index_col=False, dtype=dict.fromkeys(as_text, str), keep_default_na=False,
                   quoting=csv.QUOTE_NONE, encoding='utf-8-sig', encoding_errors='replace')
     with warnings.catch_warnings():
         warnings.simplefilter('error', pd.errors.ParserWarning)  # fields would be dropped
@@ -313,7 +313,7 @@ def _by_file(path, column):
     """The one column, of whole numbers, of a table of file names and values. ValueError that names
     the file and the first row at fault."""
     how = f'restore the original, or write a file name and a whole number, the {column}, per row'
-    try: t = _text_rows(path, [column], dtype=str)  # as it stands, so that the row at fault is found
+    try: t = _text_rows(path, [column], as_text=('file', column))  # names the row at fault
     except ValueError as e:
         raise ValueError(f'{path}: the rows cannot be read ({e}); {how}.') from e
     bad = ~t[column].str.fullmatch(r'-?[0-9]{1,18}')
