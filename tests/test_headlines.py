@@ -14,7 +14,7 @@ from diffcirc.circuits.edges import edges_lines, graph_of
 from diffcirc.circuits.estimators import estimator_lines
 from diffcirc.circuits.faithful import found_line, necessary_line
 from diffcirc.circuits.finding import MEASURES, finding_lines
-from diffcirc.circuits.moments import ASPECTS, apart_line, order_line, time_line
+from diffcirc.circuits.moments import ASPECTS, apart_line, order_line, size_line, time_line
 from diffcirc.denoiser.diffusion import untrained
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.latents.decoders import mixing_lines
@@ -197,8 +197,10 @@ def faithful():
 
 def moments():
     for a, b in itertools.product((FEW, MANY, NONE), repeat=2):
-        yield h.Headline('Does denoising use one circuit or several?',
-                         time_line(t_like(a), t_like(b)))
+        for as_far, splits in itertools.product((0., .5), (2, 20)):
+            beyond = pd.DataFrame(dict(as_far=[as_far, .5], splits=splits))
+            yield h.Headline('Does denoising use one circuit or several?',
+                             time_line(t_like(a), t_like(b)), size_line(beyond))
     # of what stands between on the page, two sentences
     more = 'One thing more is said of all of them. And another one.'
     orders = [dict(zip(ASPECTS, v)) for v in ((900., 500., 100.), (500., 300., 700.))]

@@ -295,7 +295,8 @@ def learned_from(rows, dataset, t=300) -> str:
     mine = rows[(rows.dataset == dataset) & (rows.timestep == t)]
     above = mine.groupby('images').value.min() > 0
     late = list(itertools.takewhile(above.get, sorted(above.index, reverse=True)))
-    return f'{dataset} faces from {late[-1]:,} images on' if late else f'{dataset} faces at no size'
+    return (f'on {dataset} faces from {late[-1]:,} images on' if late else
+            f'on {dataset} faces at none of these sizes')
 
 # %% ../../nbs/book/growth.ipynb #3090f5c4
 # what a rule says of an interval inside, and of one far outside, of what is claimed

@@ -189,7 +189,8 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
     found = [d for d in DATASETS if gain[d] > 0 and number[d] > 1]
     alone = ' alone' if len(found) == 1 else ''
     phases = listed(f'{number[d]} ({d})' for d in found)
-    line = ('There is no sign of it: nothing with breaks explains the course of denoising better than curves '
+    line = ('There is no sign of it: nothing with breaks explains the course of denoising better '
+            'than curves '
             'without, on either kind of faces.' if not found else
             f'Segments explain its course better than a smooth curve {on_faces(found)}{alone}: '
             f'the phases are {phases} where the paper has {claimed}.')
@@ -389,11 +390,11 @@ def audit_headline(counts, tables) -> Headline:
     line = (f"Of {number_of(total, 'statement')} that must follow from its own printed numbers, "
             f"{wrong} {'does' if wrong == 1 else 'do'} not, under any rounding." if wrong else
             f"Nothing: of {number_of(total, 'statement')} none contradicts its other numbers.")
-    where = listed(f'{n} of {of} of {table}' for table, (n, of) in tables.items() if n)
+    where = [f'{n} of {of} on {table}' for table, (n, of) in tables.items() if n]
     more = (f"{verbed(counts['consistent'], 'does', 'do', '')} follow and "
             f"{counts['not checkable']} cannot be checked, "
             'since a definition or a digit is missing.'
-            + (f' Of those that do not, {where}.' if wrong else ''))
+            + (f' Among those that do not are {listed(where)}.' if where else ''))
     return Headline('What in the paper does not follow from its own numbers?', line, more)
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e002
@@ -644,11 +645,14 @@ def growth_headline(turned, of) -> Headline:
     told = listed(f"{n or 'none'} change{'s' if n < 2 else ''} sides with {axis}"
                   for axis, (n, *_) in turned.items())
     late, sure = (sum(v[i] for v in turned.values()) for i in (1, 2))
+    gives = 'the rule itself gives' if sure else 'does the rule itself give'
     more = ('' if not any(n for n, *_ in turned.values()) else
-            f"At {sure or 'none'} of these turns the rule itself, by intervals over networks, "
-            f"gives both answers, and {late or 'none'} {'comes' if late < 2 else 'come'} at the "
-            'last place of an axis: a claim that still changes there says more of this training '
-            'than of diffusion models.')
+            f"At {sure or 'none'} of these turns {gives} both answers by its intervals over "
+            'networks, and '
+            + (f"{late} {'comes' if late < 2 else 'come'} at the last place of an axis: a claim "
+               'that still changes there says more of this training than of diffusion models.'
+               if late else 'none comes at the last place of an axis, where it would say more of this '
+               'training than of diffusion models.'))
     return Headline('Do the conclusions depend on how much was trained?',
                     f"Of {number_of(of, 'claim')} that can be followed, {told}.", more)
 

@@ -255,6 +255,9 @@ def _label_alone(ax, first, last):
     ax.tick_params(labelleft=ax.axison, labelbottom=ax.axison)
     turned = max((t.get_rotation() for t in last.get_xticklabels()), default=0)
     ax.tick_params(axis='x', labelrotation=turned)
+    names = zip(ax.get_yticklabels(), first.get_yticklabels())
+    if list(ax.get_yticks()) == list(first.get_yticks()):
+        for own, shared in names: own.set_color(shared.get_color())
     same_y, same_x = ax.get_ylim() == first.get_ylim(), ax.get_xlim() == last.get_xlim()
     if same_y and not ax.get_ylabel() and ax.get_yticks().size: ax.set_ylabel(first.get_ylabel())
     if same_x and not ax.get_xlabel(): ax.set_xlabel(last.get_xlabel())
@@ -341,6 +344,10 @@ def _own_labels(fig, rows):
         for ax in outer: ax.set(**{f'{k}label': text.get_text()})
         text.remove()
     fig._supxlabel = fig._supylabel = None
+    for row in rows:  # a label below the middle panel alone is one of all
+        alone = [ax.get_xlabel() for ax in row if ax.get_xlabel()]
+        if len(row) > 2 and alone == [row[len(row)//2].get_xlabel()]:
+            for ax in row: ax.set_xlabel(alone[0])
 
 # %% ../../nbs/book/style.ipynb #ae761011
 def _in_columns(legend, n):

@@ -6,7 +6,7 @@
 __all__ = ['ASPECTS', 'quarters_of', 'circuit_overlaps', 'switched_edges', 'across_time', 'neighbours', 'edges_by_depth',
            'aspect_masks', 'with_band_of', 'changed_images', 'aspect_responses', 'aspect_onsets', 'read_gradients',
            'scores_of_change', 'aspect_circuits', 'aspect_tenths', 'aspect_overlaps', 'size_ratios', 'beyond_null',
-           'time_line', 'order_line', 'apart_line']
+           'time_line', 'size_line', 'order_line', 'apart_line']
 
 # %% ../../nbs/circuits/moments.ipynb #429fc0b9
 import itertools
@@ -257,14 +257,14 @@ def size_ratios(readings, value='for_90') -> pd.DataFrame:
 
 # %% ../../nbs/circuits/moments.ipynb #fb1db8a2
 def beyond_null(ratios) -> pd.DataFrame:
-    """Per timestep: the ratio between datasets, and how many splits within one are as far from 1;
-    NaN is not."""
+    """Per timestep: the ratio between datasets, the share of splits within one that are as far from
+    1 (NaN is not), and their number."""
     rows = []
     for t, g in ratios.groupby('timestep'):
         far = np.abs(np.log(g.ratio))
         rows.append((t, g.ratio[~g.within].iloc[0],
-                     float((far[g.within] >= far[~g.within].iloc[0]).mean())))
-    return pd.DataFrame(rows, columns=['timestep', 'ratio', 'as_far'])
+                     float((far[g.within] >= far[~g.within].iloc[0]).mean()), int(g.within.sum())))
+    return pd.DataFrame(rows, columns=['timestep', 'ratio', 'as_far', 'splits'])
 
 # %% ../../nbs/circuits/moments.ipynb #fd8d5185
 def time_line(near, between) -> str:
@@ -275,6 +275,19 @@ def time_line(near, between) -> str:
     else: said = 'share about as many edges with the next timestep as'
     return (f'Circuits {said} two models share at one timestep: {interval(*near[:3])} against '
             f'{interval(*between[:3])}.')
+
+# %% ../../nbs/circuits/moments.ipynb #053963fd
+def size_line(beyond, most=.05) -> str:
+    """At how many timesteps of `beyond_null` the two kinds of faces differ in the number of edges by
+    more than halves of one dataset do in a share `most` of splits; few splits cannot say so."""
+    real(most, 'The share of splits', 1e-6, 1)
+    filled(beyond, 'splits', by=['as_far'])  # without a split the share is NaN
+    n, k = int(beyond.splits.min()), int((beyond.as_far <= most).sum())
+    if n*most < 1 - 1e-9:
+        return ('In the number of edges needed, the two kinds of faces cannot be told from halves of '
+                f'one dataset by {n} splits.')
+    return ('In the number of edges needed, natural and synthetic faces differ beyond the halves of '
+            f'one dataset at {k} of {len(beyond)} timesteps.')
 
 # %% ../../nbs/circuits/moments.ipynb #1bd36616
 def order_line(word, times, filtered) -> str:

@@ -429,9 +429,11 @@ def level_lines(levels, nominal=.05) -> tuple:
     spans = ', '.join(f'{100*t.rate.min():.1f} to {100*t.rate.max():.1f} % ({UNIT_WORDS[u]})'
                       for u, t in levels.items())
     worlds = max(map(len, levels.values()))
-    units = ' or '.join(kept or UNIT_WORDS.values())
-    where = f"{'none' if kept else 'some'} of {worlds} simulated world{'s'*(worlds > 1)}"
-    return (f'With {units} as samples, surely more errors than promised are seen in {where}.',
+    units = ' or '.join(kept or (UNIT_WORDS[u] for u in levels))
+    which = 'any' if kept else 'some'
+    where = f'{which} of {worlds} simulated worlds' if worlds > 1 else 'the simulated world'
+    errs = 'is not seen to err' if kept else 'surely errs'
+    return (f'With {units} as samples, a test {errs} more often than it promises in {where}.',
             f'A test at {100*nominal:.0f} % finds a difference that is not there in {spans} of '
             'studies, from world to world.')
 
