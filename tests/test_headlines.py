@@ -159,6 +159,9 @@ def control():
         skips = {k: dict(success=v, specific=w, gains=then)
                  for k, v, w in (('levelled', a, b), ('steered', b, a))}
         yield h.control_headline(dict.fromkeys(places, LOW), 32, skips)
+        for leads, n in itertools.product(LEADS, (1, 3)):
+            turned = dict(zip(('early', 'middle', 'late'), leads.values()))
+            yield h.control_headline(dict.fromkeys(places, LOW), 32, skips, turned, leads, n)
 
 def gallery():
     for a, b in itertools.product(((.1, .2), (.2, .1)), repeat=2):

@@ -26,7 +26,7 @@ from diffcirc.concepts.composition import composition
 from diffcirc.concepts.control import steering
 from diffcirc.concepts.dictionaries import dictionary_quality
 from diffcirc.concepts.gallery import concept_frames
-from diffcirc.concepts.naming import concept_gallery, concept_labels
+from diffcirc.concepts.naming import concept_gallery, concept_labels, site_dictionaries
 from diffcirc.concepts.pairs import pair_transfer
 from diffcirc.concepts.stability import concept_answers
 from diffcirc.core import preset
@@ -66,8 +66,14 @@ def probing():
 TWO = dict(train={d: faces(20, i) for i, d in enumerate('ab')},
            test={d: faces(6, 9 + i) for i, d in enumerate('ab')}, labels={})
 LEARNING = dict(fit=faces(8, 4), steps=10)
-KNOWN = dict(images=faces(8, 6), regions=HALVES)
 LABELS = pd.DataFrame(dict(hat=[0., 0, 1, 1]*2))
+KNOWN = dict(images=faces(8, 6), regions=HALVES)
+SAID = KNOWN | dict(labels=pd.DataFrame(dict(beard=[0., 1]*4, hat=[0., 0, 1, 1]*2)))
+def said(x): return x[:, 0].flatten(1)[:, :2]  # two logits
+def untaught(make):
+    "Another network, and what it has learned."
+    return dict(denoiser=make(1), learned=site_dictionaries(make(1), **LEARNING))
+
 KINDS = ('block', 'skip', 'head', 'layer', 'group', 'level', 'random')
 ASKED = {  # instrument → options, from the kind of network
     prediction_errors: lambda make: {}, drawn: lambda make: dict(n=2, steps=2),
@@ -103,8 +109,10 @@ ASKED = {  # instrument → options, from the kind of network
     dictionary_quality: lambda make: LEARNING,
     concept_labels: lambda make: dict(labels=LABELS, regions=HALVES, **LEARNING),
     concept_gallery: lambda make: dict(regions=HALVES, **LEARNING),
-    composition: lambda make: dict(known=KNOWN, unseen=KNOWN, n=12, draw_steps=2, **LEARNING),
-    steering: lambda make: dict(known=KNOWN, n=2, draw_steps=3, asked=('top',), **LEARNING),
+    composition: lambda make: dict(known=KNOWN, unseen=SAID, read=said, n=12, draw_steps=2,
+                                   bare=untaught(make), **LEARNING),
+    steering: lambda make: dict(known=SAID, read=said, n=2, draw_steps=3, asked=('top',),
+                                bare=untaught(make), **LEARNING),
     concept_answers: lambda make: LEARNING,
     concept_frames: lambda make: dict(known=KNOWN, n=2, draw_steps=3, asked=('top',), **LEARNING),
     pair_transfer: lambda make: dict(pairs=dict(other=(EXAM.x0, faces(8, 5)))),

@@ -453,16 +453,16 @@ def attributes_asked(names, critic) -> str:
     if not len(names): return ('No attribute was asked: the critic tells none of them, or the '
                                'drawings are all alike.')
     told = listed(n.replace('_', ' ') for n in names)
-    return (f"The critic itself reaches {interval(*critic[['mean', 'lo', 'hi']])} on rendered faces "
-            f'that it has not seen. Asked, where both kinds were drawn: {told}.')
+    return (f"The critic itself reaches {interval(*critic[['mean', 'lo', 'hi']])} on rendered "
+            f'faces that it has not seen. Asked, where both kinds were drawn: {told}.')
 
 def _attributes_said(first, half) -> str:
     "Leads in AUC of attributes {name: row}, at the first step and half-way, in a sentence."
     if not first: return 'No attribute of the final face could be asked.'
     early, late = (_beaten_and_not(v) for v in (first, half))
     then = 'half-way the same holds' if late == early else f'half-way {late}'
-    return (f'Attributes of the final face they predict, at first, {early}, and {then}; the lead in '
-            f'AUC is at first {ends_of(first)}.')
+    return (f'Attributes of the final face they predict, at first, {early}, and {then}; the lead '
+            f'in AUC is at first {ends_of(first)}.')
 
 def composition_headline(first, half, controls=(), attributes=((), ())) -> Headline:
     """Leads of concepts over other readings of the final regions {name: row}, at the first step
@@ -554,11 +554,23 @@ def _then(gains) -> str:
             'nothing then surely succeeds more often than along a random direction')
 
 # %% ../../nbs/book/headlines.ipynb #d6db840a
-def control_headline(gains, β, skips=()) -> Headline:
+def _attributes_turned(gains) -> str:
+    "When attributes surely appear more often along a concept {third: row}, in a sentence."
+    sure = [stage for stage, r in gains.items() if r.lo > 0]
+    return (f'Attributes surely appear more often along a concept than along a random direction '
+            f'{_stages(sure)}.' if sure else
+            'Attributes do not surely appear more often along a concept than along a random '
+            'direction.')
+
+def _beside(controls, models) -> str:
+    "What concepts have more than other controls {name: row} in so many models, in a sentence."
+    return f"In {number_of(models, 'network')} concepts are {_beaten_and_not(controls)}."
+
+def control_headline(gains, β, skips=(), attributes=(), controls=(), models=0) -> Headline:
     """Success of interventions by concept less that along a random direction {(kind, third): row},
-    at a strength β; and of editing skip edges too {how: {success, specific: row of the change,
-    gains: as the first}}.
-    An interval that is NaN is sure of nothing."""
+    at a strength β; of editing skip edges too {how: {success, specific: row of the change,
+    gains: as the first}}; of attributes {third: row}; and less that of other controls {name: row}
+    in so many models. An interval that is NaN is sure of nothing."""
     sure = _controlled(gains)
     line = (f'{_capital(sure)} surely succeed more often along a concept than along a random '
             'direction of the same size.' if sure else
@@ -566,7 +578,10 @@ def control_headline(gains, β, skips=()) -> Headline:
             'along a random direction of the same size.')
     named = {f'{kind}, {stage}': r for (kind, stage), r in gains.items()}
     return Headline('What can concepts control, and when?', line,
-                    f'{_gain_range(named, β)} {_skips_said(skips)}'.strip())
+                    ' '.join(filter(None, (
+                        _gain_range(named, β), _skips_said(skips),
+                        _attributes_turned(attributes) if attributes else '',
+                        _beside(controls, models) if controls else ''))))
 
 # %% ../../nbs/book/headlines.ipynb #8f9b4bcd
 def _gain_range(named, β) -> str:

@@ -250,6 +250,8 @@ def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, read=None,
     `bare`: an untrained denoiser, and what it has learned. The exam gives the shape."""
     _number(n, 'n', 5)
     for f in (known, unseen): _as_many(images=f['images'], **f['regions'])
+    if read and 'labels' not in unseen:
+        raise ValueError('What is read as an attribute is not known; give labels of the unseen.')
     device, regions, side = device_of(denoiser), [*known['regions']], fit.shape[-1]//2
     shares = [region_shares(f['regions'], side) for f in (known, unseen)]
     segmenter, reads = fit_segmenter(known['images'], shares[0], steps), _critic(read, device)

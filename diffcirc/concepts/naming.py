@@ -150,14 +150,15 @@ LABEL_COLUMNS = ['site', 'timestep', 'kind', 'units', 'target', 'of', 'unit', 'f
 
 # %% ../../nbs/concepts/naming.ipynb #51bc3e30
 def concept_labels(denoiser, exam: Exam, fit, labels, regions=None, people=None, steps=300,
-                   seed=0) -> pd.DataFrame:
+                   seed=0, learned=None) -> pd.DataFrame:
     """The best unit for every region {name: share of every pixel (n, h, w)} and attribute (labels,
     a table) at each of `concept_sites` and timestep: `LABEL_COLUMNS`. Dictionaries are learned on
-    images `fit`. An attribute that is not known (NaN) of some image is left out."""
+    images `fit`, unless `learned` are what `site_dictionaries` gives. An attribute that is not
+    known (NaN) of some image is left out."""
     _as_many(exam=exam, labels=labels, **(regions or {}))
     names, rows = concept_sites(denoiser.net), []
-    seen, halves = vectors(denoiser, fit, names), _halves(len(exam), people)
-    kinds = {n: four_dictionaries(torch.cat([*seen.pop(n).values()]), steps, seed) for n in names}
+    halves = _halves(len(exam), people)
+    kinds = learned or site_dictionaries(denoiser, fit, steps, seed)
     for t in exam.timesteps:
         us = [got for _, got in updates(denoiser, exam, t, names)]
         for n in names:

@@ -11,18 +11,19 @@ import itertools
 import numpy as np, pandas as pd, torch
 from scipy.optimize import linear_sum_assignment
 from ..doors import all_finite
-from diffcirc.concepts.dictionaries import (
-    Dictionary, channel_dictionary, component_dictionary, concept_sites, learn_dictionary, updates,
-    vectors)
-from .naming import ACTIVE, random_dictionary
+from .dictionaries import (
+    Dictionary, concept_sites, learn_dictionary, updates, vectors)
+from .naming import ACTIVE, four_dictionaries, random_dictionary
 from ..denoiser.diffusion import Exam
 from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/stability.ipynb #da3d91e0
-def concept_answers(denoiser, exam: Exam, fit, positions=600, steps=300, seed=0) -> pd.DataFrame:
-    """Codes of every unit of dictionaries at the last of `concept_sites`: kind, dictionary (its seed;
-    TopK and random of two, components and channels of one), unit, its direction (columns d0, d1, …),
-    and one column for each of `positions` places of the exam, the same for all models."""
+def concept_answers(denoiser, exam: Exam, fit, positions=600, steps=300, seed=0,
+                    learned=None) -> pd.DataFrame:
+    """Codes of every unit of dictionaries at the last of `concept_sites`: kind, dictionary (its
+    seed; TopK and random of two, components and channels of one), unit, its direction (columns d0,
+    d1, …), and one column for each of `positions` places of the exam, the same for all models.
+    `learned`: `site_dictionaries` of the first seed, if they are made."""
     _number(positions, 'positions', 1)
     site, rows = concept_sites(denoiser.net)[-1], []
     x = torch.cat([*vectors(denoiser, fit, [site])[site].values()])
@@ -30,11 +31,10 @@ def concept_answers(denoiser, exam: Exam, fit, positions=600, steps=300, seed=0)
           for _, seen in updates(denoiser, exam, t, [site])]
     u = torch.cat([v.permute(0, 2, 3, 1).flatten(0, 2) for v in us])
     places = torch.randperm(len(u), generator=torch.Generator().manual_seed(5))[:positions]
-    for s in (seed, seed + 1):
-        of = dict(TopK=learn_dictionary(x, ACTIVE, steps=steps, seed=s),
-                  random=random_dictionary(x, seed=s))
-        if s == seed: of |= dict(components=component_dictionary(x, ACTIVE),
-                                 channels=channel_dictionary(x, ACTIVE))
+    first = learned[site] if learned else four_dictionaries(x, steps, seed)
+    second = dict(TopK=learn_dictionary(x, ACTIVE, steps=steps, seed=seed + 1),
+                  random=random_dictionary(x, seed=seed + 1))
+    for s, of in ((seed, first), (seed + 1, second)):
         rows += [_unit_rows(d, u[places]).assign(kind=k, dictionary=s) for k, d in of.items()]
     return pd.concat(rows, ignore_index=True)
 
