@@ -94,7 +94,9 @@ def alone():
 
 def outcomes():
     for far in ((.3, .4), (.8, 1.2), (1.1, 2.)):
-        yield h.outcomes_headline(both(*(('skip1', v) for v in far)), both(-.3, .9), 300)
+        for second in ('skip1', 'decoder late'):
+            found = both(('skip1', far[0]), (second, far[1]))
+            yield h.outcomes_headline(found, both(-.3, .9), 300)
 
 def probes():
     orders = twice(['edges', 'texture']), both([], ['edges']), twice([])

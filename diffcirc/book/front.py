@@ -136,7 +136,7 @@ def cannot_say(not_compared, measured, millions, paper_millions, source, seeds, 
             f'{paper_millions:.0f} million')
     faces = '' if source == 'celeba' else f'its natural faces are {NAMES[source]}, not CelebA'
     why = '; '.join(filter(None, (size, faces)))
-    first = (f'{not_compared} of the {measured} measured claims cannot be compared'
+    first = (f'This build cannot compare {not_compared} of the {measured} measured claims'
              + (f': {why}.' if why else '.')) if not_compared else ''
     return ' '.join(filter(None, (first, _few(seeds, least), _as_good(places))))
 

@@ -119,8 +119,9 @@ def models_headline(accuracy, linear, skill, doubt) -> Headline:
     """Accuracies at t = 300 {dataset: row}, the matrix's {dataset: share}, the skills {dataset:
     row}, and the places where the networks do not surely beat the matrix. An interval that is
     NaN is sure of nothing."""
-    line = (f'At t = 300 the networks predict the noise to {each(accuracy, per_cent)}; a matrix '
-            f"made from the same faces does so to {each(linear, lambda v: f'{100*v:.1f} %')}.")
+    line = (f'At t = 300 the networks predict noise with an accuracy of '
+            f'{each(accuracy, per_cent)}; '
+            f"a matrix made from the same faces has {each(linear, lambda v: f'{100*v:.1f} %')}.")
     more = ('Their skill, the share of the error of the matrix that they remove, is '
             f'{each(skill, _skill)}. {beaten_text(doubt)}')
     return Headline('How much of the accuracy is learned?', line, more)
@@ -137,9 +138,9 @@ def attention_headline(named, bare, used, used0, heads=8) -> Headline:
     line = (f'{start}: {each(named, share_per_cent)} of the heads earn a name, '
             f'{each(bare, _share)} of those that were never trained.')
     more = ('A head earns one when its attention follows a feature of the image at hand more than '
-            f'that of other images; the paper names all {heads}. Of the entropy of attention '
-            f'spread evenly the heads have {each(used, share_per_cent)}, untrained ones '
-            f'{_share(used0)}.')
+            f'that of other images; the paper names all {heads}. The entropy of their '
+            f'attention is {each(used, share_per_cent)} of what it is for attention spread evenly; '
+            f'in untrained networks {_share(used0)}.')
     return Headline('Do the attention heads have names?', line, more)
 
 # %% ../../nbs/book/headlines.ipynb #f41c67d8
@@ -189,9 +190,8 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
     found = [d for d in DATASETS if gain[d] > 0 and number[d] > 1]
     alone = ' alone' if len(found) == 1 else ''
     phases = listed(f'{number[d]} ({d})' for d in found)
-    line = ('There is no sign of it: nothing with breaks explains the course of denoising better '
-            'than curves '
-            'without, on either kind of faces.' if not found else
+    line = ('There is no sign of it: on neither kind of faces does a division into phases explain '
+            'the course of denoising better than a curve without breaks.' if not found else
             f'Segments explain its course better than a smooth curve {on_faces(found)}{alone}: '
             f'the phases are {phases} where the paper has {claimed}.')
     return Headline('Does denoising go through phases?', line, _costliest(most, times))
@@ -294,8 +294,8 @@ def alone_headline(circuit, control, moved, of) -> Headline:
     line = (f'A quarter of the parts, kept alone, makes the error {_times(_grown(circuit))} as '
             f'large; as many parts at random {_times(_grown(control))}'
             + ('.' if better else ', which is not surely more.'))
-    more = (f'{listed(moved)} change'.capitalize() + ('s' if len(moved) == 1 else '')
-            + f' this measurably, of {of} perturbations.' if moved else
+    changes = 'changes' if len(moved) == 1 else 'change'
+    more = (f'Of {of} perturbations {listed(moved)} measurably {changes} this.' if moved else
             f'Of {of} perturbations (other noise, other faces and the like) none measurably '
             'changes this.')
     return Headline('Is there a circuit that works alone?', line, more)
@@ -306,10 +306,12 @@ def _grown(r): return r + 1
 def outcomes_headline(furthest, ranks, t) -> Headline:
     "The part that carries drawings furthest {dataset: (name, multiple)}, rank correlations, t."
     each_with(2, furthest=furthest)
-    named = '; '.join(f'without {part(furthest[d][0])} a {d} face ends up {num(furthest[d][1])} '
-                      'times as far from that of the whole network as one from other noise'
-                      for d in DATASETS)
-    line = f'{_capital(named)}.'
+    far = 'times as far from that of the whole network as one from other noise'
+    names, multiples = ({d: furthest[d][i] for d in DATASETS} for i in (0, 1))
+    line = (f'Without {part(names[DATASETS[0]])} a face ends up {each(multiples, num)} {far}.'
+            if len(set(names.values())) == 1 else
+            _capital('; '.join(f'without {part(names[d])} a {d} face ends up '
+                               f'{num(multiples[d])} {far}' for d in DATASETS)) + '.')
     more = (f'The order of the parts by this has a rank correlation of {each(ranks, num)} with '
             f'their order by the error of one prediction at t = {t} (Eq. 5), the measure of the '
             'paper.')
@@ -325,8 +327,8 @@ def probes_headline(holds, models, matrix, bare, order) -> Headline:
     line = (f'{start}: edges before texture before semantics in {holds} of {models} '
             f"model{'s' if models > 1 else ''}.")
     orders = '; '.join(f"on {d} faces {', '.join(order[d])}" for d in DATASETS if len(order[d]))
-    more = (f'The noisy image itself shows that order to a linear map for {_share(matrix)} of '
-            f"them, untrained networks do for {_share(bare)}. Ours is, from first to last: "
+    more = (f'For {_share(matrix)} of them a linear map finds that order in the noisy image '
+            f"itself, and for {_share(bare)} in an untrained network. Ours is, from first to last: "
             f"{orders or 'none'}.")
     return Headline('When can a feature be read?', line, more)
 

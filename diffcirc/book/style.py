@@ -273,7 +273,7 @@ def _wrap_words(ax, across):
     "Break the titles of a panel, and the names on its left, into short lines."
     for title in (ax.title, ax._left_title, ax._right_title, ax.xaxis.label):
         if '$' not in title.get_text():
-            whole = title.get_text().replace(' = ', '\u00a0=\u00a0')
+            whole = title.get_text().replace('-\n', '-').replace(' = ', '\u00a0=\u00a0')
             title.set_text(textwrap.fill(whole, 34//across, break_long_words=False))
     if _longest_name(ax) > 18:
         names = [textwrap.fill(t.get_text(), 18, break_long_words=False)

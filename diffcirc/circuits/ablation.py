@@ -358,12 +358,13 @@ def lowering_text(entries, n=4) -> str:
     """How many entries of a map removal surely lowers, and the `n` largest falls; NaN is sure of
     nothing."""
     low, chance = lowering(entries), .025*len(entries)
-    if not len(low): return f'Removal surely lowers the error for none of {len(entries)} entries'
+    of_all = f'of {len(entries)} entries of the map (dataset, timestep, part)'
+    if not len(low): return f'Removal surely lowers the error for none {of_all}'
     named = '; '.join(f'{r.site} at t = {r.timestep} on {r.dataset} faces '
                       f'({interval(100*r.mean, 100*r.lo, 100*r.hi, 1)} %)'
                       for r in low.head(n).itertuples())
-    return (f'For {len(low)} of {len(entries)} entries the interval over models, not corrected for '
-            f'their number, lies below zero, where chance alone would put {chance:.0f} if no part '
+    return (f'For {len(low)} {of_all} the interval over models, not corrected for their '
+            f'number, lies below zero, where chance alone would put {chance:.0f} if no part '
             f'mattered. The error falls most without {named}')
 
 # %% ../../nbs/circuits/ablation.ipynb #50cfc27b

@@ -58,18 +58,19 @@ def halves_read(found) -> pd.DataFrame:
                       for name, f in found.groupby('value', sort=False)], ignore_index=True)
 
 # %% ../../nbs/circuits/comparison.ipynb #044b5808
-def null_sentence(read, names=None) -> str:
+def null_sentence(read, names=None, word='in') -> str:
     """Which values differ between datasets by more than halves of one do, and which do not, models
     and images both apart; from `halves_read`: by d, or by the difference where d is undefined
-    (NaN). `names` {value: as it is called}."""
+    (NaN). `names` {value: as it is called}, `word` before them."""
     judged = read[read.unit == 'both']
     by = 'd' if all(measured_by(r) == 'd' for r in judged.itertuples()) else 'the difference'
     def said(none):
         return ', '.join(f'{(names or {}).get(r.value, r.value)} ({_share_of(r)})'
                          for r in judged.itertuples() if is_none(r) == none)
     more, none = said(False), said(True)
-    return (f'By {by}, the datasets differ by more than the halves of one do in {more or "nothing"}; '
-            + (f'by no more, so that it cannot be told from none, in {none}.' if none
+    return (f'By {by}, the datasets differ by more than the halves of one do '
+            + (f'{word} {more}; ' if more else 'in nothing; ')
+            + (f'by no more, so that it cannot be told from none, {word} {none}.' if none
                else 'in nothing less.'))
 
 def _share_of(r):

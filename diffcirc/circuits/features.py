@@ -191,7 +191,7 @@ def definitions_text(contradicted, agreed, unclear) -> str:
             'one calls natural faces clearly the more complex, another clearly the less'
             if contradicted else 'No two definitions clearly contradict each other on which '
                                  'dataset is the more complex')
-    parts = [f'{says} (intervals over pairs of models without 1).']
+    parts = [f'{says} (clearly: the interval over pairs of models excludes a ratio of 1).']
     if agreed: parts.append(f'{at(agreed)} all definitions that give a clear answer agree.')
     if unclear: parts.append(f'{at(unclear)} none gives a clear answer.')
     if contradicted:

@@ -76,7 +76,7 @@ def _pairwise(swept, pairs) -> pd.DataFrame:
     return pd.concat(rows).reset_index()
 
 # %% ../../nbs/circuits/temporal.ipynb #209a0d80
-CURVE_METRICS = {'error': 'error, log10 MSE', 'entropy': 'attention entropy, H/H_max',
+CURVE_METRICS = {'error': 'error, log₁₀ MSE', 'entropy': 'attention entropy, H/Hₘₐₓ',
                  'circuit': 'circuit complexity', 'feature': 'feature complexity'}
 
 def metric_curves(err, att, imp, feat) -> pd.DataFrame:

@@ -150,7 +150,7 @@ def departures(p: Preset) -> list[tuple]:
             ('levels with a skip edge', said, net.skips),
             ('transformer layers see the timestep', said, 'yes' if p.adaptive else 'no'),
             ('optimizer', said, optimizer),
-            ('rates of the three layers (encoder, middle, decoder)', said, rates),
+            ('learning rates of the transformer layers (encoder, middle, decoder)', said, rates),
             ('training images seen by a model', said, f'{p.steps*p.batch:,}')]
 
 # %% ../../nbs/study/models.ipynb #76ee9b10

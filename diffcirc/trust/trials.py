@@ -305,9 +305,9 @@ def no_measure_text(instrument, kinds) -> str:
             f"out as follows: {', '.join(kinds) or 'too few networks to tell'}.")
 
 # %% ../../nbs/trust/trials.ipynb #c66d5773
-def trial_text(judged, instrument) -> str:
+def trial_text(judged, instrument, alone=True) -> str:
     """One sentence on an instrument from a table of `judged_instruments`: where it finds the parts,
-    and where not."""
+    and where not; `alone`, or one of a list."""
     d = judged[judged.instrument == instrument]
     kinds = [f'“{kind}” (AUC {interval(mean, lo, hi)})'
              for kind, mean, lo, hi in zip(d.kind, d['mean'], d.lo, d.hi)]
@@ -315,5 +315,6 @@ def trial_text(judged, instrument) -> str:
     text = '; '.join(SAID[word] + ', '.join(found) for word, found in parts.items() if found)
     if instrument in NO_MEASURE: return no_measure_text(instrument, kinds)
     n = int(d.n.max()) if len(d) else 0
-    return (f"On planted circuits, whose parts are known ({n} networks of each kind), "
-            f"{instrument}: {text or 'too few networks to tell'}.")
+    start = (f'On planted circuits, whose parts are known ({n} networks of each kind), {instrument}'
+             if alone else f'*{instrument}* ({n} networks of each kind)')
+    return f"{start}: {text or 'too few networks to tell'}."
