@@ -27,14 +27,15 @@ def twice(x): return 2*x
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     "A package of the test's own: write(module=text) → key of a.instrument."
+    doors = core._file('doors').read_text()
     monkeypatch.setattr(core, '_folder', lambda: tmp_path)
     def write(**modules):
         for f in tmp_path.rglob('*.py'): f.unlink()
-        for name, text in modules.items():
+        for name, text in dict(modules, doors=doors).items():
             path = tmp_path/f"{name.replace('__', '/')}.py"
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
-        for cached in (core._read, core._closure, core._code_key): cached.cache_clear()
+        for cached in (core._read, core._closure, core._code_key, core._doors): cached.cache_clear()
         return code_key('a.instrument')
     return write
 
@@ -49,6 +50,8 @@ def test_everything_reached_is_in_the_key(package):
     ('a docstring', lambda a, b: dict(a=a.replace('Measures.', 'Measures it.'), b=b)),
     ('an annotation', lambda a, b: dict(
         a=a.replace('def helper(y)', 'def helper(y: int) -> int'), b=b)),
+    ('a check of an argument', lambda a, b: dict(
+        a=a.replace('    return double', "    real(x, 'x', 0)\n    return double"), b=b)),
     ('a comment and a line break', lambda a, b: dict(
         a=a.replace('return double(x) + helper(y)',
                     'return (double(x)  # why\n            + helper(y))'), b=b)),
