@@ -69,9 +69,23 @@ def _wide(x, to):
     "x (…, w) with zeros to a multiple of `to`."
     return F.pad(x, (0, -x.shape[-1] % to)) if x.shape[-1] % to else x
 
+def _fitting(q, k, v, bias):
+    "ValueError unless queries, keys, values and bias are of one attention and of one type."
+    shaped(q, 'Queries', *[None]*4)
+    shaped(k, 'Keys', *q.shape[:2], None, q.shape[3])
+    shaped(v, 'Values', *k.shape[:3], None)
+    given = [x for x in (q, k, v, bias) if x is not None]
+    if bias is not None: shaped(bias, 'The bias', q.shape[2], k.shape[2])
+    if len({(x.dtype, x.device) for x in given}) > 1 or not q.is_floating_point():
+        told = ', '.join(f'{x.dtype} on {x.device}' for x in given)
+        raise ValueError(f'Queries, keys, values and bias are {told}; give all as one real type.')
+
 def attend(q, k, v, scale, bias=None) -> tuple[Tensor, Tensor]:
     """What the heads read of v (b, heads, m, w), (b, heads, n, w), and the log-sum-exp (b, heads, n)
-    of scale·q·kᵀ (+ bias (n, m)), without the map: q (b, heads, n, d), k (b, heads, m, d)."""
+    of scale·q·kᵀ (+ bias (n, m)), without the map: q (b, heads, n, d), k (b, heads, m, d).
+    ValueError where they do not fit together: the kernels would read what is not theirs."""
+    _fitting(q, k, v, bias)
+    real(scale, 'The scale')
     w, kernel = v.shape[-1], _kernel(q)
     q, k = _wide(q, 8), _wide(k, 8)
     values = _wide(v, q.shape[-1]).split(q.shape[-1], -1)

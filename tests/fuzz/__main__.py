@@ -1,6 +1,6 @@
 """`make fuzz`: the whole campaign, and its table for the page on reproduction. With arguments, only
 these parts, and no table; `functions` with names of modules after it, only these."""
-import argparse, os, sys, tempfile, time
+import argparse, multiprocessing, os, sys, tempfile, time
 from pathlib import Path
 os.environ |= dict(IN_TEST='1', DIFFCIRC_PRESET='smoke', HF_HUB_OFFLINE='1', PYTHONWARNINGS='ignore')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -34,7 +34,23 @@ def one_module(module, share, seed) -> tuple:
     return campaign, (f'{module}: {time.monotonic() - began:.0f} s, {len(called)} of '
                       f'{len(functions.public(module))} functions')
 
-def _numbered(k, task, name, share, seed): return k, *task(name, share, seed)
+def apart(task, name, *given) -> tuple:
+    "A task in a process of its own: one that dies is a fault of its own, and takes no other along."
+    fork = multiprocessing.get_context('fork')
+    here, there = fork.Pipe(False)
+    process = fork.Process(target=lambda: there.send(task(name, *given)))
+    process.start()
+    there.close()
+    try: found = here.recv()
+    except EOFError:
+        process.join()
+        campaign, end = Campaign(), f'{name}: the process ended with {process.exitcode}'
+        campaign.note(name, TRACEBACK, end)
+        found = campaign, end
+    process.join()
+    return found
+
+def _numbered(k, task, *given): return k, *apart(task, *given)
 
 def few(n, share): return max(1, round(share*n))
 
