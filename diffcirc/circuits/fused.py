@@ -118,10 +118,12 @@ class Fused(NamedTuple):
     mean: Tensor  # (b, heads, n): each query's mean logit under its own weights
 
 def _check_fused(f):
-    "ValueError unless all parts of an attention are of the same images, heads and queries."
+    """ValueError unless all parts of an attention are of the same images, heads and queries, and
+    its statistics finite."""
     shaped(f.q, 'Queries', *[None]*4)
     shaped(f.k, 'Keys', *f.q.shape[:2], None, f.q.shape[3])
     for part in (f.lse, f.mean): shaped(part, 'A statistic of queries', *f.q.shape[:3])
+    all_finite(lse=f.lse, mean=f.mean)
 
 # %% ../../nbs/circuits/fused.ipynb #a533e89c
 def mean_logit(q, k, of, scale) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,15 @@ def _takes(statistic, n):
                          'sample.') from e
     except ValueError: pass
 
+# %% ../../nbs/statistics/tests.ipynb #2cc1e848
+def _asked(statistic, data) -> float:
+    "A statistic of samples. ValueError where it cannot be computed of them."
+    _takes(statistic, len(data))
+    try: return float(statistic(*data))
+    except (TypeError, IndexError) as e:
+        raise ValueError(f'The statistic cannot be computed of {len(data)} samples ({e}); give a '
+                         'function of one array for each.') from e
+
 # %% ../../nbs/statistics/tests.ipynb #737b1c69
 def bca(x,                    # sample, or a tuple of samples
         statistic=np.mean,    # of one argument per sample; fast when it takes `axis`
@@ -59,8 +68,7 @@ def bca(x,                    # sample, or a tuple of samples
     data = tuple(_values(v) for v in (x if isinstance(x, tuple) else (x,)))
     if min(map(len, data), default=0) == 0:
         raise ValueError('A sample is empty; it needs at least one value to be drawn.')
-    _takes(statistic, len(data))
-    est = float(statistic(*data))
+    est = _asked(statistic, data)
     if min(map(len, data)) < 2: return Interval(est, math.nan, math.nan, 'none: one value')
     if all(np.ptp(v) == 0 for v in data): return Interval(est, est, est, 'none: constant')
     for how, said in (('BCa', 'BCa'), ('percentile', 'percentile: BCa is undefined here')):
