@@ -14,6 +14,7 @@ from diffcirc.circuits.edges import edges_lines, graph_of
 from diffcirc.circuits.estimators import estimator_lines
 from diffcirc.circuits.faithful import found_line, necessary_line
 from diffcirc.circuits.finding import MEASURES, finding_lines
+from diffcirc.circuits.uses import RIVALS
 from diffcirc.circuits.moments import ASPECTS, apart_line, order_line, size_line, time_line
 from diffcirc.denoiser.diffusion import untrained
 from diffcirc.denoiser.unet import UNetConfig
@@ -179,10 +180,12 @@ FEW, MANY, NONE = ((m, m - .1, m + .1) for m in (-.3, .3, .05))
 def t_like(v): return Interval(*v, 't')
 
 def uses():
-    kinds = 'pruning', 'training on', 'control'
-    for some in itertools.product(('holds', 'contradicted', 'inconclusive'), repeat=3):
+    words = 'holds', 'contradicted', 'inconclusive'
+    for some in itertools.product(words, repeat=len(RIVALS)):
         for v in (FEW, MANY, (.1, float('nan'), float('nan'))):
-            yield h.uses_headline(dict(zip(kinds, some)), {k: ('random', v) for k in kinds})
+            for nearest in itertools.product(*(r.values() for r in RIVALS.values())):
+                yield h.uses_headline(dict(zip(RIVALS, some)),
+                                      {k: (name, v) for k, name in zip(RIVALS, nearest)})
 
 def finding():
     ask = 'Can the edges that matter be found without patching every edge?'
@@ -224,7 +227,7 @@ def planted():
                          planted_line(w) + '.')
 
 def corruptions():
-    for v, pairs, models in itertools.product((.5, .95), (('noise', 'mean'), ('noise',)), (1, 3)):
+    for v, pairs, models in itertools.product((.5, .8, .95), (('noise', 'mean'), ('noise',)), (1, 3)):
         rows = [dict(first='image', second=b, rank=v - i/100, shared=.4, dataset='a', seed=s)
                 for i, b in enumerate(pairs) for s in range(models)]
         yield h.Headline('Does the order of the edges depend on what stands in for them?',
@@ -241,7 +244,7 @@ def attribution():
     for some, models in itertools.product(itertools.product((.3, .6, .95), repeat=3), (1, 3)):
         rows = [dict(dataset='a', seed=s, forecast=f, rank=v + .001*s, typical=.1)
                 for f, v in zip(('size', 'gradient', 'curvature'), some) for s in range(models)]
-        yield h.Headline('Can one backward pass foretell what a removal costs?',
+        yield h.Headline('Can a few backward passes foretell what a removal costs?',
                          *screening_lines(pd.DataFrame(rows)))
 
 def walk():

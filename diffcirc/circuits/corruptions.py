@@ -119,7 +119,8 @@ def corruption_lines(alike) -> tuple:
     ranks = {k: t_interval(v) for k, v in by['rank'].groupby(level=pairs)}
     low, high = (f(ranks, key=lambda k: ranks[k].estimate) for f in (min, max))
     def said(k): return f"{interval(*ranks[k][:3])} between {k[0]} and {k[1]}"
-    start = ('Hardly' if ranks[low].estimate >= .9 else 'Yes')
+    least = ranks[low].estimate
+    start = 'Hardly' if least >= .9 else 'A little' if least >= .7 else 'Yes'
     spread = f'{said(low)}, {said(high)}' if low != high else said(low)
     shared = t_interval(by.shared.groupby(level=['dataset', 'seed']).mean())
     return (f'{start}: the rank correlation of the exact scores of all edges is {spread}.',

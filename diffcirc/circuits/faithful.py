@@ -280,8 +280,10 @@ def found_line(found) -> str:
             f'is enough on {enough[0]} faces alone')
     told = ' and '.join(f'{g.found.sum()} of {len(g)} model{"s"*(len(g) > 1)} of {d} faces'
                         for d, g in by.items())
+    n = found.beats.sum()
+    beats = '' if n == found.found.sum() else f'; random ones it beats in {n} of {len(found)}'
     return (f'A quarter of the edges {said}: it keeps nine tenths of the effect and beats random '
-            f'circuits in {told} (beats them in {found.beats.sum()} of {len(found)}).')
+            f'circuits in {told}{beats}.')
 
 # %% ../../nbs/circuits/faithful.ipynb #ef70a0cf
 def necessary_line(found, apart) -> str:

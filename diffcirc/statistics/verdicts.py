@@ -208,7 +208,9 @@ def surely(margins: dict, least=0.) -> Verdict:
     if below:
         level = f'{least:g}' if least else 'zero'
         return Verdict('contradicted', f"surely below {level}: {', '.join(below)}")
-    if unsure: return Verdict('inconclusive', f"not sure: {', '.join(unsure)}; more would narrow it")
+    if unsure:
+        said = f"not sure: {', '.join(unsure)}; more networks would narrow it"
+        return Verdict('inconclusive', said)
     return Verdict('holds', 'surely above zero')
 
 # %% ../../nbs/statistics/verdicts.ipynb #76ed7f76
