@@ -74,7 +74,7 @@
     document.querySelectorAll('.bd-article table.table').forEach(table => {
       const box = table.closest('.pst-scrollable-table-container'), row = table.tHead && table.tHead.rows[0], caption = table.querySelector('caption .caption-text');
       if (!box || !row || !table.tBodies.length) return;
-      const long = table.tBodies[0].rows.length > 40, wide = row.cells.length > 8;
+      const long = table.tBodies[0].rows.length >= 40, wide = row.cells.length > 8;
       box.setAttribute('role', 'region'); box.setAttribute('aria-label', ('Table: ' + (caption ? caption.textContent : row.textContent)).trim().slice(0, 100));
       box.tabIndex = 0;
       if (!long && !wide) return;

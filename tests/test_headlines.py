@@ -145,26 +145,40 @@ def composition():
         for controls in ({}, a): yield h.composition_headline(b, b, controls, (a, b))
 
 def pairs():
-    for onsets in (dict(hat=300., dark_skin=700., glasses=100.), dict(hat=300.), {}):
-        for ρ in (.5, float('nan')): yield h.pairs_headline(onsets, 6, ρ)
+    many = dict(zip(('dark_skin', 'black_hair', 'hat', 'beard', 'smiling', 'glasses'),
+                    (row(v, v - 50, v + 50) for v in range(600, 0, -100))))
+    for some in itertools.product((LOW, ODD), repeat=5):
+        gaps = dict(zip(itertools.pairwise(many), some))
+        for ρ in (.5, float('nan')): yield h.pairs_headline(many, gaps, 6, ρ)
+    for bare in ({}, dict(hat=float('nan')), dict(hat=500.), dict(hat=500., beard=300.)):
+        yield h.pairs_headline(dict(hat=many['hat']), {}, 1, .5, bare)
+    yield h.pairs_headline({}, {}, 6, float('nan'))
 
 def alignment():
     for some in itertools.product((LOW, ODD), repeat=4):
         leads = dict(zip(('first order', 'random', 'components', 'whole'), some))
-        for own in (LOW, ODD): yield h.alignment_headline(leads, dict(own=own, others=LOW), HIGH, 4)
+        for own in (LOW, ODD):
+            learned = dict(own=own, others=LOW, apart=own)
+            yield h.alignment_headline(leads, learned, HIGH, 4)
 
 def control():
     places = list(itertools.product(('spatial', 'global'), ('early', 'middle', 'late')))
     for some in itertools.product((LOW, ODD), repeat=6):
         yield h.control_headline(dict(zip(places, some)), 32)
-    for a, b in itertools.product((LOW, ODD, -HIGH.rename(dict(lo='hi', hi='lo'))), repeat=2):
+    yield h.control_headline(dict.fromkeys(places, ALIKE), 32)
+
+ALIKE = pd.Series(dict(mean=.5, lo=.5, hi=.5, n=2))  # one value of two models
+
+def beside_control():
+    "What the page on control says below its tables."
+    places = list(itertools.product(('spatial', 'global'), ('early', 'middle', 'late')))
+    for a, b in itertools.product((LOW, ODD, ALIKE, -HIGH.rename(dict(lo='hi', hi='lo'))), repeat=2):
         then = dict.fromkeys(places, a)
-        skips = {k: dict(success=v, specific=w, gains=then)
-                 for k, v, w in (('levelled', a, b), ('steered', b, a))}
-        yield h.control_headline(dict.fromkeys(places, LOW), 32, skips)
-        for leads, n in itertools.product(LEADS, (1, 3)):
-            turned = dict(zip(('early', 'middle', 'late'), leads.values()))
-            yield h.control_headline(dict.fromkeys(places, LOW), 32, skips, turned, leads, n)
+        yield h.skips_said({k: dict(success=v, specific=w, gains=then)
+                            for k, v, w in (('levelled', a, b), ('steered', b, a))})
+    for leads, n in itertools.product(LEADS, (1, 3)):
+        yield h.attributes_turned(dict(zip(('early', 'middle', 'late'), leads.values())))
+        yield h.beside_controls(leads, n)
 
 def gallery():
     for a, b in itertools.product(((.1, .2), (.2, .1)), repeat=2):
@@ -172,7 +186,7 @@ def gallery():
         for n in (1, 5): yield h.gallery_headline(moved, n)
 
 def stability():
-    for a, b in itertools.product(PAIRS, repeat=2): yield h.stability_headline(a, b)
+    for some in itertools.product(PAIRS, repeat=3): yield h.stability_headline(*some)
 
 # a mean with its interval, as `t_interval` gives it
 FEW, MANY, NONE = ((m, m - .1, m + .1) for m in (-.3, .3, .05))
@@ -351,6 +365,7 @@ def others():
     for n, m, source, seeds in itertools.product((0, 50), (4., 262.), ('orl', 'celeba'), (2, 6)):
         yield cannot_say(n, 74, m, 262, source, seeds, 2/2**seeds, {('natural', 900)})
     yield from (h.attributes_asked(names, HIGH) for names in ([], ['hat'], ['hat', 'gray_hair']))
+    yield from beside_control()
     yield from (beaten_text(p) for p in (set(), {('natural', 900)}))
     for some in itertools.product([*BADGE, 'not testable'], repeat=2):
         yield f"{badge('patching', list(some))}.".replace('*patching*', 'Patching')

@@ -8,10 +8,10 @@ __all__ = ['OVER', 'SOURCES_OF', 'Headline', 'say', 'headlines_of', 'linked', 'i
            'temporal_headline', 'comparison_headline', 'features_headline', 'information_headline', 'transfer_headline',
            'alone_headline', 'outcomes_headline', 'probes_headline', 'gradients_headline', 'optimality_headline',
            'trials_headline', 'audit_headline', 'dictionaries_headline', 'ends_of', 'naming_headline',
-           'attributes_asked', 'composition_headline', 'pairs_headline', 'alignment_headline', 'control_headline',
-           'stability_headline', 'uses_headline', 'gallery_headline', 'walk_headline', 'growth_headline',
-           'costs_headline', 'benchmark_headline', 'anomalies_headline', 'attended_headline', 'uncertainty_headline',
-           'variants_headline']
+           'attributes_asked', 'composition_headline', 'pairs_headline', 'alignment_headline', 'skips_said',
+           'attributes_turned', 'beside_controls', 'control_headline', 'stability_headline', 'uses_headline',
+           'gallery_headline', 'walk_headline', 'growth_headline', 'costs_headline', 'benchmark_headline',
+           'anomalies_headline', 'attended_headline', 'uncertainty_headline', 'variants_headline']
 
 # %% ../../nbs/book/headlines.ipynb #ce92d52a
 import json
@@ -406,8 +406,8 @@ def dictionaries_headline(leads, places) -> Headline:
     none_empty(leads=leads)
     each_with(2, leads=leads)
     ahead = [more for more, _ in leads.values()]
-    start = 'Yes' if min(ahead) == places else 'In part' if max(ahead) else 'Not measurably'
-    counts = listed(f'than {name} at {more} (less at {less})'
+    start = 'Yes' if min(ahead) == places else 'In part' if max(ahead) else 'No'
+    counts = listed(f'than {name} at {more} (surely less at {less})'
                     for name, (more, less) in leads.items())
     return Headline('Do a few learned directions keep more than simpler ones?',
                     f'{start}: of {places} places they surely keep more of the output {counts}.',
@@ -415,9 +415,14 @@ def dictionaries_headline(leads, places) -> Headline:
                     'directions one, so that a component counts for two of these.')
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e004
+def _surely_above(r) -> bool:
+    """Whether an interval lies above zero. One that is NaN does not, nor that of fewer than three
+    models with one and the same value, whose width of zero says nothing of others."""
+    return bool(r.lo > 0 and (r.hi - r.lo > 1e-9 or r.get('n', 3) > 2))
+
 def _beaten_and_not(rows) -> str:
     "Which of {name: lead} are surely surpassed: `better than a and b, but not surely than c`."
-    sure = [k for k, r in rows.items() if r.lo > 0]
+    sure = [k for k, r in rows.items() if _surely_above(r)]
     rest = [k for k in rows if k not in sure]
     if not sure: return f'not surely better than {listed_or(rest)}'
     if not rest: return f'better than {listed(sure)}'
@@ -471,7 +476,7 @@ def composition_headline(first, half, controls=(), attributes=((), ())) -> Headl
     and half-way; over readings as sparse, at the first step; and of attributes, at both. An
     interval that is NaN is sure of nothing."""
     early, late = (_beaten_and_not(v) for v in (first, half))
-    if all(r.lo > 0 for r in first.values()):
+    if all(map(_surely_above, first.values())):
         line = ('Before the first step is finished, and concepts predict the final regions better '
                 'than anything simpler.')
     else:
@@ -486,48 +491,83 @@ def composition_headline(first, half, controls=(), attributes=((), ())) -> Headl
                     + _attributes_said(*attributes))
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e008
-def pairs_headline(onsets, models, ρ) -> Headline:
-    """Mean causal onset {attribute: t}, models, rank correlation of onsets with the size of the
-    change."""
-    order = sorted(onsets, key=onsets.get, reverse=True)
-    told = listed(f"{a.replace('_', ' ')} ({num(onsets[a], 0)})" for a in order)
+def _order_said(order, gaps) -> str:
+    "Attributes in an order, and which neighbours are not surely apart, in a sentence."
+    if len(order) < 2: return f'{_capital(order[0])} alone was seen to begin.'
+    unsure = [f'{b} from {a}' for a, b in zip(order, order[1:]) if not _surely_above(gaps[a, b])]
+    if len(unsure) == len(order) - 1:
+        return (f'In no order that can be told: of {listed(order)}, from noise to image, no '
+                'neighbours begin surely apart.')
+    rest = f', where {listed(unsure)} cannot be told apart' if unsure else ', each surely apart'
+    return f'From noise to image: {listed(order)}{rest}.'
+
+def _bare_onsets(bare) -> str:
+    "Where the onsets of untrained networks {attribute: t} lie, in a sentence."
+    known = [v for v in bare.values() if v == v]
+    if not known: return 'In untrained networks no attribute was seen to begin.'
+    ends = dict.fromkeys(num(f(known), 0) for f in (min, max))
+    where = f"{'between' if len(ends) > 1 else 'at'} t = {listed(ends)}"
+    return f'In untrained networks onsets lie {where}.'
+
+# %% ../../nbs/book/headlines.ipynb #e9a46953
+def pairs_headline(onsets, gaps, models, ρ, bare=()) -> Headline:
+    """Causal onset {attribute: row}, by how much each lies before the next {(attribute, next):
+    row}, models, rank correlation of onsets with the size of the change, onsets in untrained
+    networks {attribute: t}. An interval that is NaN is sure of nothing."""
+    question = 'In which order do attributes begin to act?'
+    if not onsets: return Headline(question, 'No attribute begins to act in these networks.', '')
+    order = sorted(onsets, key=lambda a: -onsets[a]['mean'])
+    said = {a: a.replace('_', ' ') for a in order}
+    told = {tuple(said[a] for a in two): r for two, r in dict(gaps).items()}
+    numbers = listed(f"{said[a]} {interval(*onsets[a][['mean', 'lo', 'hi']], 0)}" for a in order)
     size = '' if ρ != ρ else (
         'The rank correlation of the onset with the share of the image that the attribute changes '
-        f"is {num(ρ)} over {len(onsets)} {'attribute' if len(onsets) == 1 else 'attributes'}.")
-    seen = ('No attribute begins to act in these networks.' if not onsets else
-            f'From noise to image: {told}; mean t over {number_of(models, "network")}.')
-    return Headline('In which order do attributes begin to act?', seen, size)
+        f"is {num(ρ)} over {number_of(len(onsets), 'attribute')}.")
+    return Headline(question, _order_said([*said.values()], told), ' '.join(filter(None, (
+        f"Mean t over {number_of(models, 'network')}: {numbers}.", _bare_onsets(dict(bare)),
+        size))))
 
 # %% ../../nbs/book/headlines.ipynb #3acaa3cd
 OVER = {'random': 'random ones', 'components': 'principal components',
         'first order': 'those of the first order', 'whole': 'the whole layer'}
 
 # %% ../../nbs/book/headlines.ipynb #85a9d241
+def _further_apart(leads) -> tuple:
+    "Than what directions surely set attributes further apart {arm: row}, in words; than how many."
+    sure = [OVER[a] for a, r in leads.items() if _surely_above(r)]
+    rest = [OVER[a] for a, r in leads.items() if not _surely_above(r)]
+    ahead = f'further apart than {listed(sure)}' if sure else ''
+    level = f'not surely {"further " if not sure else ""}than {listed(rest)}' if rest else ''
+    return ', but '.join(filter(None, (ahead, level))), len(sure)
+
 def alignment_headline(leads, learned, whole, k) -> Headline:
     """By how much k learned directions set attributes further apart than other choices {arm: row}
-    do; what they bring of `own` and `others`' changes {what: row}; what the whole layer brings. An
-    interval that is NaN is sure of nothing."""
-    sure = [OVER[a] for a, r in leads.items() if r.lo > 0]
-    rest = [OVER[a] for a, r in leads.items() if not r.lo > 0]
-    start = 'Yes' if not rest else 'In part' if sure else 'Not measurably'
-    ahead = f' than {listed(sure)}' if sure else ''
-    level = f'not surely {"further " if not sure else ""}than {listed(rest)}' if rest else ''
-    said = ', but '.join(filter(None, (f'further apart{ahead}' if sure else '', level)))
-    def value(r): return interval(r['mean'], r.lo, r.hi)
+    do; what they bring of `own` and `others`' changes, and `apart`, the difference {what: row};
+    what the whole layer brings. An interval that is NaN is sure of nothing."""
+    said, n = _further_apart(leads)
+    own = _surely_above(learned['apart'])
+    start = 'Not measurably' if not (own and n) else 'In part' if n < len(leads) else 'Yes'
+    does = (f'set attributes {said}' if own else
+            "do not surely bring more of an attribute's own change than of that of others")
+    def value(r, **how): return interval(r['mean'], r.lo, r.hi, **how)
     return Headline('Do a few directions of one layer carry one attribute alone?',
                     f'{start}: on faces that they were not learned from, {k} learned directions '
-                    f'set attributes {said}.',
+                    f'{does}.',
                     f"They bring {value(learned['own'])} of an attribute's own change and "
-                    f"{value(learned['others'])} of that of others; the whole layer brings "
-                    f'{value(whole)}.')
+                    f"{value(learned['others'])} of that of others, a difference of "
+                    f"{value(learned['apart'], sign=True)}; the whole layer brings {value(whole)}."
+                    + ('' if own else f' They set attributes {said}.'))
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e010
 def _change_word(r) -> str:
     "What an interval says of a change: `rises`, `falls` or `does not surely change`, with numbers."
-    word = 'rises' if r.lo > 0 else 'falls' if r.hi < 0 else 'does not surely change'
+    down = r.rename(dict(lo='hi', hi='lo'))*-1
+    down['n'] = r.get('n', 3)
+    word = ('rises' if _surely_above(r) else 'falls' if _surely_above(down) else
+            'does not surely change')
     return f"{word} ({interval(r['mean'], r.lo, r.hi, sign=True)})"
 
-def _skips_said(skips) -> str:
+def skips_said(skips) -> str:
     "What editing skip edges too {how: {success, specific: row, gains}} changes, in sentences."
     return ' '.join(
         f'With the skip edges {how} too, the share of spatial interventions that succeeds '
@@ -544,7 +584,7 @@ def _controlled(gains) -> str:
     "What surely succeeds more often along a concept {(kind, third): row}, '' for nothing."
     by = {}
     for (kind, stage), r in gains.items():
-        if r.lo > 0: by.setdefault(kind, []).append(stage)
+        if _surely_above(r): by.setdefault(kind, []).append(stage)
     told = [f'{kind} interventions {_stages(stages)}' for kind, stages in by.items()]
     return listed(told) if told else ''
 
@@ -556,34 +596,29 @@ def _then(gains) -> str:
             'nothing then surely succeeds more often than along a random direction')
 
 # %% ../../nbs/book/headlines.ipynb #d6db840a
-def _attributes_turned(gains) -> str:
+def attributes_turned(gains) -> str:
     "When attributes surely appear more often along a concept {third: row}, in a sentence."
-    sure = [stage for stage, r in gains.items() if r.lo > 0]
+    sure = [stage for stage, r in gains.items() if _surely_above(r)]
     return (f'Attributes surely appear more often along a concept than along a random direction '
             f'{_stages(sure)}.' if sure else
             'Attributes do not surely appear more often along a concept than along a random '
             'direction.')
 
-def _beside(controls, models) -> str:
+def beside_controls(controls, models) -> str:
     "What concepts have more than other controls {name: row} in so many models, in a sentence."
+    none_empty(controls=controls)
     return f"In {number_of(models, 'network')} concepts are {_beaten_and_not(controls)}."
 
-def control_headline(gains, β, skips=(), attributes=(), controls=(), models=0) -> Headline:
+def control_headline(gains, β) -> Headline:
     """Success of interventions by concept less that along a random direction {(kind, third): row},
-    at a strength β; of editing skip edges too {how: {success, specific: row of the change,
-    gains: as the first}}; of attributes {third: row}; and less that of other controls {name: row}
-    in so many models. An interval that is NaN is sure of nothing."""
+    at a strength β. An interval that is NaN is sure of nothing, nor is one value of two models."""
     sure = _controlled(gains)
     line = (f'{_capital(sure)} surely succeed more often along a concept than along a random '
             'direction of the same size.' if sure else
             'Nothing, measurably: no intervention surely succeeds more often along a concept than '
             'along a random direction of the same size.')
     named = {f'{kind}, {stage}': r for (kind, stage), r in gains.items()}
-    return Headline('What can concepts control, and when?', line,
-                    ' '.join(filter(None, (
-                        _gain_range(named, β), _skips_said(skips),
-                        _attributes_turned(attributes) if attributes else '',
-                        _beside(controls, models) if controls else ''))))
+    return Headline('What can concepts control, and when?', line, _gain_range(named, β))
 
 # %% ../../nbs/book/headlines.ipynb #8f9b4bcd
 def _gain_range(named, β) -> str:
@@ -594,18 +629,21 @@ def _gain_range(named, β) -> str:
     return f'At β = {num(β, 0)} the difference in the share that succeeds is {span}.'
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e012
-def stability_headline(learned, random) -> Headline:
-    """Mean correlation of paired units of two networks, of learned and of random directions
-    {dataset: row}. An interval that is NaN is sure of nothing."""
+def stability_headline(learned, random, channels) -> Headline:
+    """Mean correlation of paired units of two networks, of learned and of random directions and of
+    channels {dataset: row}. An interval that is NaN is sure of nothing."""
     sure = [d for d in DATASETS if learned[d].lo > random[d].hi]
     start = ('More than random directions do' if len(sure) == 2 else
              f'More than random directions do {on_faces(sure)} alone' if sure else
              'Not surely more than random directions do')
+    beyond = all(learned[d].lo > channels[d].hi for d in DATASETS)
+    also = '' if beyond or not sure else ', though not surely more than channels do'
     def value(r): return interval(r['mean'], r.lo, r.hi)
     return Headline('Do concepts replicate?',
-                    f'{start}: paired units of two networks answer with a mean correlation of '
-                    f'{each(learned, value)}.',
-                    f'Paired random directions do so with {each(random, value)}.')
+                    f'{start}{also}: paired units of two networks answer with a mean correlation '
+                    f'of {each(learned, value)}.',
+                    f'Paired random directions do so with {each(random, value)}; channels with '
+                    f'{each(channels, value)}.')
 
 # %% ../../nbs/book/headlines.ipynb #877e3415
 def uses_headline(words, nearest) -> Headline:
