@@ -23,6 +23,7 @@ app = typer.Typer(help='Diffusion models taken apart circuit by circuit.', add_c
                   rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings=dict(help_option_names=['-h', '--help']))
 
+# %% ../nbs/cli.ipynb #e5fe1ea1
 def _in_a_sentence(f):
     "`f`, with what goes wrong in it said in a sentence and exit status 1."
     @wraps(f)

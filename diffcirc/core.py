@@ -160,6 +160,7 @@ def _alive(pid) -> bool:
     except (PermissionError, OverflowError): pass
     return True
 
+# %% ../nbs/core.ipynb #44426c7c
 def remove_leftovers(folder) -> int:
     "Remove what dead processes of this machine left half-written below a folder; how many files."
     found = [(f, re.search(r'\.(?:(\w+)@)?(\d+)\.tmp$', f.name))
@@ -258,6 +259,7 @@ class _Bare(ast.NodeTransformer):
         name = getattr(getattr(node.value, 'func', None), 'id', None)
         return None if name in _doors() else self.generic_visit(node)
 
+# %% ../nbs/core.ipynb #c53950ae
 @lru_cache(None)
 def _bare(node) -> str:
     "The source of a node, bare. The node is copied by pickling: deepcopy takes ten times as long."
@@ -303,6 +305,7 @@ def _read(module: str, changed: int) -> tuple[dict, dict]:
         if isinstance(node, ast.ImportFrom): imports |= _sources(module, node)
     return definitions, imports
 
+# %% ../nbs/core.ipynb #f27fbbdc
 def _module(name: str): return _read(name, _file(name).stat().st_mtime_ns)
 
 # %% ../nbs/core.ipynb #2f77d93e
@@ -312,6 +315,7 @@ def _outer(table, top=True) -> set:
              if s.is_referenced() and (top or s.is_global())}
     return names.union(*(_outer(t, False) for t in table.get_children()))
 
+# %% ../nbs/core.ipynb #45e5ef4f
 @lru_cache(None)
 def _uses(node) -> set:
     "Names from outside that a statement uses, and `a.b` for every attribute of a bare name."
@@ -331,6 +335,7 @@ def _next(module: str, name: str) -> tuple[list, set]:
     found = {_where(module, used) for used in set().union(*map(_uses, definitions[name]))}
     return definitions[name], found - {None, (module, name)}
 
+# %% ../nbs/core.ipynb #de9db469
 def _where(module: str, used: str) -> tuple|None:
     "(module, name) of a name, or an attribute of a module, that code of `module` uses; else None."
     definitions, imports = _module(module)
@@ -415,6 +420,7 @@ def _version(p):
     try: return version(p)
     except PackageNotFoundError: return 'not installed'
 
+# %% ../nbs/core.ipynb #ea9bdbeb
 def environment() -> dict:
     "Library versions and hardware, for the provenance record of a run."
     libs = ('torch', 'numpy', 'scipy', 'pandas', 'statsmodels', 'matplotlib', 'seaborn',
@@ -424,6 +430,7 @@ def environment() -> dict:
                 machine=_cpu_name(), cores=os.cpu_count(), gpu=gpu,
                 **{k: _version(k) for k in libs})
 
+# %% ../nbs/core.ipynb #7018e843
 @lru_cache
 def _cpu_name():
     try:
@@ -476,6 +483,7 @@ def keep_json(path, content):
     head = json.dumps(dict(format=1, digest=_digest(text.encode()).decode()))
     return atomic_write(path, f'{head[:-1]}, "content": {text}}}')
 
+# %% ../nbs/core.ipynb #a97a567f
 def _content(text, kind):
     "What `keep_json` kept. ValueError where it is not that, or not of this type."
     kept = json.loads(text)
@@ -522,11 +530,13 @@ tables_used = {}  # file name → provenance of every table that this process ha
 # %% ../nbs/core.ipynb #3047c58a
 _SAID = {'table', 'seconds', 'made', 'environment'}  # of every table since the first version
 
+# %% ../nbs/core.ipynb #a0bc2fe4
 def _belongs(table, path) -> bool:
     "Whether a table says that it was made for this place."
     if table.attrs['seal']: return table.attrs.get('place') == path.stem
     return _SAID <= table.attrs.keys() and path.stem.startswith(f"{table.attrs['table']}-")
 
+# %% ../nbs/core.ipynb #745dd77a
 def _read_table(path) -> pd.DataFrame|None:
     "The table in a file; None where there is none or, with a warning, it is damaged."
     try: table = unsealed(path.read_bytes())
@@ -541,6 +551,7 @@ def _cleared(path):
     "Make room for a file where a folder stands, which is given another name."
     if path.is_dir(): path.rename(path.with_name(f'{path.name}.damaged-{time.time_ns()}'))
 
+# %% ../nbs/core.ipynb #d959ce5b
 def _make_table(path, name, make, about) -> pd.DataFrame:
     "Compute a table and keep it, with when and in how many seconds it was made."
     began = time.perf_counter()
@@ -572,6 +583,7 @@ def cached_table(name: str, key, make, **about) -> pd.DataFrame:
     table.attrs = {}  # pandas compares and copies attributes at every step
     return table
 
+# %% ../nbs/core.ipynb #863a962a
 def _made_once(path, name, make, about) -> pd.DataFrame:
     "The table that this process makes, or another has made while this one was waiting."
     try: path.parent.mkdir(parents=True, exist_ok=True)

@@ -311,6 +311,7 @@ def of_outcomes(st) -> dict:
 # %% ../../nbs/book/asked_circuits.ipynb #255bdc7b
 ASKED_PAIRS = ('hat', 'blond_hair', 'beard', 'eyeglasses', 'smiling')  # attributes
 
+# %% ../../nbs/book/asked_circuits.ipynb #83eb9c34
 # drawing takes some 10 ms a face, and many networks are asked about the same ones
 @lru_cache(None)
 def _pairs_of(f, n, size, channels) -> dict:
@@ -323,6 +324,7 @@ def _pairs_of(f, n, size, channels) -> dict:
         return (faces.grey() if channels == 1 else faces).images
     return {a: tuple(drawn_with(a, v) for v in (0., 1.)) for a in ASKED_PAIRS}
 
+# %% ../../nbs/book/asked_circuits.ipynb #0177fbeb
 def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
     "Options of `pair_transfer`: the first n held-out drawn faces, without and with each attribute."
     return dict(pairs=_pairs_of(st.heldout['synthetic'], n, st.preset.size, st.channels))
@@ -335,8 +337,10 @@ def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
 # the circuits on.
 EDGED, EDGED_ELSE = 32, 16
 
+# %% ../../nbs/book/asked_circuits.ipynb #eb056f95
 def _edged(st, n=EDGED_ELSE) -> int: return 8 if st.preset.name == 'smoke' else n
 
+# %% ../../nbs/book/asked_circuits.ipynb #b033672f
 def by_all_methods(st, dataset=None, seed=None) -> dict:
     """Options of `edge_circuits` with every method, and of all but the two dearest once more on
     other images."""
@@ -374,6 +378,7 @@ def testing(st, dataset, seed) -> dict:
 ASPECTED = 10  # images: each half of them with one face for each attribute of ASKED_PAIRS
 RESPONDED = PROBE_TIMES + (975,)
 
+# %% ../../nbs/book/asked_circuits.ipynb #262a116d
 @lru_cache(None)
 def _each_switched(f, n, size, channels):
     f = f[:n]

@@ -348,6 +348,7 @@ def _wall() -> str:
     if seconds is None: return ''
     return f'; executing them took {seconds/60:.1f} minutes by the wall clock'
 
+# %% ../../nbs/book/build.ipynb #99399a7f
 def _write_size(outdir, n):
     "Put the size of the book of `n` pages where its page on reproduction leaves room for it."
     page = outdir/FOLDER/f'{REPRODUCE}.html'

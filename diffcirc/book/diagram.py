@@ -271,6 +271,7 @@ def _block(b, note, tip, fill=None):
     side = _text(b.x + b.w - pad, y, note, size - 1, 'end', ink, OPAQUE if fill else FAINT)
     return f'<g data-site="{html.escape(b.name)}">{tip}{body}{name}{side}</g>'
 
+# %% ../../nbs/book/diagram.ipynb #5e890fc0
 def _shade(b):
     "A tint over an unpainted block, darker for a transformer layer."
     return f'<g opacity="{.12 if b.kind == "attn" else .055}">{_shape(b, _INK, "none", 0)}</g>'
@@ -359,6 +360,7 @@ _FONT = 'system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'
 _SMALL = ('@container (max-width: 490px) { .dc-map text, .dc-map tspan { font-size: 13px; } '
           '.dc-map .low { font-size: 10px; } }')
 
+# %% ../../nbs/book/diagram.ipynb #86aca9ce
 def _page(body, height, title, max_width):
     "The map around `body`; it fills the width it is given, up to `max_width` px."
     head = (f'<text x="{W/2}" y="-10" font-size="12" font-weight="600" text-anchor="middle" '

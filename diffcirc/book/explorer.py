@@ -110,6 +110,7 @@ def _sheet(images) -> str:
     Image.fromarray(np.concatenate(list(images))).save(buf, 'JPEG', quality=88, subsampling=0)
     return 'data:image/jpeg;base64,' + _b64(buf.getvalue())
 
+# %% ../../nbs/book/explorer.ipynb #1f2685df
 def _explorer_set(label, f, note) -> dict:
     "What the page carries about one dataset."
     top = np.maximum(f['maps'].max((1, 2, 3, 4), keepdims=True), 1e-9)

@@ -71,6 +71,7 @@ def _note(root, name) -> Path:
     "A file of the note, beside the rendered pages."
     return Path(root)/'_build'/f'{name}.json'
 
+# %% ../../nbs/book/finished.ipynb #a28e13f9
 def begin(root='.', how='') -> dict:
     "Write down what goes into a build that begins now."
     found = goes_in(root, how)

@@ -196,6 +196,7 @@ def temporal_headline(gain, number, claimed, most, times) -> Headline:
             f'the phases are {phases} where the paper has {claimed}.')
     return Headline('Does denoising go through phases?', line, _costliest(most, times))
 
+# %% ../../nbs/book/headlines.ipynb #4f16f103
 def _costliest(most, times) -> str:
     "Which part costs most [{dataset: name}] at the noisiest and the cleanest of `times`."
     first, last = (part(m[DATASETS[0]]) if len(set(m.values())) == 1 else each(m, part)
@@ -300,6 +301,7 @@ def alone_headline(circuit, control, moved, of) -> Headline:
             'changes this.')
     return Headline('Is there a circuit that works alone?', line, more)
 
+# %% ../../nbs/book/headlines.ipynb #490300d8
 def _grown(r): return r + 1
 
 # %% ../../nbs/book/headlines.ipynb #96f0224d
@@ -463,6 +465,7 @@ def attributes_asked(names, critic) -> str:
     return (f"The critic itself reaches {interval(*critic[['mean', 'lo', 'hi']])} on rendered "
             f'faces that it has not seen. Asked, where both kinds were drawn: {told}.')
 
+# %% ../../nbs/book/headlines.ipynb #c922a055
 def _attributes_said(first, half) -> str:
     "Leads in AUC of attributes {name: row}, at the first step and half-way, in a sentence."
     if not first: return 'No attribute of the final face could be asked.'
@@ -471,6 +474,7 @@ def _attributes_said(first, half) -> str:
     return (f'Attributes of the final face they predict, at first, {early}, and {then}; the lead '
             f'in AUC is at first {ends_of(first)}.')
 
+# %% ../../nbs/book/headlines.ipynb #50fcb3b5
 def composition_headline(first, half, controls=(), attributes=((), ())) -> Headline:
     """Leads of concepts over other readings of the final regions {name: row}, at the first step
     and half-way; over readings as sparse, at the first step; and of attributes, at both. An
@@ -501,6 +505,7 @@ def _order_said(order, gaps) -> str:
     rest = f', where {listed(unsure)} cannot be told apart' if unsure else ', each surely apart'
     return f'From noise to image: {listed(order)}{rest}.'
 
+# %% ../../nbs/book/headlines.ipynb #a55b7bc2
 def _bare_onsets(bare) -> str:
     "Where the onsets of untrained networks {attribute: t} lie, in a sentence."
     known = [v for v in bare.values() if v == v]
@@ -540,6 +545,7 @@ def _further_apart(leads) -> tuple:
     level = f'not surely {"further " if not sure else ""}than {listed(rest)}' if rest else ''
     return ', but '.join(filter(None, (ahead, level))), len(sure)
 
+# %% ../../nbs/book/headlines.ipynb #7af26c18
 def alignment_headline(leads, learned, whole, k) -> Headline:
     """By how much k learned directions set attributes further apart than other choices {arm: row}
     do; what they bring of `own` and `others`' changes, and `apart`, the difference {what: row};
@@ -567,6 +573,7 @@ def _change_word(r) -> str:
             'does not surely change')
     return f"{word} ({interval(r['mean'], r.lo, r.hi, sign=True)})"
 
+# %% ../../nbs/book/headlines.ipynb #649c460c
 def skips_said(skips) -> str:
     "What editing skip edges too {how: {success, specific: row, gains}} changes, in sentences."
     return ' '.join(
@@ -793,6 +800,7 @@ def _uniform(name, rise, loss, sure, of) -> str:
             f"{interval(*loss, sign=True)} (surely in {sure or 'none'} of "
             f"{number_of(of, 'layer')}).")
 
+# %% ../../nbs/book/headlines.ipynb #96e3af9c
 def attended_headline(found) -> Headline:
     """{kind of slices: (rise of the error, loss of area: (mean, lo, hi), layers whose uniform
     attention surely costs detection, of how many)}, the first decides. NaN is sure of nothing."""

@@ -155,6 +155,7 @@ def telling(text, answer) -> str:
     return re.sub(r'(?<=<div class="dc-fig" )(role="\w+" aria-label=")',
                   lambda m: m[1] + html.escape(answer) + ' ', text, count=1)
 
+# %% ../../nbs/book/pages.ipynb #c4010e60
 def _at_head(node) -> bool:
     "Whether a node stands above the second heading of its page."
     above = 0

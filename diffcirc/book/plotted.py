@@ -17,10 +17,12 @@ def _words(text) -> str:
     "Text of a label on one line, without the marks of formulae."
     return re.sub(r'\s+', ' ', re.sub(r'[$\\{}]', '', str(text))).strip()
 
+# %% ../../nbs/book/plotted.ipynb #3a4ece13
 def _title(ax) -> str:
     "The title of a panel, from any of its three places."
     return next((_words(t) for t in map(ax.get_title, ('left', 'center', 'right')) if t), '')
 
+# %% ../../nbs/book/plotted.ipynb #4728bc02
 def panel_names(fig) -> dict:
     "{axes: name} of the visible panels: their titles, or their axes; numbered where names repeat."
     axes = [ax for ax in fig.axes if ax.get_visible()]
@@ -45,6 +47,7 @@ def _in_data(artist, ax) -> bool:
     "Whether the places of an artist are numbers of both axes, not shares of the panel."
     return artist.get_transform().contains_branch_seperately(ax.transData) == (True, True)
 
+# %% ../../nbs/book/plotted.ipynb #868dc8ef
 def _lines(ax, meaning):
     "Rows of the lines of a panel; lines across the whole panel are references."
     for line in ax.get_lines():
@@ -54,6 +57,7 @@ def _lines(ax, meaning):
         for at in zip(x, y):
             yield dict(series=name, kind=kind if whole else 'reference', x=at[0], y=at[1])
 
+# %% ../../nbs/book/plotted.ipynb #fdda06de
 def _bars(ax, meaning):
     "Rows of the bars of a panel."
     for c in (c for c in ax.containers if isinstance(c, BarContainer)):
@@ -72,6 +76,7 @@ def _scattered(c, name):
         value = {} if values is None or len(values) <= i else dict(value=values[i])
         yield dict(series=name, kind='points', x=x, y=y, **value)
 
+# %% ../../nbs/book/plotted.ipynb #7b28b958
 def _intervals(c, name):
     "Rows of straight intervals: their place, low and high end."
     for s in c.get_segments():
@@ -90,6 +95,7 @@ def _bands(c, name):
         for x, (low, high) in zip(at.index, at.to_numpy()):
             yield dict(series=name, kind='band', x=x, y=(low + high)/2, low=low, high=high)
 
+# %% ../../nbs/book/plotted.ipynb #307aa8b5
 def _collections(ax, meaning):
     "Rows of scatter plots, intervals and bands of a panel."
     for c in ax.collections:
@@ -107,6 +113,7 @@ def _cells(a, kind):
     for (row, column), v in np.ndenumerate(np.ma.filled(np.ma.asarray(a, float), np.nan)):
         yield dict(series='', kind=kind, x=column, y=row, value=v)
 
+# %% ../../nbs/book/plotted.ipynb #b8954675
 def _heat(ax):
     "Rows of heat maps; a photograph is one row without numbers."
     for im in ax.get_images():
@@ -124,6 +131,7 @@ def _place_names(axis) -> dict:
            for p, t in zip(axis.get_ticklocs(), axis.get_ticklabels()) if t.get_text()}
     return got if any(re.search('[^\\W\\d_]{2}', n) for n in got.values()) else {}
 
+# %% ../../nbs/book/plotted.ipynb #e3ec8ac8
 def _named(d, ax) -> pd.DataFrame:
     "Rows with the names of their places, of axes that have names."
     for k, axis in dict(x=ax.xaxis, y=ax.yaxis).items():
@@ -169,6 +177,7 @@ def _most_said(d, of) -> str:
     v = d[of].astype(float)
     return f'highest {sig(v.max())} at {at(v.idxmax())}, lowest {sig(v.min())} at {at(v.idxmin())}'
 
+# %% ../../nbs/book/plotted.ipynb #c9b99bb8
 def _series_said(d, kind) -> str:
     "One series in words; '' for what needs none."
     d = d[d[['x', 'y']].notna().all(axis=1)]

@@ -49,6 +49,7 @@ def about(S, commit) -> dict:
 # %% ../../nbs/book/reference.ipynb #f1f6777d
 def _csv(frame) -> str: return frame.to_csv(index=False, float_format='%.6g')
 
+# %% ../../nbs/book/reference.ipynb #23b995c6
 def calibration(S) -> pd.DataFrame:
     "How tests and intervals behave in simulated studies: both of their tables, by `table`."
     return pd.concat([table('worlds', S).assign(table='worlds'),

@@ -187,6 +187,7 @@ def _lighter(m) -> str:
     if len(raw) < 20_000 or len(buf.getvalue()) > len(raw): return m[0]
     return 'data:image/webp;base64,' + base64.b64encode(buf.getvalue()).decode()
 
+# %% ../../nbs/book/style.ipynb #fc70b748
 def _least_width(svg, least=11) -> int:
     "Pixels that an SVG must be wide for all texts, exponents apart, to have `least`; 0 for none."
     sizes = [float(v) for v in re.findall(r'<text\b.*?font-size: ([\d.]+)px', svg, re.S)]
@@ -361,6 +362,7 @@ def _in_columns(legend, n):
                      for i in range(0, len(items), high)]
     box.set_figure(legend.get_figure(root=False))
 
+# %% ../../nbs/book/style.ipynb #f3c103ce
 def _fold(legend) -> float:
     "Give the legend of a figure as many columns as a phone has room for; its height in inches."
     names = [len(t.get_text()) for t in legend.get_texts()]

@@ -121,6 +121,7 @@ def _b64(a) -> str:
     data = a if isinstance(a, bytes) else np.ascontiguousarray(a).tobytes()
     return base64.b64encode(data).decode()
 
+# %% ../../nbs/book/viewer.ipynb #af9b2c9d
 def strip(images) -> str:
     "Images (T, h, w, 3) below each other as a JPEG data URL."
     none_empty(images=images)

@@ -369,6 +369,7 @@ def _side(head) -> str:
     "`mid` of `mid.attn.h2`, `enc` of `enc3.attn.h0`."
     return head_parts(head)[0].split('.')[0].rstrip('0123456789')
 
+# %% ../../nbs/circuits/attention.ipynb #68bab0d1
 def ranked(stat, by=None) -> pd.DataFrame:
     """Adds `slot`: the head's layer and its rank by mean entropy in `by` (default: `stat`) within
     the layer and model (1 = most selective)."""

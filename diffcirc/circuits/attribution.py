@@ -26,6 +26,7 @@ def _with_leaf(values, leaves, name, at=None):
         return u + leaves[name]
     return edit
 
+# %% ../../nbs/circuits/attribution.ipynb #2a65d053
 @torch.enable_grad()
 def with_leaves(denoiser, x, t, names, at=None) -> tuple:
     "(ε̂, {site: value}, {site: leaf}) of one pass; `at` {site: what stands there instead}."

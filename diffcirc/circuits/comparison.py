@@ -73,6 +73,7 @@ def null_sentence(read, names=None, word='in') -> str:
             + (f'by no more, so that it cannot be told from none, {word} {none}.' if none
                else 'in nothing less.'))
 
+# %% ../../nbs/circuits/comparison.ipynb #2115e807
 def _share_of(r):
     "How many of the halves within a dataset differ at least as much."
     share = real(getattr(r, f'{measured_by(r)}_share'), f'The share of halves of {r.value}', 0, 1)

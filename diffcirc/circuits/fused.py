@@ -69,6 +69,7 @@ def _wide(x, to):
     "x (…, w) with zeros to a multiple of `to`."
     return F.pad(x, (0, -x.shape[-1] % to)) if x.shape[-1] % to else x
 
+# %% ../../nbs/circuits/fused.ipynb #c0f06d0d
 def _fitting(q, k, v, bias):
     "ValueError unless queries, keys, values and bias are of one attention and of one type."
     shaped(q, 'Queries', *[None]*4)
@@ -80,6 +81,7 @@ def _fitting(q, k, v, bias):
         told = ', '.join(f'{x.dtype} on {x.device}' for x in given)
         raise ValueError(f'Queries, keys, values and bias are {told}; give all as one real type.')
 
+# %% ../../nbs/circuits/fused.ipynb #7a29d945
 def attend(q, k, v, scale, bias=None) -> tuple[Tensor, Tensor]:
     """What the heads read of v (b, heads, m, w), (b, heads, n, w), and the log-sum-exp (b, heads, n)
     of scale·q·kᵀ (+ bias (n, m)), without the map: q (b, heads, n, d), k (b, heads, m, d).
@@ -117,6 +119,7 @@ class Fused(NamedTuple):
     lse: Tensor   # (b, heads, n): log-sum-exp of each query's logits, nats
     mean: Tensor  # (b, heads, n): each query's mean logit under its own weights
 
+# %% ../../nbs/circuits/fused.ipynb #8a1c141b
 def _check_fused(f):
     """ValueError unless all parts of an attention are of the same images, heads and queries, and
     its statistics finite."""

@@ -61,6 +61,7 @@ def _moved(before, after) -> torch.Tensor:
     size = before.flatten(1).norm(dim=1).clamp(min=1e-12)
     return (after - before).flatten(1).norm(dim=1)/size
 
+# %% ../../nbs/circuits/interruption.ipynb #0eb4aa2a
 def edge_impacts(denoiser, exam: Exam, batch=50) -> pd.DataFrame:
     """Rows image × timestep × `sender` × `receiver` (a later block, `output`, or `all`: the sender
     removed altogether): mse with that edge cut, clean, impact (Eq. 5), and `moved`, how far the

@@ -204,6 +204,7 @@ def _scored_half(g, score, half) -> pd.DataFrame:
     rows = pd.DataFrame(g.edges, columns=['sender', 'reader'])
     return rows.assign(score=score[:, half::2].mean(1).cpu().numpy(), half=half)
 
+# %% ../../nbs/circuits/moments.ipynb #27f79585
 def _aspects_at(denoiser, g, exam, t, made, probes) -> pd.DataFrame:
     "Rows of `aspect_circuits` at one timestep, for images {aspect: (n, c, h, w)}."
     x, tt = (v.to(device_of(denoiser)) for v in exam.at(t))

@@ -229,6 +229,7 @@ def _critic(read, device):
     if read is None: return lambda x: torch.zeros(len(x), 0)
     return lambda x: read(x.to(device)).cpu()
 
+# %% ../../nbs/concepts/composition.ipynb #53fc967e
 def _ceiling(segmenter, reads, unseen, shares, regions, names) -> list:
     "Rows of step −1: how well segmenter and critic do on rendered faces they have not seen."
     about = dict(step=-1, timestep=-1, site='picture')

@@ -128,6 +128,7 @@ def answers_changed(before, after, images, asked=None) -> pd.DataFrame:
 REGIONS_ASKED, STRENGTHS = ('hair', 'mouth'), (4., 12., 32.)
 ATTRIBUTES_ASKED = 'beard', 'black_hair'
 
+# %% ../../nbs/concepts/control.ipynb #9f90560a
 def _named_units(denoiser, d, known: dict, site, asked) -> dict:
     "{region: (unit, its typical code)}: the best fit on `known` rendered faces at t = 600."
     exam = make_exam(known['images'], (600,), seed=2)
@@ -183,6 +184,7 @@ def _few(known, n=60) -> dict:
     few = dict(images=known['images'][:n], regions={k: v[:n] for k, v in known['regions'].items()})
     return few | ({'labels': known['labels'][:n]} if 'labels' in known else {})
 
+# %% ../../nbs/concepts/control.ipynb #08fb3a99
 def named_directions(denoiser, fit, known: dict, names, asked, steps=300, seed=0) -> dict:
     """{site: (Dictionary, {region: (unit, typical code)})} of some sites, learned on images `fit`
     and named on the first of `known`: rendered faces, images and regions {name: (n, h, w)}."""

@@ -90,6 +90,7 @@ def _place_of(v, i) -> np.ndarray|None:
     if v.device.type != 'cpu' or v.dtype not in (torch.float32, torch.float64): return None
     return np.partition(v.detach().numpy(), i, -1)[..., i, None]
 
+# %% ../../nbs/concepts/dictionaries.ipynb #12efc7b0
 def _first(v, k) -> Tensor:
     "Which entries are the k largest of each row of v (…, m); NaN are largest."
     m, k = v.shape[-1], min(k, v.shape[-1])

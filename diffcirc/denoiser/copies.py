@@ -72,6 +72,7 @@ def _due(c: Copies) -> dict:
             if change.step == c.at: out.setdefault(change.point, []).append((c.copy(i), change))
     return out
 
+# %% ../../nbs/denoiser/copies.ipynb #68d7b2a2
 def _editing(due):
     "A forward hook that makes the changes [(rows, change)], each in its own rows."
     def run(module, inputs, out):
@@ -149,6 +150,7 @@ def _read(layer, due, seen) -> Tensor|None:
     for change in due: value = change.made(value)
     return value if due[0].part_of == 'heads' else value.to(seen[layer.v].dtype) @ seen[layer.v]
 
+# %% ../../nbs/denoiser/copies.ipynb #f5d9cd4c
 def _by_heads(net, before: Copies, changes: list, seen: dict) -> Copies:
     "Copies behind the step of a layer whose heads or maps are changed, or all run where need be."
     due = [[c for c in own if c.step == before.at] for own in changes]
@@ -194,6 +196,7 @@ def entered(net: Network, c: Copies, new: list) -> Copies:
 # %% ../../nbs/denoiser/copies.ipynb #b20c6a7b
 def _start(changes) -> int: return min(c.start for c in changes)
 
+# %% ../../nbs/denoiser/copies.ipynb #c60dd271
 def _walk(net, c: Copies, new: list, following: int|None):
     """(copies at the end, the clean one at step `following`): copies `new` [changes] join `c`, the
     first of which is the clean one; that stops at `following`."""

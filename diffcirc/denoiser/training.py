@@ -214,6 +214,7 @@ def _matrices(net, cfg) -> dict:
     weights = hidden_weights(net).values() if cfg.muon else []
     return {w: as_matrix(w.detach()).requires_grad_() for w in weights}
 
+# %% ../../nbs/denoiser/training.ipynb #a551f38d
 def _muon_groups(net, cfg, matrices) -> list:
     "What Muon trains, by its rate relative to `cfg.lr`."
     of, groups = dict(zip(net.parts.layers, cfg.layer_rates)), {}
@@ -222,6 +223,7 @@ def _muon_groups(net, cfg, matrices) -> list:
         groups.setdefault(rate, []).append(matrices[w])
     return [dict(params=some, relative=rate) for rate, some in groups.items()]
 
+# %% ../../nbs/denoiser/training.ipynb #144e74ce
 def _optimizers(net, cfg, matrices) -> list:
     "AdamW over all parameters or, with `cfg.muon`, over those that Muon does not train."
     others = [p for p in net.parameters() if p not in matrices]
@@ -249,6 +251,7 @@ def _trained(tr: Trainer) -> list:
     "What the optimizers train: parameters, and matrices that share the memory of parameters."
     return [p for opt in tr.optimizers for g in opt.param_groups for p in g['params']]
 
+# %% ../../nbs/denoiser/training.ipynb #80eaba85
 def _update(tr: Trainer):
     "Move the weights along their clipped gradients, and the average towards the weights."
     torch.nn.utils.clip_grad_norm_(_trained(tr), tr.cfg.clip)
@@ -309,6 +312,7 @@ def _sound(tensors, head) -> bool:
     if head.get('format') == '2': return _seal(tensors, head['meta']) == head['digest']
     return 'format' not in head and _digest(tensors) == head['digest']
 
+# %% ../../nbs/denoiser/training.ipynb #755db32e
 def load_tensors(path) -> tuple:
     "(tensors, meta) of a file written by `save_tensors`. ValueError when it is damaged."
     advice = 'delete it and it will be made again'
@@ -329,6 +333,7 @@ def _moments(tr: Trainer) -> dict:
              for p in g['params']}
     return {n: state[tr.matrices.get(p, p)] for n, p in tr.net.named_parameters()}
 
+# %% ../../nbs/denoiser/training.ipynb #62d61de5
 def save_state(tr: Trainer, path, seconds=0.):
     "Write all that `tr` needs to go on."
     tensors, moments = {}, _moments(tr)
@@ -373,6 +378,7 @@ def _state_kept(tr: Trainer, path) -> tuple:
         raise ValueError(f'{path} does not fit this training ({e}); delete it and it will be made '
                          'again.') from e
 
+# %% ../../nbs/denoiser/training.ipynb #b8805a28
 @torch.no_grad()
 def restore_state(tr: Trainer, path) -> float:
     "Put `tr` where `save_state` found it; the seconds so far. ValueError leaves `tr` as it was."
@@ -425,8 +431,10 @@ def kept_steps(cfg: TrainConfig) -> list[int]:
     "Steps after which a training keeps its averaged weights, ascending, without the last."
     return sorted({max(1, round(share*cfg.steps)) for share in cfg.keep} - {cfg.steps})
 
+# %% ../../nbs/denoiser/training.ipynb #ae2b96cb
 def _stage_file(folder, step) -> Path: return Path(folder)/f'step-{step}.safetensors'
 
+# %% ../../nbs/denoiser/training.ipynb #8ba08a6f
 @dataclass(frozen=True)
 class Stage:
     "A run as it was after `step` steps; stands where a Run stands in a measurement."
@@ -480,6 +488,7 @@ def _file_kept(folder, name, digest) -> bool:
     plain = Path(name).name == name and (folder/name).is_file()
     return plain and _file_hash(folder/name) == digest
 
+# %% ../../nbs/denoiser/training.ipynb #28731841
 def _read_info(folder) -> dict:
     "The `run.json` of a run whose files are all whole; an error of any kind for a damaged one."
     info = json.loads((folder/'run.json').read_bytes())
@@ -644,6 +653,7 @@ def check_training(cfg: TrainConfig) -> TrainConfig:
                 raise ValueError(f'TrainConfig.{name} is {v!r}; give {said}.')
     return cfg
 
+# %% ../../nbs/denoiser/training.ipynb #739a8ff8
 def _check_faces(faces, cfg):
     "Raise ValueError for images that the network does not take."
     want, got = (cfg.net.channels, cfg.net.size, cfg.net.size), tuple(faces.images.shape[1:])
@@ -662,6 +672,7 @@ def _restarted(tr: Trainer, folder) -> float:
         file.unlink(missing_ok=True)
     return 0.
 
+# %% ../../nbs/denoiser/training.ipynb #9808ef8c
 def _resume(tr: Trainer, folder, report) -> float:
     "The same, told to `report`."
     seconds = _restarted(tr, folder)
@@ -707,6 +718,7 @@ def _check_loss(loss, tr: Trainer):
         raise FloatingPointError(f'The loss became {loss} at step {tr.k}; lower the learning rate '
                                  f'({tr.cfg.lr}).')
 
+# %% ../../nbs/denoiser/training.ipynb #0179bf6b
 def _go_back(loss, tr: Trainer, folder, back: list):
     """Once, back to the last checkpoint: what broke the loss may have been the hardware. Else, or
     where several processes train, FloatingPointError. `back`: the steps at which this happened."""

@@ -83,6 +83,7 @@ def _whole(values) -> np.ndarray:
         if not fits: raise ValueError(f'number {i} is {v!r}, and an identity is a whole number')
     return a.astype(np.int64)
 
+# %% ../../nbs/faces/data.ipynb #1302ba90
 def _check_ids(f):
     "Put identities into `f` as int64; refuse what is no whole number."
     try: f.ids = _whole(f.ids)
@@ -238,6 +239,7 @@ def cached_faces(key: str,  # names the content: a `content_hash` of all that `m
 _CELEBA = ({a: '_'.join(w.capitalize() for w in a.split('_')) for a in ATTRIBUTES}
            | dict(mouth_open='Mouth_Slightly_Open', beard='No_Beard', hat='Wearing_Hat'))
 
+# %% ../../nbs/faces/data.ipynb #6305ca8f
 def _from_celeba(table):
     """The 13 `ATTRIBUTES` as 0/1 from a table with CelebA's columns, coded ±1, 0/1 or as booleans;
     ValueError for anything else."""

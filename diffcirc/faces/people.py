@@ -20,6 +20,7 @@ def _people(ids) -> tuple:
     if not len(people): raise ValueError('There is nobody to choose from; give at least one row.')
     return people, who
 
+# %% ../../nbs/faces/people.ipynb #37981bc4
 def dealt(ids, k: int, seed=0) -> list:
     """Rows of `ids` (n,) in `k` parts without a common person, as equal in size as whole people
     allow; each ascending. ValueError for fewer than `k` people."""

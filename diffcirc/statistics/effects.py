@@ -183,6 +183,7 @@ def _check_design(n, target, alpha):
     _number(target, 'The target power', 0, 1, True)
     _number(alpha, 'alpha', 0, 1, True)
 
+# %% ../../nbs/statistics/effects.ipynb #ffe67ebf
 def power(d, n, alpha=.05, paired=False) -> float:
     "Power of the two-sided t test to find an effect d with n units per group (or n pairs)."
     _check_design(n, .5, alpha)
@@ -199,6 +200,7 @@ def _many(d, target, alpha, paired) -> float:
     quantiles = special.ndtri(1 - alpha/2) + special.ndtri(target)
     return float(np.ceil((1 if paired else 2)*(quantiles/d)**2))
 
+# %% ../../nbs/statistics/effects.ipynb #8ebb5856
 def required_n(d, target=.8, alpha=.05, paired=False) -> float:
     """Smallest number of units per group (or pairs) with the target power; infinite for d = 0.
     ValueError for a target or alpha outside 0 to 1."""

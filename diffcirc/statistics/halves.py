@@ -55,6 +55,7 @@ def _check_group(frame, group, images):
         raise ValueError(f'There is no dataset {group!r}; the table has {there}, the halves of '
                          f'people are of {set(images)}.')
 
+# %% ../../nbs/statistics/halves.ipynb #1a10d589
 def half_against_half(frame, value, images: dict, units=tuple(APART), groups=GROUPS) -> pd.DataFrame:
     """Rows unit × what is apart × pair of halves: `first` and `second` dataset, `within` (whether
     they are one), difference and d (second group − first group between datasets). images

@@ -58,6 +58,7 @@ def _check_people(frame, person):
         raise ValueError(f'No column {person!r} says who is seen on each image. Where every image '
                          'shows someone else, it is that of the images.')
 
+# %% ../../nbs/statistics/replication.ipynb #82d27b13
 def _table(frame, value, model='seed', person='person'):
     "models × people; what else varies (their photographs, timesteps, heads) is averaged."
     _check_people(frame, person)

@@ -27,6 +27,7 @@ class _Packer(pickle.Pickler):
         self.met.add(relative := o.relative_to(self.root).as_posix())
         return relative
 
+# %% ../../nbs/study/cluster.ipynb #d55e6f00
 class _Unpacker(pickle.Unpickler):
     "Reads them as paths below its own `root`."
     def __init__(self, file, root):

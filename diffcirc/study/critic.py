@@ -115,6 +115,7 @@ def _kept(path):
     except FileNotFoundError: return None
     except ValueError as e: log.warning('%s', e)
 
+# %% ../../nbs/study/critic.ipynb #f0f1a199
 def train_critic(cfg: CriticConfig) -> KeptCritic:
     "The critic of a configuration: found in the cache, else trained."
     key = content_hash(cfg, code_key('study.critic.fit_critic'))

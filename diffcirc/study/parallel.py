@@ -57,6 +57,7 @@ def listen(channel):
     global _heard
     _heard = channel
 
+# %% ../../nbs/study/parallel.ipynb #28c0f1b9
 def _begin(channel, parent):
     "What a worker does first."
     listen(channel)
@@ -66,6 +67,7 @@ def _begin(channel, parent):
         os._exit(1)
     threading.Thread(target=watch, daemon=True).start()
 
+# %% ../../nbs/study/parallel.ipynb #192a060e
 def tell(*message):
     "From inside a job: send a message to the process that started it."
     if _heard is not None: _heard.put(message)

@@ -58,6 +58,7 @@ def over(f, *spans) -> Span:
                          'at which the formula has an answer.') from e
     return Span(min(v), max(v))
 
+# %% ../../nbs/trust/audit.ipynb #f1867d70
 def _ratio(a, b): return b/a
 def _difference(a, b): return b - a
 
