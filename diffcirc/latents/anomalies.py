@@ -43,7 +43,7 @@ def area_verdict(source, lo, hi, printed, lead) -> Verdict:
     than that of the best of `NO_TRAINING`, by `lead`, the interval of the difference."""
     real(printed, 'The printed area')
     if source == 'phantom':
-        return Verdict('not comparable', 'drawn slices are no patients')
+        return Verdict('not comparable', 'not slices of patients')
     if not np.isfinite([lo, hi]).all(): return Verdict('inconclusive', NO_INTERVAL)
     near = printed_verdict(lo, hi, printed)
     if near != 'holds' or lead[0] > 0: return near

@@ -20,7 +20,7 @@ from ..statistics.verdicts import surely
 
 # %% ../../nbs/latents/rules.ipynb #56ada63e
 def vae_claims() -> dict:
-    "The claims of the companion's abstracts {id: claim}, from `vae_claims.json`."
+    "The claims of the companion's abstract {id: claim}, from `vae_claims.json`."
     return paper_claims(Path(diffcirc.__file__).parent/'vae_claims.json')
 
 # %% ../../nbs/latents/rules.ipynb #188f2a45
