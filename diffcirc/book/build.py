@@ -411,10 +411,10 @@ def _write_circuits(outdir):
 # %% ../../nbs/book/build.ipynb #3912b2d4
 def bill_of_materials() -> str:
     "The packages of the environment with their versions, in the form of CycloneDX 1.6."
-    found = sorted({(d.name, d.version) for d in distributions() if d.name}, key=lambda p: p[0].lower())
+    found = {(d.name, d.version) for d in distributions() if d.name}
     parts = [dict(type='library', name=name, version=version,
                   purl=f"pkg:pypi/{re.sub('[-_.]+', '-', name).lower()}@{quote(version)}")
-             for name, version in found]
+             for name, version in sorted(found, key=lambda p: p[0].lower())]
     return json.dumps(dict(bomFormat='CycloneDX', specVersion='1.6', version=1, components=parts),
                       indent=1)
 

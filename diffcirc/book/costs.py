@@ -147,9 +147,10 @@ def slowed_text(t, most=.01) -> str:
     "How much of all the time passes within checks, and where it is more than the share `most`."
     rows = slowed(t, most)
     over, worst = rows[rows.above], rows.iloc[0]
-    where = (f'at most {100*worst.share:.2f} %, for the {worst.kind} of *{worst["name"]}*' if not len(over)
-             else 'more than that for ' + ', '.join(f'the {r.kind} of *{r.name}* ({100*r.share:.1f} %)'
-                                                   for r in over.itertuples(index=False)))
+    named = ', '.join(f'the {r.kind} of *{r.name}* ({100*r.share:.1f} %)'
+                      for r in over.itertuples(index=False))
+    most_of = f'at most {100*worst.share:.2f} %, for the {worst.kind} of *{worst["name"]}*'
+    where = f'more than that for {named}' if len(over) else most_of
     return (f'Of {rows.seconds.sum():.0f} s of the processor, '
             f'**{100*t.within_checks.sum()/t.seconds.sum():.2f} %** passed within checks. '
             f'{100*most:g} % of a chapter was allowed: {where}.')

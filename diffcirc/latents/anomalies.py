@@ -181,6 +181,7 @@ def _over_seeds(rows, of) -> dict:
     seeds, detector = [of(g) for _, g in rows.groupby('seed')], rows.detector.iloc[0]
     return {k: mean_of_networks([s[k] for s in seeds], detector) for k in seeds[0]}
 
+# %% ../../nbs/latents/anomalies.ipynb #61e2c194
 def calibrations(found: pd.DataFrame, n=400) -> dict:
     """Keys and values as of `measures`, kinds of `VARIANCES`: shares of pixels within the central
     intervals that were announced, and `MISS`, of pixels of slices without anomaly (prevalence 0),

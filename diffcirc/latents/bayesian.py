@@ -112,6 +112,7 @@ def _encoding(net, chs):
         if l == 2: _attending(net, 'enc2', ch)
         if l < len(chs): _step(net, 'apply', f'enc{l}.down', _conv(ch, chs[l], stride=2))
 
+# %% ../../nbs/latents/bayesian.ipynb #d5dc7d01
 def _decoding(net, chs):
     "Three levels up, the second with attention."
     for l, (ch, after) in enumerate(zip(chs[::-1], [*chs[-2::-1], chs[0]]), 1):
@@ -245,6 +246,7 @@ def _of_noise(r: Reading, noise, where) -> dict:
                 noise_epistemic=spearmanr(epi, truth).statistic,
                 size_ratio=float(np.median(ale/truth)))
 
+# %% ../../nbs/latents/bayesian.ipynb #f547c717
 def _of_novelty(r: Reading, twin: Reading, masks) -> dict:
     "How well both parts tell pixels of lesions from those of their twins: areas under the curve."
     def auc(a, b):

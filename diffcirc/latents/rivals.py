@@ -144,6 +144,7 @@ def _error_map(detector, train_set, asked, heads, scale) -> Tensor:
         return (x - restored(restorer(train_set, scale), x, **RESTORE))[:, 0].square()
     return x[:, 0]
 
+# %% ../../nbs/latents/rivals.ipynb #10f350ed
 def _alone(detector, asked, heads) -> np.ndarray|None:
     "Scores of slices of a detector that has no map."
     if detector == 'brain area': return heads.float().mean((1, 2)).numpy()

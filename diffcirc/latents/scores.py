@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from scipy.stats import norm
 from torch import Tensor
-from ..doors import all_finite, equally_long, fitting, integer, none_empty, proper, real, shaped
+from ..doors import (
+    all_finite, equally_long, fitting, integer, none_empty, proper, real, shaped)
 from ..statistics.tests import Interval
 
 # %% ../../nbs/latents/scores.ipynb #7da1b07b
@@ -114,9 +115,11 @@ def pr_area(c: Counted) -> np.ndarray:
     gained = c.positives - _before(c.positives)
     return np.nansum(np.where(gained > 0, gained*precision, 0), 1)/c.positives[:, -1]
 
+# %% ../../nbs/latents/scores.ipynb #e844ad8b
 @np.errstate(all='ignore')
 def _dice(c): return 2*c.positives/(c.positives + c.negatives + c.positives[:, -1:])
 
+# %% ../../nbs/latents/scores.ipynb #7c1f7d29
 def best_dice(c: Counted) -> np.ndarray:
     "The largest Dice overlap at any threshold (draws,)."
     _sound(c)
@@ -161,7 +164,7 @@ def interval_of(values, level=.95) -> Interval:
 
 # %% ../../nbs/latents/scores.ipynb #90ad94ae
 def mean_of_networks(found: list, detector: str) -> np.ndarray:
-    """Means over networks of `found`, (1 + n,) of each: as found, then of n draws of networks, which
+    """Means over networks of `found`, (1 + n,) of each: as found, then of n draws of networks that
     are the same for everything that is measured of one detector."""
     none_empty(found=found)
     fitting(**{f'network {k}': v for k, v in enumerate(found)})

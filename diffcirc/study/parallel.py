@@ -141,5 +141,6 @@ def _results(futures, channel, hear) -> list:
 def worker_lost(workers) -> ChildProcessError:
     "The error of a worker, one of so many, that was killed."
     return ChildProcessError('A worker process was killed, most often for lack of memory: '
-                             f'{workers} ran side by side. Set DIFFCIRC_WORKERS to a smaller number; the same '
+                             f'{workers} ran side by side. Set DIFFCIRC_WORKERS to a smaller number; '
+                             'the same '
                              'command goes on from here.')
