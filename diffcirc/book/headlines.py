@@ -575,7 +575,8 @@ def _change_word(r) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #649c460c
 def skips_said(skips) -> str:
-    "What editing skip edges too {how: {success, specific: row, gains}} changes, in sentences."
+    """What editing skip edges too {how: {success, specific: row, gains}} changes, in sentences. An
+    interval that is NaN is sure of nothing."""
     return ' '.join(
         f'With the skip edges {how} too, the share of spatial interventions that succeeds '
         f"{_change_word(r['success'])}, and the share of the change that stays inside "
@@ -604,7 +605,8 @@ def _then(gains) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #d6db840a
 def attributes_turned(gains) -> str:
-    "When attributes surely appear more often along a concept {third: row}, in a sentence."
+    """When attributes surely appear more often along a concept {third: row}, in a sentence. An
+    interval that is NaN is sure of nothing."""
     sure = [stage for stage, r in gains.items() if _surely_above(r)]
     return (f'Attributes surely appear more often along a concept than along a random direction '
             f'{_stages(sure)}.' if sure else
@@ -612,7 +614,8 @@ def attributes_turned(gains) -> str:
             'direction.')
 
 def beside_controls(controls, models) -> str:
-    "What concepts have more than other controls {name: row} in so many models, in a sentence."
+    """What concepts have more than other controls {name: row} in so many models, in a sentence. An
+    interval that is NaN is sure of nothing."""
     none_empty(controls=controls)
     return f"In {number_of(models, 'network')} concepts are {_beaten_and_not(controls)}."
 
