@@ -37,9 +37,9 @@ def _listed(names, most=3) -> str:
 def fold_text(names, passed) -> str:
     "What the button over folded cells says: what they define or show, and how many checks passed."
     names = list(dict.fromkeys(names))
-    public = [n for n in names if not n.startswith('_')] or names
+    public = [n for n in names if not n.startswith('_')]
     shown = [n for n in public if n.startswith('this ')] or public
-    code = f'Code of {_listed(shown)}' if names else '' if passed else 'Code'
+    code = f'Code of {_listed(shown)}' if shown else 'Code' if names or not passed else ''
     return ' · '.join(filter(None, (code, f'Checks ({passed} passed)' if passed else '')))
 
 # %% ../../nbs/book/pages.ipynb #4ea6b8ed
