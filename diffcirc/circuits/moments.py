@@ -13,7 +13,7 @@ import itertools
 from dataclasses import replace
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from ..doors import filled, integer, none_empty, proper, real, shaped
+from ..doors import all_finite, filled, integer, none_empty, proper, real, shaped
 from .attribution import signs
 from .edges import Graph, begun, ended, graph_of, graph_run, pushed_terms
 from .finding import METHODS, _largest_first, _of_half, case_of, first_edges
@@ -282,7 +282,8 @@ def size_line(beyond, most=.05) -> str:
     """At how many timesteps of `beyond_null` the two kinds of faces differ in the number of edges by
     more than halves of one dataset do in a share `most` of splits; few splits cannot say so."""
     real(most, 'The share of splits', 1e-6, 1)
-    filled(beyond, 'splits', by=['as_far'])  # without a split the share is NaN
+    filled(beyond, 'splits', by=['as_far'])
+    all_finite(as_far=beyond.as_far[beyond.splits > 0])  # without a split the share is NaN
     n, k = int(beyond.splits.min()), int((beyond.as_far <= most).sum())
     if n*most < 1 - 1e-9:
         return ('In the number of edges needed, the two kinds of faces cannot be told from halves of '
