@@ -18,6 +18,7 @@ from .dictionaries import (
 from .naming import ACTIVE, _best_of_regions, aucs, site_dictionaries
 from ..denoiser.diffusion import Exam, device_of, make_exam, sample, starting_noise
 from ..denoiser.sites import editing, mean
+from ..doors import integer
 from ..statistics.effects import _number
 
 # %% ../../nbs/concepts/control.ipynb #a4538e2e
@@ -118,6 +119,7 @@ def answers_changed(before, after, images, asked=None) -> pd.DataFrame:
     others = [j for j in range(change.shape[1]) if j != asked]
     answers = change[:, others].abs().mean(1)
     if asked is None: return pd.DataFrame(dict(answers=answers.numpy()), dtype=float)
+    integer(asked, 'The attribute', 0, change.shape[1] - 1)
     rise, distance = change[:, asked], (images[1] - images[0]).square().mean((1, 2, 3)).sqrt()
     specific = rise.abs()/change.abs().sum(1).clamp(min=1e-12)
     return pd.DataFrame(dict(image=range(len(rise)), rise=rise.numpy(), specific=specific.numpy(),
