@@ -161,6 +161,7 @@ def truths(s, first=False, level=False) -> dict:
 # %% ../../nbs/trust/calibration.ipynb #8d2cd2d1
 def misses(name, unit, lo, hi, truth) -> list:
     "Rows of errors of intervals lo, hi (k,) of the first k studies, one per kind of truth."
+    equally_long(lo=lo, hi=hi)
     if np.isinf([lo, hi]).any(): all_finite(lo=lo, hi=hi)  # NaN: no interval
     all_finite(truth=truth)
     for v in truth.values(): equally_long(truth=v[:len(lo)], lo=lo, hi=hi)
