@@ -20,7 +20,7 @@ from ..denoiser.unet import attention_layers
 def _by_flash_cpu(q, k, v, scale, bias=None):
     "(read, lse) on a processor, for float32 and float64."
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return kernel(q, k, v, attn_mask=bias, scale=scale)
+    return kernel(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype), scale=scale)
 
 # %% ../../nbs/circuits/fused.ipynb #bdf650c4
 def _aligned(bias, like):
@@ -71,15 +71,17 @@ def _wide(x, to):
 
 # %% ../../nbs/circuits/fused.ipynb #c0f06d0d
 def _fitting(q, k, v, bias):
-    "ValueError unless queries, keys, values and bias are of one attention and of one type."
+    """ValueError unless queries, keys, values and bias are of one attention and one device, and the
+    first three of one real type."""
     shaped(q, 'Queries', *[None]*4)
     shaped(k, 'Keys', *q.shape[:2], None, q.shape[3])
     shaped(v, 'Values', *k.shape[:3], None)
-    given = [x for x in (q, k, v, bias) if x is not None]
     if bias is not None: shaped(bias, 'The bias', q.shape[2], k.shape[2])
-    if len({(x.dtype, x.device) for x in given}) > 1 or not q.is_floating_point():
-        told = ', '.join(f'{x.dtype} on {x.device}' for x in given)
-        raise ValueError(f'Queries, keys, values and bias are {told}; give all as one real type.')
+    devices = {x.device for x in (q, k, v, bias) if x is not None}
+    if len({x.dtype for x in (q, k, v)} | devices) > 2 or not q.is_floating_point():
+        told = ', '.join(f'{x.dtype} on {x.device}' for x in (q, k, v))
+        raise ValueError(f'Queries, keys and values are {told}; give all as one real type, on one '
+                         'device with the bias.')
 
 # %% ../../nbs/circuits/fused.ipynb #7a29d945
 def attend(q, k, v, scale, bias=None) -> tuple[Tensor, Tensor]:
