@@ -369,8 +369,6 @@ def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
 def testing(st, dataset, seed) -> dict:
     "Options of `circuit_tests`: the network of the next seed, and how many random circuits."
     later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
-    # Random circuits take one core some 20 ms each. The network without one of them is asked of
-    # 200: all 1,000 would take some 17 s more for each of 12 models, 200 s in all.
     few = dict(random=24, asked=2) if st.preset.name == 'smoke' else {}
     return few | ({} if later == seed else dict(other=st.runs[dataset, later]))
 

@@ -74,6 +74,9 @@ def renyi(A, B) -> float:
     """Mutual information of order 2 in bits from two squared kernels (n, n), less what random
     pairing gives. ValueError for other shapes."""
     _kernels(A, B)
+    return _renyi(A, B)
+
+def _renyi(A, B):
     n = len(A)
     chance = n + (A.sum() - n)*(B.sum() - n)/(n*(n - 1))
     return float(np.log2((A*B).sum()/chance))
@@ -82,7 +85,9 @@ def renyi(A, B) -> float:
 def renyi_plain(A, B) -> float:
     "The same without the adjustment for chance."
     _kernels(A, B)
-    return float(np.log2(len(A)**2*(A*B).sum()/(A.sum()*B.sum())))
+    return _renyi_plain(A, B)
+
+def _renyi_plain(A, B): return float(np.log2(len(A)**2*(A*B).sum()/(A.sum()*B.sum())))
 
 # %% ../../nbs/circuits/estimators.ipynb #c88ac884
 def kernel_entropy(A) -> float:
@@ -115,7 +120,11 @@ def ksg_bits(X, Y, k=3) -> float:
     """Mutual information in bits from nearest neighbours: X (n, a), Y (n, b). At most that of X
     with itself. ValueError for NaN, or sides of different images."""
     _same_images(X, Y)
-    n, k = len(X), min(integer(k, 'The number of neighbours'), len(X) - 1)
+    return _ksg(X, Y, integer(k, 'The number of neighbours'))
+
+# %% ../../nbs/circuits/estimators.ipynb #dba146ef
+def _ksg(X, Y, k=3):
+    n, k = len(X), min(k, len(X) - 1)
     Z = np.hstack([X, Y])
     tree = cKDTree(Z)
     r = tree.query(Z, k + 1, p=np.inf)[0][:, -1]
@@ -135,7 +144,10 @@ def _neighbours(tree, V, r):
 def shrinkage(Z) -> float:
     """Ledoit & Wolf's weight in [0, 1] of the scaled identity, for centred Z (n, p). ValueError for
     NaN."""
-    n, p = finite(Z, 'What the covariance is shrunk of').shape
+    return _shrinkage(finite(Z, 'What the covariance is shrunk of'))
+
+def _shrinkage(Z):
+    n, p = Z.shape
     C = Z.T @ Z/n
     μ = np.trace(C)/p
     d2 = ((C - μ*np.eye(p))**2).sum()
@@ -148,7 +160,9 @@ def canonical_bits(X, Y, factor) -> float:
     Y (n, b) with unit variance. ValueError for NaN, sides of different images, or a factor outside
     [0, 1]."""
     _same_images(X, Y)
-    real(factor, 'The factor of the correlations', 0, 1)
+    return _canonical(X, Y, real(factor, 'The factor of the correlations', 0, 1))
+
+def _canonical(X, Y, factor):
     ρ = np.linalg.svd(X.T @ Y/len(X), compute_uv=False).clip(0, 1)
     return float(-.5*np.log2(np.maximum(1 - (factor*ρ)**2, 1e-12)).sum())
 
@@ -157,12 +171,15 @@ def gaussian_bits(X, Y) -> float:
     """Mutual information in bits of components with unit variance as if normal, covariance shrunk
     by Ledoit & Wolf."""
     _same_images(X, Y)
-    return canonical_bits(X, Y, 1 - shrinkage(np.hstack([X, Y])))
+    return _gaussian(X, Y)
+def _gaussian(X, Y): return _canonical(X, Y, 1 - _shrinkage(np.hstack([X, Y])))
 
 def gaussian_noise(X, Y, noise=.01) -> float:
     """The same without shrinkage, with independent noise of this share of the variance on every
     component."""
-    return canonical_bits(X, Y, 1/(1 + real(noise, 'The share of noise', 0)))
+    _same_images(X, Y)
+    return _gaussian_noise(X, Y, real(noise, 'The share of noise', 0))
+def _gaussian_noise(X, Y, noise=.01): return _canonical(X, Y, 1/(1 + noise))
 
 # %% ../../nbs/circuits/estimators.ipynb #b08fdae4
 def bins(X, dims=1) -> np.ndarray:
@@ -181,6 +198,9 @@ def histogram_bits(i, j) -> float:
     relative frequencies. Of one with itself: its entropy. ValueError for other numbers."""
     _same_images(i, j)
     integer(int(min(np.min(i), np.min(j))), 'The number of a bin', 0)
+    return _histogram(i, j)
+
+def _histogram(i, j):
     i, j = (np.asarray(v, int) for v in (i, j))
     p = np.zeros((i.max() + 1, j.max() + 1))
     np.add.at(p, (i, j), 1/len(i))
@@ -191,8 +211,9 @@ def histogram_bits(i, j) -> float:
 # %% ../../nbs/circuits/estimators.ipynb #42a15bd8
 @dataclass(frozen=True)
 class Estimator:
-    """`prepare(X, dims)` one side, `bits(a, b)` from two, `own(a)` the self-information where it is
-    not `bits(a, a)`; `dims` components by default, None for all."""
+    """`prepare(X, dims)` one side; `bits(a, b)` from two, which it does not check, since permutations
+    ask it often; `own(a)` the self-information where it is not `bits(a, a)`; `dims` components by
+    default, None for all."""
     prepare: callable
     bits: callable
     dims: int|None
@@ -212,17 +233,17 @@ class Estimator:
 
 # %% ../../nbs/circuits/estimators.ipynb #cbfa5a40
 ESTIMATORS = {
-    'renyi': Estimator(kernel, renyi, None,
+    'renyi': Estimator(kernel, _renyi, None,
                        normalizer='larger self-information, both adjusted for chance'),
-    'renyi-plain': Estimator(kernel, renyi_plain, None, kernel_entropy,
+    'renyi-plain': Estimator(kernel, _renyi_plain, None, kernel_entropy,
                              normalizer='larger entropy (Eq. 4 as printed)'),
-    'ksg': Estimator(principal_components, ksg_bits, 1,
+    'ksg': Estimator(principal_components, _ksg, 1,
                      normalizer='larger self-information, what n images can resolve'),
-    'gaussian': Estimator(principal_components, gaussian_bits, 8,
+    'gaussian': Estimator(principal_components, _gaussian, 8,
                           normalizer='larger self-information after shrinkage'),
-    'gaussian-noise': Estimator(principal_components, gaussian_noise, 8,
+    'gaussian-noise': Estimator(principal_components, _gaussian_noise, 8,
                                 normalizer='larger self-information under 1 % noise'),
-    'histogram': Estimator(bins, histogram_bits, 1,
+    'histogram': Estimator(bins, _histogram, 1,
                            normalizer='larger entropy (Eq. 4 as printed)')}
 METHOD = 'renyi'  # the winner of the calibration, by `choose`
 

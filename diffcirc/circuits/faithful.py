@@ -116,15 +116,15 @@ def _asked_circuits(kept, n_edges, share, rng) -> dict:
     return out
 
 # %% ../../nbs/circuits/faithful.ipynb #253c21e8
-def _random_rows(c, kept, n, without, rng) -> pd.DataFrame:
-    """Rows of n random circuits of the same size, each asked one image, and of the network without
-    one of the first so many (`random complement`)."""
+def _random_rows(c, kept, n, rng) -> pd.DataFrame:
+    """Rows of n random circuits of the same size and of the network without each of them (`random
+    complement`), asked one image each."""
     k, many, drawn = int(kept.sum()), [], torch.zeros(n, len(kept))
     for row in drawn: row[rng.permutation(len(kept))[:k]] = 1
-    own, lacking = -(-n//len(c.x)), -(-without//len(c.x))
+    own = -(-n//len(c.x))
     for i, some in enumerate(drawn.split(own)):
         asked = {('random', own*i + j): v for j, v in enumerate(some)}
-        asked |= {('random complement', own*i + j): 1 - v for j, v in enumerate(some[:lacking])}
+        asked |= {('random complement', own*i + j): 1 - v for j, v in enumerate(some)}
         made = _one_image(c, i).of_circuits(torch.stack([*asked.values()]))
         many += [(*name, i, *(float(v[0]) for v in m.values())) for name, m in zip(asked, made)]
     return pd.DataFrame(many, columns=['kind', 'number', 'image', 'error', 'distance'])
@@ -147,13 +147,13 @@ def quarter_of(case, method) -> torch.Tensor:
 # %% ../../nbs/circuits/faithful.ipynb #321ea8d9
 @torch.no_grad()
 def circuit_tests(denoiser, exam: Exam, corruption='image', method='curvature', other=None,
-                  random=1000, without=200, asked=8, **given) -> pd.DataFrame:
+                  random=1000, asked=8, **given) -> pd.DataFrame:
     """Rows timestep × kind × number × image: error and distance of the circuit that a method finds
     on the even images, on the odd ones: `whole`, `empty`, `circuit`, `complement`, `other seed` (a
     circuit of the denoiser `other`) and its complement, those of `_asked_circuits`, and `random`
-    ones and the complements of the first `without` of them, one image each."""
+    ones and their complements, one image each."""
     integer(random, 'The number of random circuits')
-    for n in (without, asked): integer(n, 'The number of circuits or edges asked', 0)
+    integer(asked, 'The number of edges asked', 0)
     rows = []
     for t in exam.timesteps:
         first, c = (case_of(denoiser, _of_half(exam, i), t, corruption, **_halved(given, i))
@@ -170,7 +170,7 @@ def circuit_tests(denoiser, exam: Exam, corruption='image', method='curvature', 
         rows += [pd.DataFrame({k: v.cpu() for k, v in m.items()}).assign(
             kind=kind, number=i, image=range(len(c.x)), timestep=t)
             for (kind, i), m in zip(kinds, made)]
-        rows.append(_random_rows(c, kept, random, min(without, random), rng).assign(timestep=t))
+        rows.append(_random_rows(c, kept, random, rng).assign(timestep=t))
     return pd.concat(rows, ignore_index=True)
 
 # %% ../../nbs/circuits/faithful.ipynb #d00aff6b
