@@ -1,9 +1,10 @@
 """What the checks cost: python benchmarks/guards.py [FILE]. Every chapter's tables are measured anew,
 of the first model of each dataset, and every page's cells are run, at the preset and with the home in
 force (`diffcirc prepare` first), while a clock runs in each check of an argument (`diffcirc.doors`) and
-in the checksum of each table that is written or read; the time of the clock itself is taken off. One row per chapter or page goes to
-benchmarks/guards.csv: seconds of the processor, those within checks, their share."""
-import functools, importlib, inspect, io, json, os, pkgutil, re, sys, time
+in the checksum of each table that is written or read; the time of the clock itself is taken off. One row
+per page, with the start of its kernel, and per group of tables goes to benchmarks/guards.csv: the page
+(`chapter`) they are shown on, seconds of the processor, those within checks, their share."""
+import functools, importlib, inspect, io, json, os, pkgutil, re, resource, subprocess, sys, time
 from collections import Counter
 from contextlib import redirect_stdout
 from datetime import date
@@ -79,34 +80,52 @@ def run_page(file):
         if c['cell_type'] == 'code' and not left_out: exec(compile(text, str(file), 'exec'), space)
     plt.close('all')
 
+def of_start() -> float:
+    "Seconds of the processor for starting a page's kernel and importing the package."
+    def spent(): return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    began = spent()
+    subprocess.run([sys.executable, '-c', 'import ipykernel.kernelapp, diffcirc.book.protocols'],
+                   cwd=ROOT, check=True)
+    return spent() - began
+
+def pages_of_book() -> dict:
+    "{page: text of its notebook} in the order of the book."
+    toc = yaml.safe_load((ROOT/'_toc.yml').read_text())
+    pages = [s['file'] for part in toc['parts'] for c in part['chapters']
+             for s in (c, *c.get('sections', []))]
+    files = {page: (ROOT/page).with_suffix('.ipynb') for page in pages}
+    return {page: file.read_text() for page, file in files.items() if file.exists()}
+
+def shown_on(names, pages) -> str:
+    "The page that asks for most of these tables, the first one of several."
+    def asked(page): return sum(f"table('{n}'" in pages[page] for n in names)
+    return max(pages, key=asked).removeprefix('nbs/')
+
 def rows(st, clock):
     "One row per chapter whose tables are measured, and per page whose cells are run."
-    own = of_clock()
-    def row(kind, name, do):
+    own, start, pages = of_clock(), of_start(), pages_of_book()
+    def row(kind, name, chapter, do, before=0.):
         calls, spent, began = clock.calls, clock.seconds, time.process_time()
         with redirect_stdout(io.StringIO()), quiet(): do()
         asked = clock.calls - calls
         checked = max(0., clock.seconds - spent - asked*own)
-        took = time.process_time() - began
+        took = time.process_time() - began + before
         most = ', '.join(f'{a} of {b} {s:.2f} s' for (a, b), s in clock.by.most_common(2))
         print(f'{kind} {name}: {took:.2f} s, {checked/took:.2%} within checks: {most}',
               file=sys.stderr)
         clock.by.clear()
-        return dict(kind=kind, name=name, calls=asked, seconds=took,
+        return dict(kind=kind, name=name, chapter=chapter, calls=asked, seconds=took,
                     within_checks=checked, share=checked/took)
     for chapter in CHAPTERS:
-        jobs = [j for p in chapter(st).values() for _, j in jobs_of(p, st)]
-        name = chapter.__name__.removeprefix('of_')
-        yield row('tables', name, lambda: measure(asked_first(jobs)))
+        asked = chapter(st)
+        jobs = [j for p in asked.values() for _, j in jobs_of(p, st)]
+        yield row('tables', chapter.__name__.removeprefix('of_'), shown_on(asked, pages),
+                  lambda: measure(asked_first(jobs)))
     for name, make in (COMPUTED | SIMULATED).items():
-        yield row('tables', name, lambda: measure(make(st)[:1]))
-    toc = yaml.safe_load((ROOT/'_toc.yml').read_text())
-    pages = [s['file'] for part in toc['parts'] for c in part['chapters']
-             for s in (c, *c.get('sections', []))]
+        yield row('tables', name, shown_on([name], pages), lambda: measure(make(st)[:1]))
     for page in pages:
-        file = (ROOT/page).with_suffix('.ipynb')
-        if not file.exists(): continue
-        yield row('page', page.removeprefix('nbs/'), lambda: run_page(file))
+        name = page.removeprefix('nbs/')
+        yield row('page', name, name, lambda: run_page((ROOT/page).with_suffix('.ipynb')), start)
 
 def main(file=ROOT/'benchmarks'/'guards.csv'):
     "Every row is written when it is known, so that a run that is stopped has shown something."

@@ -7,7 +7,7 @@ __all__ = ['real', 'integer', 'one_of', 'each_once', 'finite', 'shaped', 'filled
            'equally_long', 'fitting', 'each_with', 'sizes', 'known_device', 'file_path']
 
 # %% ../nbs/doors.ipynb #9037da1f
-import itertools, math, numbers
+import cmath, itertools, math, numbers
 import numpy as np, pandas as pd, torch
 
 # %% ../nbs/doors.ipynb #45aa2075
@@ -36,7 +36,7 @@ def each_once(names, what):
 # %% ../nbs/doors.ipynb #d3e89249
 def _surely_finite(x) -> bool:
     "Whether the sum of a tensor, or of an array's squares, shows numbers, all of them finite."
-    if isinstance(x, torch.Tensor): return bool(x.numel() and x.sum().isfinite())
+    if isinstance(x, torch.Tensor): return x.numel() and cmath.isfinite(x.sum().item())
     if not isinstance(x, np.ndarray) or not x.size: return False
     return x.dtype.kind in 'biu' or x.dtype.char in 'fd' and math.isfinite(np.vdot(x, x))
 
@@ -77,6 +77,7 @@ def filled(table, *columns, by=()):
 # %% ../nbs/doors.ipynb #efcfcca1
 def _broken(v) -> int:
     "How many numbers of an argument are NaN or infinite; texts have none."
+    if isinstance(v, (float, int, str)): return isinstance(v, float) and not math.isfinite(v)
     if _surely_finite(v): return 0
     if isinstance(v, torch.Tensor): return int((~v.isfinite()).sum())
     if isinstance(v, pd.DataFrame): v = [v[c].to_numpy() for c in v.columns[v.dtypes == float]]
@@ -123,7 +124,7 @@ def _broadcast(shapes) -> bool:
 def fitting(**arrays):
     "ValueError with their shapes where the named arrays or tensors cannot be broadcast together."
     shapes = {k: tuple(np.shape(a)) for k, a in arrays.items()}
-    if _broadcast(shapes.values()): return
+    if len(set(shapes.values())) == 1 or _broadcast(shapes.values()): return
     told = ', '.join(f'{k} {s}' for k, s in shapes.items())
     raise ValueError(f'The shapes do not fit together: {told}; give arrays of equal size, or of '
                      'size 1.')

@@ -25,7 +25,7 @@ class Protocol:
     timesteps: tuple = None
     images: int = None          # the first so many of the faces
     trained: bool = True        # or untrained networks of the same shape and seeds
-    linear: bool = False        # or the linear filters of the models' training images
+    linear: bool = False        # or the linear denoisers of the models' training images
     seeds: int = None           # the first so many models of each dataset
     datasets: tuple = DATASETS  # whose models
     faces: str = 'own'          # held-out: 'own', 'other', 'both', 'synthetic'; or 'seen' too

@@ -245,7 +245,7 @@ def ledger_table(L, pass_rates=None) -> Table:
                  raw=('verdict', 'why', 'where'),
                  caption='Every claim of the paper: what it prints; what this build found, with a '
                          '95 % interval and the number of trained models; the verdict; why, and, '
-                         'opened, what an untrained network, a linear filter or halves of one '
+                         'opened, what an untrained network, a linear denoiser or halves of one '
                          'dataset give, the rule, how often chance passes it, and q over the whole '
                          'ledger; and the table or figure that decides.')
 

@@ -133,13 +133,13 @@ def exponents(scaling) -> pd.DataFrame:
 
 # %% ../../nbs/book/costs.ipynb #0f469dd1
 def slowed(t, most=.01) -> pd.DataFrame:
-    """Chapters and pages of the table of `benchmarks/guards.py` (kind, name, seconds,
-    within_checks) with the share of their time that passes within checks, largest first, and
-    whether it is above `most`."""
+    """One row per chapter of the table of `benchmarks/guards.py` (chapter, seconds, within_checks),
+    a page and the tables that it shows: the share of its time that passes within checks, largest
+    first, and whether it is above `most`."""
     real(most, 'The share that is allowed', 0, 1)
     proper(seconds=t.seconds, within_checks=t.within_checks)
-    share = t.within_checks/t.seconds
-    rows = t[['kind', 'name', 'seconds']].assign(share=share, above=share > most)
+    rows = t.groupby('chapter', as_index=False)[['seconds', 'within_checks']].sum()
+    rows = rows.assign(share=lambda r: r.within_checks/r.seconds, above=lambda r: r.share > most)
     return rows.sort_values('share', ascending=False, ignore_index=True)
 
 # %% ../../nbs/book/costs.ipynb #8bf62305
@@ -147,9 +147,8 @@ def slowed_text(t, most=.01) -> str:
     "How much of all the time passes within checks, and where it is more than the share `most`."
     rows = slowed(t, most)
     over, worst = rows[rows.above], rows.iloc[0]
-    named = ', '.join(f'the {r.kind} of *{r.name}* ({100*r.share:.1f} %)'
-                      for r in over.itertuples(index=False))
-    most_of = f'at most {100*worst.share:.2f} %, for the {worst.kind} of *{worst["name"]}*'
+    named = ', '.join(f'*{r.chapter}* ({100*r.share:.1f} %)' for r in over.itertuples(index=False))
+    most_of = f'at most {100*worst.share:.2f} %, for *{worst.chapter}*'
     where = f'more than that for {named}' if len(over) else most_of
     return (f'Of {rows.seconds.sum():.0f} s of the processor, '
             f'**{100*t.within_checks.sum()/t.seconds.sum():.2f} %** passed within checks. '

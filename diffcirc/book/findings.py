@@ -117,7 +117,7 @@ def badges(*instruments) -> str:
 
 # %% ../../nbs/book/findings.ipynb #125e58ac
 def skill_of(st) -> pd.DataFrame:
-    "The `skill_table` of a study: what its networks add to the linear filter, with intervals."
+    "The `skill_table` of a study: what its networks add to the linear denoiser, with intervals."
     return skill_table(skills(table('errors', st), table('errors, linear', st)))
 
 def unlearned(st=None) -> set:
@@ -146,10 +146,10 @@ def skill_note(places=None, timesteps=None) -> str:
     "One sentence: at which timesteps (of these) it is in doubt that networks beat the matrix."
     said = places_said(unlearned() if places is None else places, timesteps)
     if said:
-        return (f'Marked with °: the networks do not surely know more than the linear filter there '
-                f'({said}; {{numref}}`tbl-accuracy`), so that what is measured there says little '
-                'about what their parts are for.')
-    return ('The networks surely know more than the linear filter at every timestep of this '
+        return ('Marked with °: the networks do not surely know more than the linear denoiser '
+                f'there ({said}; {{numref}}`tbl-accuracy`), so that what is measured there says '
+                'little about what their parts are for.')
+    return ('The networks surely know more than the linear denoiser at every timestep of this '
             'chapter ({numref}`tbl-accuracy`).')
 
 # %% ../../nbs/book/findings.ipynb #e79b1780

@@ -38,7 +38,7 @@ MODEL = ['dataset', 'seed', 'images']
 
 def skill_rows(errors, linear) -> pd.DataFrame:
     """Skill of every network: rows `MODEL` × timestep with `value`, from its errors and those of
-    its linear filter (by `images` too, where that has the column)."""
+    its linear denoiser (by `images` too, where that has the column)."""
     all_finite(errors=errors.mse, linear=linear.mse)
     keys = [k for k in (*MODEL, 'timestep') if k in linear]
     base = linear.groupby(keys).mse.mean().rename('base').reset_index()
@@ -227,7 +227,7 @@ def predicted_alike(S, nets, linear, bare) -> pd.DataFrame:
         return {k: tuple(left_over(v, noisy[k[0]], *given.get(k, ())) for v in ab)
                 for k, ab in pairs.items()}
     return pd.concat([likeness_rows(rest(at_300(nets, S), matrices), 'networks'),
-                      likeness_rows(rest(filters, {}), 'linear filters'),
+                      likeness_rows(rest(filters, {}), 'linear denoisers'),
                       likeness_rows(rest(at_300(bare, S), {}), 'untrained')])
 
 # %% ../../nbs/book/growth.ipynb #2dd5935c
@@ -243,7 +243,7 @@ def remembered(S, pairs: dict) -> pd.DataFrame:
 
 def all_drawn_alike(S, nets, linear, bare) -> pd.DataFrame:
     "Likeness of drawings of networks, filters, untrained networks, and to training faces."
-    return pd.concat([drawn_alike(S, nets, 'networks'), drawn_alike(S, linear, 'linear filters'),
+    return pd.concat([drawn_alike(S, nets, 'networks'), drawn_alike(S, linear, 'linear denoisers'),
                       drawn_alike(S, bare, 'untrained'), remembered(S, drawings(S, nets))])
 
 # %% ../../nbs/book/growth.ipynb #7846b8e0
@@ -278,7 +278,7 @@ def begin_text(rows, dataset, what, matrices=True) -> str:
     said = f'In {what} two networks on {dataset} faces surely agree '
     said += f'from {n:,} images on' if n else 'at none of these sizes'
     if not n or not matrices: return said + '.'
-    more = _latest((n, begins(mine, 'networks', 'linear filters')))
+    more = _latest((n, begins(mine, 'networks', 'linear denoisers')))
     return said + (f', and surely more than two matrices from {more:,} on.' if more else
                    ', but not surely more than two matrices.')
 

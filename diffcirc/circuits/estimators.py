@@ -398,15 +398,19 @@ def estimator_calibration(ns, ds, reps) -> pd.DataFrame:
 def rank_correlation(levels) -> float:
     """Kendall's rank correlation of estimate and truth; 0 where all estimates are equal. An
     infinite truth ranks above all others. ValueError for NaN."""
-    filled(levels, 'ife', by=['truth'])
-    if levels.truth.isna().any(): raise ValueError('A truth is NaN; estimates have no rank in it.')
+    return _rank_correlation(_ranked(levels))
+
+def _ranked(cal):
+    if not filled(cal, 'ife', by=['truth']).truth.isna().any(): return cal
+    raise ValueError('A truth is NaN; estimates have no rank in it.')
+def _rank_correlation(levels):
     return np.nan_to_num(stats.kendalltau(levels.ife, levels.truth)[0])
 
 # %% ../../nbs/circuits/estimators.ipynb #36228594
 def order_fault(cal) -> pd.Series:
     "One minus each method's mean rank correlation over the levels of a pair, within [0, 1]."
-    pairs = cal.groupby(['method', 'case', 'n', 'd', 'seed'])
-    τ = pairs.apply(rank_correlation, include_groups=False)
+    pairs = _ranked(cal).groupby(['method', 'case', 'n', 'd', 'seed'])
+    τ = pairs.apply(_rank_correlation, include_groups=False)
     return (1 - τ.groupby('method').mean()).clip(0, 1)
 
 # %% ../../nbs/circuits/estimators.ipynb #a1b3ce39

@@ -294,7 +294,7 @@ def size_line(beyond, most=.05) -> str:
 # %% ../../nbs/circuits/moments.ipynb #1bd36616
 def order_line(word, times, filtered) -> str:
     """Whether aspects of drawn faces come in in the paper's order: the word of the verdict, and
-    mean onsets {aspect: t} in networks and in linear filters. ValueError for NaN."""
+    mean onsets {aspect: t} in networks and in linear denoisers. ValueError for NaN."""
     proper(times=times, filtered=filtered)
     claimed = 'edges before texture before semantics'
     said = {'holds': f'the network takes in {claimed}, as the paper says',
@@ -304,7 +304,7 @@ def order_line(word, times, filtered) -> str:
     told = ', '.join(f'{k} (half at t = {times[k]:.0f})' for k in own)
     alike = 'the same order' if own == theirs else f"the order {', '.join(theirs)}"
     start = said.get(word, f'it is not decided whether the network takes in {claimed}')
-    return f'On drawn faces {start}: its order is {told}, and a linear filter has {alike}.'
+    return f'On drawn faces {start}: its order is {told}, and a linear denoiser has {alike}.'
 
 # %% ../../nbs/circuits/moments.ipynb #3a0d2927
 def apart_line(own, other, gap) -> str:

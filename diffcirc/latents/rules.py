@@ -43,6 +43,9 @@ def variant_share(groups) -> float:
     a value is."""
     none_empty(groups=groups)
     for g in groups: none_empty(group=g)
+    return _variant_share(groups)
+
+def _variant_share(groups):
     every, k = np.concatenate(groups), len(groups)
     within = sum(np.var(g)*len(g) for g in groups)
     total, error = np.var(every)*len(every), within/(len(every) - k)
@@ -58,7 +61,7 @@ def variant_share_interval(groups, n=600, seed=0) -> tuple:
     real(seed, 'The seed', 0)
     if min(map(len, groups)) < 3: return np.nan, np.nan
     rng = np.random.default_rng([seed, 17])
-    draws = [variant_share([rng.choice(g, len(g)) for g in groups]) for _ in range(n)]
+    draws = [_variant_share([rng.choice(g, len(g)) for g in groups]) for _ in range(n)]
     return tuple(np.nanquantile(draws, (.025, .975)))
 
 # %% ../../nbs/latents/rules.ipynb #a6a27948

@@ -197,14 +197,14 @@ def learned(table) -> pd.Series:
 
 # %% ../../nbs/study/models.ipynb #5ccfeacf
 def skill_text(table) -> str:
-    """One sentence on where the networks of a `skill_table` beat the linear filter, and by how
+    """One sentence on where the networks of a `skill_table` beat the linear denoiser, and by how
     much. Places without an interval (NaN) do not count."""
     none_empty(table=table)
     all_finite(skill=table.skill)
     good = table[learned(table)]
-    if not len(good): return 'At no timestep do the networks surely beat the linear filter.'
+    if not len(good): return 'At no timestep do the networks surely beat the linear denoiser.'
     best = good.loc[good.skill.idxmax()]
-    return (f"The networks surely beat the linear filter at {len(good)} of {len(table)} places "
+    return (f"The networks surely beat the linear denoiser at {len(good)} of {len(table)} places "
             f"(dataset and timestep), most at $t={best.timestep}$ on {best.dataset} faces, where "
             f"they remove {best.skill:.0%} of its error.")
 

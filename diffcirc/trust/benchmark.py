@@ -129,7 +129,9 @@ def balanced(share, true, threshold) -> float:
     real(threshold, 'The threshold')
     proper(share=share, true=true)
     equally_long(share=share, true=true)
-    share, true = np.asarray(share), np.asarray(true, bool)
+    return _balanced(np.asarray(share), np.asarray(true, bool), threshold)
+
+def _balanced(share, true, threshold):
     return float(((share > threshold)[true].mean() + (share <= threshold)[~true].mean())/2)
 
 # %% ../../nbs/trust/benchmark.ipynb #818628b3
@@ -137,10 +139,11 @@ def best_threshold(share, true) -> float:
     "The threshold with the best balanced accuracy, half-way between two values."
     proper(share=share, true=true)
     equally_long(share=share, true=true)
+    share, true = np.asarray(share), np.asarray(true, bool)
     v = np.unique(share)
     v = v[np.linspace(0, len(v) - 1, min(len(v), 101)).astype(int)]
     between = (v[1:] + v[:-1])/2 if len(v) > 1 else v
-    return float(max(between, key=lambda c: balanced(share, true, c)))
+    return float(max(between, key=lambda c: _balanced(share, true, c)))
 
 # %% ../../nbs/trust/benchmark.ipynb #b6130cb5
 def at_threshold(scores, sign: dict) -> pd.DataFrame:

@@ -72,8 +72,9 @@ def shared_variance(steps, taps, size) -> np.ndarray:
 def best_weights(r, a) -> np.ndarray:
     "Weights (n,) of the best linear x̂0 from pixels of correlation r (n, n), the first one's own."
     proper(r=r)
-    real(a, 'ᾱ', 0, 1)
-    return np.linalg.solve(a*r + (1 - a)*np.eye(len(r)), a**.5*r[0])
+    return _best_weights(r, real(a, 'ᾱ', 0, 1))
+
+def _best_weights(r, a): return np.linalg.solve(a*r + (1 - a)*np.eye(len(r)), a**.5*r[0])
 
 def least_error(r, t, use=slice(None)) -> float:
     "Smallest mse of ε̂ at timestep t from the pixels `use` of correlation r, weights chosen anew."
@@ -206,7 +207,7 @@ def gates_of(d: Draft) -> Tensor:
     if d.switch: return switched_at(d.switch)
     if not d.taps: return torch.zeros(T, 0, dtype=torch.float64)
     r = shared_variance(d.steps, d.taps, d.size)
-    return torch.tensor(np.stack([best_weights(r, a)/a**.5 for a in ᾱ.numpy()]))
+    return torch.tensor(np.stack([_best_weights(r, a)/a**.5 for a in ᾱ.numpy()]))
 
 # %% ../../nbs/trust/drafts.ipynb #46623f99
 def images_of(d: Draft) -> callable:
