@@ -50,7 +50,7 @@ test: sync lint ## in-sync check, lint, notebook cells, pytest
 	IN_TEST=1 DIFFCIRC_PRESET=smoke OMP_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH" timeout 2400 $(BIN)/nbdev_test --n_workers 2
 	IN_TEST=1 DIFFCIRC_PRESET=smoke PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest tests -n 2 --dist loadfile
 
-fuzz: $(STAMP)  ## the whole campaign of faults, some 7,000 cases (an hour on two cores); its table goes to benchmarks/faults.csv
+fuzz: $(STAMP)  ## the whole campaign of faults; its table, with how many cases, goes to benchmarks/faults.csv
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.fuzz
 
 lint: $(STAMP)  ## names that do not exist or are not used, several statements on a line

@@ -1,6 +1,6 @@
 """Checks of the rendered book. Not collected by default: `make check-book` and CI run it after a
 build (`pytest tests/built_book.py`)."""
-import html, json, re, shutil, subprocess, tempfile
+import html, json, re
 from pathlib import Path
 import pytest, yaml
 
@@ -235,35 +235,3 @@ def test_the_benchmark_stands_beside_the_book():
     assert not d.duplicated(['family', 'network', 'instrument']).any()
     # dead ends carry nothing to the output, at any preset
     assert (d[(d.instrument == 'mean-ablation') & (d.family == 'matched')].auc > .99).all()
-
-@pytest.mark.skipif(not shutil.which('chromium'), reason='chromium is not installed')
-def test_no_sideways_scroll_on_a_phone():
-    """Every page in a frame 390 px wide, the width of a phone; the page itself reports how wide its
-    content is."""
-    probe = ('<script>addEventListener("load",()=>setTimeout(()=>parent.postMessage('
-             '["%s",document.documentElement.scrollWidth,innerWidth],"*"),1500))</script>')
-    listen = ('<script>addEventListener("message",e=>{document.body.insertAdjacentHTML('
-              '"beforeend",`<i>${e.data.join("|")}</i>`)})</script>')
-    copies = []
-    try:
-        for p in PAGES:
-            copies.append(HTML/f'{p}.probe.html')
-            copies[-1].write_text(read(p).replace('</body>', probe % p + '</body>'))
-        frame = HTML/'phone.probe.html'
-        copies.append(frame)
-        frames = ''.join(f'<iframe width=390 height=800 src="{p}.probe.html"></iframe>'
-                         for p in PAGES)
-        frame.write_text(f'<body>{frames}{listen}</body>')
-        with tempfile.TemporaryDirectory() as d:
-            out = subprocess.run(
-                ['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic',
-                 '--no-first-run', '--disable-background-networking', '--disable-component-update',
-                 '--disable-sync', f'--user-data-dir={d}', '--virtual-time-budget=30000',
-                 '--window-size=1200,900', '--dump-dom', f'file://{frame}'],
-                capture_output=True, text=True, timeout=280).stdout
-        said = re.findall(r'<i>([^|<]+)\|(\d+)\|(\d+)</i>', out)
-        assert {s[0] for s in said} == set(PAGES), set(PAGES) - {s[0] for s in said}
-        wide = [s for s in said if int(s[1]) > int(s[2])]
-        assert not wide, wide
-    finally:
-        for c in copies: c.unlink(missing_ok=True)

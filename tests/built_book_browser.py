@@ -1,16 +1,16 @@
 """The rendered book in a real browser: console, accessibility, phone width, what can be operated.
 Not collected by default: `make check-book` and CI run it after a build. It needs Playwright (the
 extra `browser`) and Chromium; `DIFFCIRC_ACCEPT=1` keeps the key figures as they are now."""
-import functools, http.server, io, os, re, shutil, threading
+import functools, http.server, io, os, re, threading
 from pathlib import Path
 import pytest, yaml
 from PIL import Image, ImageChops, ImageStat
+from conftest import CHROMIUM
 
 ROOT = Path(__file__).parent.parent
 HTML = ROOT/'_build'/'html'
 TOC = yaml.safe_load((ROOT/'_toc.yml').read_text())
 PAGES = [TOC['root'], *(c['file'] for p in TOC['parts'] for c in p['chapters'])]
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), '')
 AXE = ROOT/'tests'/'vendor'/'axe.min.js'  # axe-core 4.14.1, MPL-2.0
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
          '--disable-background-networking', '--disable-component-update']

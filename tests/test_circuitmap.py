@@ -1,13 +1,13 @@
 """The circuit map in a real browser: what the slider paints is what the drawing of that timestep
 shows; and it works as a still picture."""
-import html, json, re, shutil, subprocess
+import html, json, re, subprocess
 import numpy as np, pandas as pd, pytest
 from diffcirc.book.circuitmap import circuit_map
 from diffcirc.denoiser.sites import sites
 from diffcirc.book.style import css, use_style
 from diffcirc.denoiser.unet import UNetConfig, meta_unet
+from conftest import CHROMIUM
 
-CHROMIUM = shutil.which('chromium')
 FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
          '--disable-background-networking --disable-component-update --disable-sync').split()
 CFG = UNetConfig(32, 1, 16, (1, 2, 2), 1, 0, 16, 32)

@@ -1,6 +1,6 @@
 """The ledger: every module knows its page, text from claims cannot act as HTML, and the filters of
 the rendered table do what they say."""
-import html, json, re, shutil, subprocess
+import html, json, re, subprocess
 from pathlib import Path
 import pandas as pd, pytest
 from diffcirc.book.build import collect, notebooks
@@ -8,9 +8,9 @@ from diffcirc.book.claims import (
     COLUMNS, WORDS_OF, as_json, complete, embedded, ledger_script, ledger_table, page)
 from diffcirc.book.provenance import footer_html, provenance
 from diffcirc.core import paper_claims
+from conftest import CHROMIUM
 
 ROOT = Path(__file__).parent.parent
-CHROMIUM = shutil.which('chromium')
 FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
          '--disable-background-networking --disable-component-update --disable-sync').split()
 

@@ -1,12 +1,12 @@
 "The map of the network: what the notebook's cells cannot show (a fresh process, a real browser)."
-import shutil, subprocess, sys, xml.etree.ElementTree as ET
+import subprocess, sys, xml.etree.ElementTree as ET
 import pytest
 from diffcirc.core import PRESETS
 from diffcirc.book.diagram import diagram, site_names
 from diffcirc.book.style import css
 from diffcirc.denoiser.unet import UNetConfig, meta_unet
+from conftest import CHROMIUM
 
-CHROMIUM = shutil.which('chromium')
 FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
          '--disable-background-networking --disable-component-update --disable-sync').split()
 

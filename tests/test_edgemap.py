@@ -1,6 +1,6 @@
 """The map of edges in a real browser: sliders, models and keys show what the table says; it works as
 a still picture, and with 800 edges."""
-import html, json, re, shutil, subprocess
+import html, json, re, subprocess
 import numpy as np, pandas as pd, pytest
 from diffcirc.book.edgemap import edge_map
 from diffcirc.book.style import css, use_style
@@ -8,8 +8,8 @@ from diffcirc.circuits.edges import graph_of
 from diffcirc.circuits.finding import sizes_of
 from diffcirc.denoiser.diffusion import untrained
 from diffcirc.denoiser.unet import UNetConfig
+from conftest import CHROMIUM
 
-CHROMIUM = shutil.which('chromium')
 FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
          '--disable-background-networking --disable-component-update --disable-sync').split()
 

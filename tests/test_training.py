@@ -4,7 +4,8 @@ import json, os, signal, socket, subprocess, sys
 from pathlib import Path
 import pandas as pd, pytest, torch
 from safetensors.torch import load_file
-from diffcirc.denoiser.training import Crew, TrainConfig, Trainer, _go_on, save_state
+from diffcirc.denoiser.training import (
+    Crew, TrainConfig, Trainer, _go_on, _moments, save_state)
 from diffcirc.denoiser.unet import UNetConfig
 
 JOB = '''
@@ -72,9 +73,12 @@ def test_a_long_training_goes_on(tmp_path):
     cfg = TrainConfig(UNetConfig(16, 1, 8, (1, 2), temb=16, width=32), steps=4098, batch=4)
     old, new = (Trainer(torch.rand(8, 1, 16, 16), cfg, Crew('cpu')) for _ in range(2))
     old.step()  # the optimizer has a state from here on
-    old.k = 4097
+    old.k, told = 4097, []
+    for own in _moments(old).values():
+        if 'step' in own: own['step'].fill_(4097)
     save_state(old, tmp_path/'checkpoint.safetensors', 1.)
-    assert _go_on(new, tmp_path, lambda *_: None, 1e9) >= 1. and new.k == 4098
+    assert _go_on(new, tmp_path, lambda n, _: told.append(n), 1e9) >= 1. and new.k == 4098
+    assert told == [4097*4, 4]  # gone on with, not begun anew
 
 def test_a_damaged_checkpoint_is_reported_and_training_starts_over(job, tmp_path):
     killed(job('broken'))

@@ -1,10 +1,10 @@
 "The attention viewer in a real browser, from a file, with every request forbidden."
-import html, json, re, shutil, subprocess
+import html, json, re, subprocess
 import numpy as np, pytest
 from diffcirc.book.style import css, use_style
 from diffcirc.book.viewer import attention_viewer, check_frames, pack, unpack
+from conftest import CHROMIUM
 
-CHROMIUM = shutil.which('chromium')
 FLAGS = ('--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
          '--disable-background-networking --disable-component-update --disable-sync').split()
 EVIL = '</script><img src=x onerror=document.title="hit">'

@@ -9,19 +9,17 @@ __all__ = ['KINDS_OF_WORK', 'ALL_SITES', 'ONE_STEP', 'MOST_POSITIONS', 'BY_KERNE
            'times_as_fast']
 
 # %% ../../nbs/book/costs.ipynb #34f9115d
-from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy import stats
-from ..core import file_name
+from ..core import checkout, file_name
 from ..doors import all_finite, equally_long, none_empty, one_of, proper, real
 from ..statistics.report import num
 
 # %% ../../nbs/book/costs.ipynb #2b2cf1f5
 def benchmark_table(name: str) -> pd.DataFrame:
     "A committed table of `make bench`. FileNotFoundError outside a checkout of the project."
-    roots = [p for p in (Path('.'), Path('..'), Path('../..')) if (p/'benchmarks').exists()]
-    file = (roots or [Path('.')])[0]/'benchmarks'/f'{file_name(name)}.csv'
+    file = checkout()/'benchmarks'/f'{file_name(name)}.csv'
     if not file.is_file():
         raise FileNotFoundError(f'There is no table {file}; `make bench` in a checkout of the '
                                 'project makes it.')
@@ -150,7 +148,7 @@ def slowed_text(t, most=.01) -> str:
     named = ', '.join(f'*{r.chapter}* ({100*r.share:.1f} %)' for r in over.itertuples(index=False))
     most_of = f'at most {100*worst.share:.2f} %, for *{worst.chapter}*'
     where = f'more than that for {named}' if len(over) else most_of
-    return (f'Of {rows.seconds.sum():.0f} s of the processor, '
+    return (f'Of {rows.seconds.sum():.0f} s of the processor, in {len(rows)} chapters, '
             f'**{100*t.within_checks.sum()/t.seconds.sum():.2f} %** passed within checks. '
             f'{100*most:g} % of a chapter was allowed: {where}.')
 

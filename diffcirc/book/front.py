@@ -94,7 +94,7 @@ def _trial_row(instrument, words, kinds) -> str:
     return f'<tr><th scope="row">{html.escape(instrument)}</th>{cells}</tr>'
 
 # %% ../../nbs/book/front.ipynb #b8914c83
-def trust_strip(judged, leave_out=()) -> Html:
+def trust_strip(judged, leave_out=()) -> Plain:
     "A table of `judged_instruments` as a strip: instrument × kind of circuit."
     own = judged[~judged.instrument.isin([*leave_out])]
     kinds = list(dict.fromkeys(own.kind))

@@ -123,6 +123,7 @@ def _heat(ax):
     for mesh in (c for c in ax.collections if isinstance(c, mc.QuadMesh)):
         a = np.ma.atleast_2d(mesh.get_array())
         if a.size <= 5000: yield from _cells(a, 'cell')
+        else: yield dict(series='', kind='picture', x=a.shape[1], y=a.shape[0])
 
 # %% ../../nbs/book/plotted.ipynb #22b71ce0
 def _place_names(axis) -> dict:

@@ -18,7 +18,7 @@ from .protocols import table
 from .provenance import package_hash
 from .reproduce import headline
 from .style import Table, escape
-from ..core import atomic_write, environment, kept_json
+from ..core import atomic_write, checkout, environment, kept_json
 from ..trust.trials import marks, marks_csv
 
 # %% ../../nbs/book/reference.ipynb #b3ece0e9
@@ -95,8 +95,7 @@ def keep_reference(folder, S, growth: str, commit: str) -> Path:
 # %% ../../nbs/book/reference.ipynb #a046f579
 def reference_folder() -> Path:
     "Where a build computed elsewhere is kept, seen from here; the folder may not exist."
-    roots = [p for p in (Path('.'), Path('..'), Path('../..')) if (p/'benchmarks').exists()]
-    return (roots or [Path('.')])[0]/'benchmarks'/'reference'
+    return checkout()/'benchmarks'/'reference'
 
 # %% ../../nbs/book/reference.ipynb #20131232
 def kept_build(folder) -> tuple|None:

@@ -92,10 +92,12 @@ def runs(campaign, folder, n):
         faces, cfg = toy_faces(), toy_config()
         run = train(faces, cfg, 'cpu')
         info = json.loads(json.dumps(run.info))
+        names = ['run.json']*3 + ['model.safetensors', 'record.parquet', 'step-3.safetensors']
+        whole = {run.folder/n: (run.folder/n).read_bytes() for n in names[3:]}
         def same(found):
             if found is None: return True  # it is trained again
-            return found.info == info and found.record.shape == run.record.shape
-        names = ['run.json']*3 + ['model.safetensors', 'record.parquet', 'step-3.safetensors']
+            return found.info == info and all(
+                p.is_file() and p.read_bytes() == b for p, b in whole.items())
         for k, name in enumerate(names):
             each_damage(campaign, 'runs', n//len(names), run.folder/name,
                         lambda: find_run(faces, cfg), same, k)

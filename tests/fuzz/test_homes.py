@@ -1,6 +1,6 @@
 """Homes of other kinds: of an earlier version, read-only, full, without locks, with a clock that
 jumps, named by a relative path; and workers, pages and edits that used to go wrong in silence."""
-import errno, json, os, subprocess, sys, warnings
+import errno, json, math, os, subprocess, sys, warnings
 from pathlib import Path
 import pandas as pd, pytest, torch
 from filelock import SoftFileLock, Timeout
@@ -159,6 +159,11 @@ def test_edits_in_place_measure_what_others_do(site):
         a, b = (sweep(den, exam, [site], edit) for edit in (there, clean))
         pd.testing.assert_frame_equal(a, b)
         assert a.impact.abs().max() > 0
+
+def test_results_keep_their_order_and_errors_come_back():
+    assert side_by_side(math.factorial, [3, 4, 5], 2) == [6, 24, 120]
+    with pytest.raises(ValueError, match='not defined for negative'):
+        side_by_side(math.factorial, [3, -1], 2)
 
 def test_a_worker_killed_for_memory():
     with pytest.raises(OSError, match='lack of memory.*DIFFCIRC_WORKERS'):

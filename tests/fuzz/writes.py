@@ -53,11 +53,11 @@ def failing(step, how):
     where = {'Path.mkdir': (Path, 'mkdir'), 'os.fsync': (os, 'fsync'), 'os.replace': (os, 'replace')}
     return patch.object(*where.get(step, (core, step)), side_effect=how)
 
-def read_after(campaign, part, thing, about, made_again=True):
+def read_after(campaign, part, thing, about):
     "Judge what is read: the old (1) or the new (2), or for two files a named mixture."
     try: found = thing.read()
     except (ValueError, FileNotFoundError) as e:
-        ok = is_clear(e) and (made_again or isinstance(thing, AFace))
+        ok = is_clear(e) and isinstance(thing, AFace)
         return campaign.note(part, CLEAR if ok else TRACEBACK, f'{about}: {e!r}')
     campaign.note(part, RIGHT if found in (1, 2) else SILENT, f'{about}: {found}')
 
@@ -75,7 +75,7 @@ def errors(campaign, folder, n):
                         except Exception as got:
                             out = CLEAR if is_clear(got) and str(folder) in str(got) else TRACEBACK
                             campaign.note('a step of a write fails', out, f'{of} {step} {got!r}')
-                    read_after(campaign, 'a step of a write fails', thing, f'{of} {step}', False)
+                    read_after(campaign, 'a step of a write fails', thing, f'{of} {step}')
                     left = [*Path(folder).rglob('.*.tmp')]
                     campaign.note('a step of a write fails', SILENT if left else RIGHT, left)
 
@@ -101,12 +101,12 @@ def deaths(campaign, folder, n):
                 def killed():
                     with failing(step, die): thing.write(2)
                 in_child(killed)
-                read_after(campaign, 'killed in a step of a write', thing, f'{of} {step}', False)
+                read_after(campaign, 'killed in a step of a write', thing, f'{of} {step}')
                 remove_leftovers(folder)
                 left = [*Path(folder).rglob('.*.tmp')]
                 campaign.note('killed in a step of a write', SILENT if left else RIGHT, left)
                 thing.write(2)
-                read_after(campaign, 'killed in a step of a write', thing, f'{of} {step}', False)
+                read_after(campaign, 'killed in a step of a write', thing, f'{of} {step}')
 
 def sizes(campaign, folder, n):
     "The disk is full after any number of bytes: a limit of the process stands in for it."
@@ -122,7 +122,7 @@ def sizes(campaign, folder, n):
                     except Exception as e: os._exit(0 if is_clear(e) else 3)
                 code = os.waitstatus_to_exitcode(in_child(limited))
                 campaign.note('full disk', CLEAR if code == 0 else TRACEBACK, f'{of} {limit}')
-                read_after(campaign, 'full disk', thing, f'{of} {limit}', False)
+                read_after(campaign, 'full disk', thing, f'{of} {limit}')
 
 class Disk:
     """What a power cut leaves of recorded writes. Content is sure from the flush of the file on, a
@@ -172,7 +172,7 @@ def power_cuts(campaign, folder, n):
                     if whole:
                         found = thing.read()
                         campaign.note(part, RIGHT if found == 2 else SILENT, f'{of} lost')
-                    else: read_after(campaign, part, thing, f'{of} after {upto}', False)
+                    else: read_after(campaign, part, thing, f'{of} after {upto}')
 
 # --- a home that is full while a build prepares ---------------------------------------------------
 
