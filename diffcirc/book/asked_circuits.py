@@ -330,8 +330,9 @@ def drawn_pairs(st, dataset=None, seed=None, n=8) -> dict:
     return dict(pairs=_pairs_of(st.heldout['synthetic'], n, st.preset.size, st.channels))
 
 # %% ../../nbs/book/asked_circuits.ipynb #d3e4e1b2
-# Images of which every edge is patched exactly, and of all else that is asked of edges: half find
-# a circuit, half try it. At the preset `cpu` (146 edges) exact patching of the half that finds
+# Images of which every edge is patched exactly and circuits are tested (with 8 images that try it
+# no circuit can fail to be equivalent), and of all else that is asked of edges: half find a
+# circuit, half try it. At the preset `cpu` (146 edges) exact patching of the half that finds
 # takes one core some 14 s a timestep and model with 32 images (7 s with 16): with 12 models and 4
 # timesteps some 6 minutes on two cores. Patching all 32 would take some 11, and leave none to try
 # the circuits on.
@@ -418,7 +419,7 @@ def of_edges(st) -> dict:
                 nodes_patched, ends, n//2, seeds=1, options=corrupting),
             'nodes by attribute': Protocol(
                 nodes_patched, ends, n//2, seeds=1, datasets=('synthetic',), options=switching),
-            'circuit tests': Protocol(circuit_tests, at, n, options=testing),
+            'circuit tests': Protocol(circuit_tests, at, many, options=testing),
             'circuits by size': Protocol(circuits_by_size, at, n//2),
             'circuits across time': Protocol(across_time, images=n//2)}
 
@@ -433,7 +434,7 @@ def of_aspects(st) -> dict:
     asked = dict(images=ASPECTED, options=switched_in_turn)
     return {'responses to aspects': Protocol(aspect_responses, RESPONDED, **asked),
             'responses to aspects, untrained': Protocol(
-                aspect_responses, RESPONDED, trained=False, seeds=UNTRAINED, **asked),
+                aspect_responses, RESPONDED, trained=False, **asked),
             'responses to aspects, linear': Protocol(
                 aspect_responses, RESPONDED, linear=True, **asked),
             'circuits of aspects': Protocol(aspect_circuits, seeds=ASPECT_SEEDS, **asked)}

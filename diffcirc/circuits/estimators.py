@@ -197,8 +197,13 @@ def histogram_bits(i, j) -> float:
     """Mutual information in bits of two discrete variables (n,), whole numbers from 0, from their
     relative frequencies. Of one with itself: its entropy. ValueError for other numbers."""
     _same_images(i, j)
-    integer(int(min(np.min(i), np.min(j))), 'The number of a bin', 0)
+    for v in (i, j): _refuse_fractions(np.asarray(v))
     return _histogram(i, j)
+
+def _refuse_fractions(v):
+    bad = v[(v < 0) | (v != np.floor(v))]
+    if bad.size:
+        raise ValueError(f'The number of a bin is {bad[0]:g}; give whole numbers from 0 on.')
 
 def _histogram(i, j):
     i, j = (np.asarray(v, int) for v in (i, j))
@@ -224,7 +229,8 @@ class Estimator:
         "Components kept of n images: at most one per ten."
         return self.dims and min(self.dims, max(1, n//10))
     def side(self, X, dims=None) -> tuple:
-        "What is needed of X, and its self-information in bits."
+        "What is needed of X, and its self-information in bits. ValueError for no component."
+        integer(1 if dims is None else dims, 'The number of components')
         a = self.prepare(X, dims or self.components(len(X)))
         return a, self.own(a) if self.own else self.bits(a, a)
     def shuffled(self, a, π):

@@ -443,14 +443,15 @@ def _top_quarters(frame, measure) -> dict:
 # %% ../../nbs/circuits/finding.ipynb #3433cfa8
 def shared_quarters(frame, measure='distance') -> pd.DataFrame:
     """Rows pair of scored tables of one method and timestep: `shared`, the share of edges that both
-    have in their quarter; `between` two `batches` of images of one model, or two `seeds`."""
+    have in their quarter; `between` two `batches` of images of one model, or two `seeds`, of which
+    the second is `seed_b`."""
     tops, rows = _top_quarters(frame, measure), []
     for (a, A), (b, B) in itertools.combinations(tops.items(), 2):
         (d, i, t, m), (d2, j, t2, m2) = a, b
         if (d, t) != (d2, t2): continue
-        if i == j and m2 == m + AGAIN: rows.append(('batches', *a, len(A & B)/len(A)))
-        if i != j and m == m2 and AGAIN not in m: rows.append(('seeds', *a, len(A & B)/len(A)))
-    names = ['between', 'dataset', 'seed', 'timestep', 'method', 'shared']
+        if i == j and m2 == m + AGAIN: rows.append(('batches', *a, j, len(A & B)/len(A)))
+        if i != j and m == m2 and AGAIN not in m: rows.append(('seeds', *a, j, len(A & B)/len(A)))
+    names = ['between', 'dataset', 'seed', 'timestep', 'method', 'seed_b', 'shared']
     return pd.DataFrame(rows, columns=names)
 
 # %% ../../nbs/circuits/finding.ipynb #662a5870

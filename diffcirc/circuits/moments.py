@@ -36,14 +36,16 @@ def quarters_of(frame, share=.25) -> dict:
 # %% ../../nbs/circuits/moments.ipynb #b48fc37e
 def circuit_overlaps(circuits: dict) -> pd.DataFrame:
     """Rows pair of circuits of `quarters_of`: `shared`, the share of edges that both have, and
-    `what` they differ in: `timestep` of one model, `seed` or `dataset` at one timestep."""
+    `what` they differ in: `timestep` of one model (the second's is `other`), `seed` or `dataset`
+    at one timestep (the second's seed is `seed_b`)."""
     rows = []
     for (a, A), (b, B) in itertools.combinations(circuits.items(), 2):
         differ = [k for k, u, v in zip(('dataset', 'seed', 'timestep'), a, b) if u != v]
         what = {('timestep',): 'timestep', ('seed',): 'seed'}.get(tuple(differ))
         if 'dataset' in differ and a[2] == b[2]: what = 'dataset'
-        if what: rows.append((what, *a, b[2], len(A & B)/max(1, len(A))))
-    return pd.DataFrame(rows, columns=['what', 'dataset', 'seed', 'timestep', 'other', 'shared'])
+        if what: rows.append((what, *a, b[2], b[1], len(A & B)/max(1, len(A))))
+    names = ['what', 'dataset', 'seed', 'timestep', 'other', 'seed_b', 'shared']
+    return pd.DataFrame(rows, columns=names)
 
 # %% ../../nbs/circuits/moments.ipynb #cc323330
 def switched_edges(frame, share=.25) -> pd.DataFrame:
@@ -114,10 +116,11 @@ def with_band_of(x0, other, mask) -> Tensor:
 # %% ../../nbs/circuits/moments.ipynb #7e92e2bb
 def changed_images(x0, switched=None) -> dict:
     """{aspect: images (n, c, h, w)} that differ from x0 in this aspect alone: in a band, which is
-    that of the image half a set further on, or as the same faces with an attribute `switched`. NaN
-    stays NaN."""
+    that of an image an even number further on, or as the same faces with an attribute `switched`.
+    NaN stays NaN."""
     shaped(x0, 'The images', *[None]*4)
-    other = x0.roll(len(x0)//2, 0)
+    k = len(x0)//2
+    other = x0.roll(k - k % 2 or k, 0)  # by an even number: even and odd images stay apart
     made = {k: with_band_of(x0, other, m) for k, m in aspect_masks(*x0.shape[2:]).items()}
     if switched is None: return made
     shaped(switched, 'The switched images', *x0.shape)
@@ -191,8 +194,11 @@ def scores_of_change(g: Graph, gradients, change: dict) -> Tensor:
 def aspect_circuits(denoiser, exam: Exam, switched=None, probes=2) -> pd.DataFrame:
     """Rows timestep × aspect × half of the images (even, odd) × edge: `score`, the curvature of the
     distance where the edge carries what the change makes of it. Aspects are edges, texture, and
-    semantics, or coarse without `switched` faces. ValueError for fewer than four images."""
-    if len(exam) < 4: raise ValueError('Circuits are compared over halves; give four images.')
+    semantics, or coarse without `switched` faces. ValueError for fewer than four images, or an
+    odd number."""
+    if len(exam) < 4 or len(exam) % 2:
+        raise ValueError(f'Circuits are compared over halves of {len(exam)} images; give an even '
+                         'number, four or more.')
     made, g = changed_images(exam.x0, switched), graph_of(denoiser.net)
     if switched is not None: del made['coarse']
     return pd.concat([_aspects_at(denoiser, g, exam, t, made, probes) for t in exam.timesteps],

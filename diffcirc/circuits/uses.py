@@ -163,7 +163,8 @@ def trained_further(denoiser, images, steps, which, masks=None, batch=8, rate=3e
 
 # %% ../../nbs/circuits/uses.ipynb #82021d9d
 def _arms(denoiser, scores, budget, draws, seed) -> list:
-    "[(by, draw, blocks that go)] within a budget of parameters; random ones as large as the first."
+    """[(by, draw, blocks that go)] within a budget of parameters; random ones as large as the first,
+    and others than it where there are any."""
     sizes, rng = block_sizes(denoiser.net), np.random.default_rng(seed)
     own = within_budget(sorted(scores, key=scores.get), sizes, budget)
     weights = weight_sizes(denoiser.net)
@@ -171,6 +172,7 @@ def _arms(denoiser, scores, budget, draws, seed) -> list:
     arms = [('circuit', 0, own), ('magnitude', 0, smallest)]
     goal, orders = sum(sizes[n] for n in own), [rng.permutation([*sizes]) for _ in range(100)]
     drawn = {frozenset(within_budget(o, sizes, budget)): None for o in orders}
+    if len(drawn) > 1: drawn.pop(frozenset(own), None)
     near = sorted(drawn, key=lambda s: abs(sum(sizes[n] for n in s) - goal))[:3*draws]
     picked = [near[i] for i in rng.permutation(len(near))[:draws]]
     return arms + [('random', i, sorted(names)) for i, names in enumerate(picked)]
@@ -381,13 +383,14 @@ def training_leads(frame) -> pd.DataFrame:
 
 # %% ../../nbs/circuits/uses.ipynb #5e9e43c3
 def control_leads(frame, value='realized', by=()) -> pd.DataFrame:
-    """Rows model (× `by`) × rival: `lead` of the edges that carry the change over random ones and
-    over those of the circuit in general, in the share that is realized or in aim; means over all
-    else."""
+    """Rows model (× `by`) × rival: `lead` of the edges that carry the change over random ones, over
+    those of the circuit in general, and over the mean change of ε̂, in the share that is realized or
+    in aim; means over all else."""
     filled(frame, value)
-    for arm in ('carrying', 'random', 'general'): one_of(arm, set(frame['by']), 'arm')
+    rivals = ['random', 'general', 'mean change']
+    for arm in ('carrying', *rivals): one_of(arm, set(frame['by']), 'arm')
     m = frame.groupby(['dataset', 'seed', *by, 'by'])[value].mean().unstack()
-    leads = m[['random', 'general']].rsub(m.carrying, axis=0).rename_axis(columns='rival')
+    leads = m[rivals].rsub(m.carrying, axis=0).rename_axis(columns='rival')
     return leads.stack().rename('lead').reset_index()
 
 # %% ../../nbs/circuits/uses.ipynb #625ab608
@@ -406,4 +409,5 @@ RIVALS = {  # what the leads are over, in words
     'training on': {'random alone': 'blocks drawn at random and trained alone',
                     'random anew': 'blocks drawn at random and begun anew'},
     'control': {'random': 'edges drawn at random',
-                'general': 'the circuit of faces in general'}}
+                'general': 'the circuit of faces in general',
+                'mean change': 'the mean change of ε̂'}}
