@@ -90,13 +90,15 @@ def probe_signs(st, dataset, seed) -> dict:
 
 def of_optimality(st) -> dict:
     "Protocols of the chapter on the best denoiser."
-    few = min(3, st.preset.seeds)
-    return {'Jacobian': Protocol(jacobian_stats, images=6, options=probe_signs),
+    few, smoke = min(3, st.preset.seeds), st.preset.name == 'smoke'
+    return {'Jacobian': Protocol(jacobian_stats, images=2 if smoke else 6, options=probe_signs),
             'Jacobian, untrained': Protocol(
-                jacobian_stats, images=4, trained=False, seeds=UNTRAINED, options=probe_signs),
+                jacobian_stats, images=2 if smoke else 4, trained=False, seeds=UNTRAINED,
+                options=probe_signs),
             'Jacobian, linear': Protocol(
                 jacobian_stats, images=2, seeds=1, linear=True, options=probe_signs),
-            'Jacobian basis': Protocol(jacobian_basis, (300, 900), 2, seeds=few)}
+            'Jacobian basis': Protocol(
+                jacobian_basis, (300, 900), 1 if smoke else 2, seeds=few)}
 
 # %% ../../nbs/book/asked_circuits.ipynb #4a430950
 @lru_cache(None)
