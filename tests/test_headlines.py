@@ -225,7 +225,8 @@ def moments():
                              time_line(t_like(a), t_like(b)), size_line(beyond))
     # of what stands between on the page, two sentences
     more = 'One thing more is said of all of them. And another one.'
-    orders = [dict(zip(ASPECTS, v)) for v in ((900., 500., 100.), (500., 300., 700.))]
+    orders = [dict(zip(ASPECTS, v)) for v in ((900., 500., 100.), (500., 300., 700.),
+                                              (500., float('nan'), 700.))]
     words = 'holds', 'holds also without training', 'contradicted', 'inconclusive'
     for word, a, b, gap in itertools.product(words, orders, orders, (
             FEW, MANY, NONE, (float('nan'),)*3)):

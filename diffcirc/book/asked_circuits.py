@@ -292,12 +292,16 @@ def losing(st, dataset, seed=None) -> dict:
     regions = whole_regions(None if masks is None else masks[:OUTCOMES])
     return dict(regions=regions, how=('mean', 'noise'))
 
+def _next_run(st, dataset, seed) -> dict:
+    "The network of the next seed as the option `other`; none where there is one seed alone."
+    later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
+    return {} if later == seed else dict(other=st.runs[dataset, later])
+
+# %% ../../nbs/book/asked_circuits.ipynb #74d162a8
 def drifting(st, dataset, seed) -> dict:
     "Options of `drifts`: how much is drawn, the critic, and the network of the next seed."
     size = dict(n=2, steps=3) if st.preset.name == 'smoke' else dict(n=8, steps=10)
-    later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
-    other = {} if later == seed else dict(other=st.runs[dataset, later])
-    return dict(features=critic_of(st), **size, **other)
+    return dict(features=critic_of(st), **size, **_next_run(st, dataset, seed))
 
 # %% ../../nbs/book/asked_circuits.ipynb #2eeb73ea
 def of_outcomes(st) -> dict:
@@ -314,16 +318,19 @@ def of_outcomes(st) -> dict:
 ASKED_PAIRS = ('hat', 'blond_hair', 'beard', 'eyeglasses', 'smiling')  # attributes
 
 # %% ../../nbs/book/asked_circuits.ipynb #83eb9c34
+def _redrawn(f, attrs, size, channels) -> torch.Tensor:
+    "Images (n, channels, size, size) of drawn faces, drawn again with these attributes."
+    images, _ = draw_faces(attrs, size, 0, f.ids)
+    faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
+    return (faces.grey() if channels == 1 else faces).images
+
+# %% ../../nbs/book/asked_circuits.ipynb #da4754ca
 # drawing takes some 10 ms a face, and many networks are asked about the same ones
 @lru_cache(None)
 def _pairs_of(f, n, size, channels) -> dict:
     "{attribute: (the first n faces drawn without it, with it)}."
     f = f[:n]
-    def drawn_with(a, value):
-        attrs = switched(f.attrs, a, value)
-        images, _ = draw_faces(attrs, size, 0, f.ids)
-        faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
-        return (faces.grey() if channels == 1 else faces).images
+    def drawn_with(a, value): return _redrawn(f, switched(f.attrs, a, value), size, channels)
     return {a: tuple(drawn_with(a, v) for v in (0., 1.)) for a in ASKED_PAIRS}
 
 # %% ../../nbs/book/asked_circuits.ipynb #0177fbeb
@@ -363,17 +370,14 @@ def switching(st, dataset=None, seed=None, attribute='eyeglasses') -> dict:
     f = st.heldout['synthetic'][:_edged(st)//2]
     attrs = f.attrs.copy()
     attrs[attribute] = 1 - attrs[attribute]
-    images, _ = draw_faces(attrs, st.preset.size, 0, f.ids)
-    faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
     return dict(corruptions=('attribute',),
-                switched=(faces.grey() if st.channels == 1 else faces).images)
+                switched=_redrawn(f, attrs, st.preset.size, st.channels))
 
 # %% ../../nbs/book/asked_circuits.ipynb #c26febdf
 def testing(st, dataset, seed) -> dict:
     "Options of `circuit_tests`: the network of the next seed, and how many random circuits."
-    later = st.seeds[(st.seeds.index(seed) + 1) % len(st.seeds)]
     few = dict(random=24, asked=2) if st.preset.name == 'smoke' else {}
-    return few | ({} if later == seed else dict(other=st.runs[dataset, later]))
+    return few | _next_run(st, dataset, seed)
 
 # %% ../../nbs/book/asked_circuits.ipynb #f2bb3cb7
 ASPECTED = 10  # images: each half of them with one face for each attribute of ASKED_PAIRS
@@ -387,10 +391,7 @@ def _each_switched(f, n, size, channels):
     for i in range(n):
         attrs, a = f.attrs.iloc[i:i + 1], ASKED_PAIRS[i//2 % len(ASKED_PAIRS)]
         rows.append(switched(attrs, a, 1 - attrs[a].iloc[0]))
-    attrs = pd.concat(rows)
-    images, _ = draw_faces(attrs, size, 0, f.ids)
-    faces = FaceSet('synthetic', torch.from_numpy(images), attrs, f.ids)
-    return (faces.grey() if channels == 1 else faces).images
+    return _redrawn(f, pd.concat(rows), size, channels)
 
 # %% ../../nbs/book/asked_circuits.ipynb #fd7cf6b8
 def switched_in_turn(st, dataset, seed=None) -> dict:

@@ -112,15 +112,15 @@ def sizes_of_effects(frame) -> pd.DataFrame:
 # %% ../../nbs/circuits/corruptions.ipynb #abf8a887
 def corruption_lines(alike) -> tuple:
     """(answer, more): how far the order of the edges depends on the corruption, over models, from
-    `corruption_agreement`."""
+    `corruption_agreement`; an interval that is NaN is sure of nothing."""
     filled(alike, 'rank', 'shared')
     pairs = ['first', 'second']
     by = alike.groupby([*pairs, 'dataset', 'seed'])[['rank', 'shared']].mean()
     ranks = {k: t_interval(v) for k, v in by['rank'].groupby(level=pairs)}
     low, high = (f(ranks, key=lambda k: ranks[k].estimate) for f in (min, max))
     def said(k): return f"{interval(*ranks[k][:3])} between {k[0]} and {k[1]}"
-    least = ranks[low].estimate
-    start = 'Hardly' if least >= .9 else 'A little' if least >= .7 else 'Yes'
+    least = ranks[low]
+    start = 'Hardly' if least.lo >= .9 else 'Yes' if least.hi < .7 else 'Not surely'
     spread = f'{said(low)}, {said(high)}' if low != high else said(low)
     shared = t_interval(by.shared.groupby(level=['dataset', 'seed']).mean())
     return (f'{start}: the rank correlation of the exact scores of all edges is {spread}.',

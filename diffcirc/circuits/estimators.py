@@ -200,6 +200,7 @@ def histogram_bits(i, j) -> float:
     for v in (i, j): _refuse_fractions(np.asarray(v))
     return _histogram(i, j)
 
+# %% ../../nbs/circuits/estimators.ipynb #29acd35a
 def _refuse_fractions(v):
     bad = v[(v < 0) | (v != np.floor(v))]
     if bad.size:

@@ -81,6 +81,7 @@ def not_equivalent(gains, ε=.1) -> float:
     n, above = (gains != 0).sum(), (gains > 0).sum()
     return float(stats.binom.sf(max(above, n - above) - 1, n, .5 + ε)) if n else 1.
 
+# %% ../../nbs/circuits/faithful.ipynb #29d147b5
 def least_not_equivalent(images, tests, ε=.1) -> float:
     "The smallest p of `not_equivalent` that so many images can give, times the number of tests."
     integer(images, 'The number of images')

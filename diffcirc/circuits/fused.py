@@ -100,7 +100,9 @@ def attend(q, k, v, scale, bias=None) -> tuple[Tensor, Tensor]:
 LARGE = 64.  # logits beyond which float32 would cost more than about 1e-5 bits
 
 def largest_logit(q, k, scale) -> float:
-    "A bound on |scale·q·kᵀ|: the longest query times the longest key."
+    """A bound on |scale·q·kᵀ|: the longest query times the longest key. ValueError for a negative
+    scale."""
+    real(scale, 'The scale', 0)
     return float(scale*q.norm(dim=-1).amax()*k.norm(dim=-1).amax()) if q.numel()*k.numel() else 0.
 
 def exact_inputs(q, k, scale) -> tuple[Tensor, Tensor]:

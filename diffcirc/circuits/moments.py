@@ -13,7 +13,7 @@ import itertools
 from dataclasses import replace
 import numpy as np, pandas as pd, torch
 from torch import Tensor
-from ..doors import all_finite, filled, integer, none_empty, proper, real, shaped
+from ..doors import all_finite, filled, integer, none_empty, real, shaped
 from .attribution import signs
 from .edges import Graph, begun, ended, graph_of, graph_run, pushed_terms
 from .finding import METHODS, _largest_first, _of_half, case_of, first_edges
@@ -119,8 +119,8 @@ def changed_images(x0, switched=None) -> dict:
     that of an image an even number further on, or as the same faces with an attribute `switched`.
     NaN stays NaN."""
     shaped(x0, 'The images', *[None]*4)
-    k = len(x0)//2
-    other = x0.roll(k - k % 2 or k, 0)  # by an even number: even and odd images stay apart
+    half = len(x0)//2
+    other = x0.roll(half - half % 2 or half, 0)  # by an even number: even and odd images stay apart
     made = {k: with_band_of(x0, other, m) for k, m in aspect_masks(*x0.shape[2:]).items()}
     if switched is None: return made
     shaped(switched, 'The switched images', *x0.shape)
@@ -265,7 +265,8 @@ def size_ratios(readings, value='for_90') -> pd.DataFrame:
 # %% ../../nbs/circuits/moments.ipynb #fb1db8a2
 def beyond_null(ratios) -> pd.DataFrame:
     """Per timestep: the ratio between datasets, the share of splits within one that are as far from
-    1 (NaN is not), and their number."""
+    1, and their number. ValueError for NaN."""
+    filled(ratios, 'ratio', by=['timestep', 'within'])
     rows = []
     for t, g in ratios.groupby('timestep'):
         far = np.abs(np.log(g.ratio))
@@ -300,17 +301,21 @@ def size_line(beyond, most=.05) -> str:
 # %% ../../nbs/circuits/moments.ipynb #1bd36616
 def order_line(word, times, filtered) -> str:
     """Whether aspects of drawn faces come in in the paper's order: the word of the verdict, and
-    mean onsets {aspect: t} in networks and in linear denoisers. ValueError for NaN."""
-    proper(times=times, filtered=filtered)
+    mean onsets {aspect: t} in networks and in linear denoisers, of which nothing more is said where
+    one is NaN."""
+    none_empty(times=times, filtered=filtered)
     claimed = 'edges before texture before semantics'
     said = {'holds': f'the network takes in {claimed}, as the paper says',
             'holds also without training': f'the network takes in {claimed}, but what was never '
             'taught does so too', 'contradicted': f'the network does not take in {claimed}'}
+    start = said.get(word, f'it is not decided whether the network takes in {claimed}')
+    known = np.isfinite([*times.values(), *filtered.values()]).all()
+    if not known: return f'On drawn faces {start}.'
     own, theirs = (sorted(v, key=v.get, reverse=True) for v in (times, filtered))
     told = ', '.join(f'{k} (half at t = {times[k]:.0f})' for k in own)
     alike = 'the same order' if own == theirs else f"the order {', '.join(theirs)}"
-    start = said.get(word, f'it is not decided whether the network takes in {claimed}')
-    return f'On drawn faces {start}: its order is {told}, and a linear denoiser has {alike}.'
+    return (f'On drawn faces {start}: by means over networks its order is {told}, and a linear '
+            f'denoiser has {alike}.')
 
 # %% ../../nbs/circuits/moments.ipynb #3a0d2927
 def apart_line(own, other, gap) -> str:

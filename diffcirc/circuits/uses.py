@@ -163,8 +163,8 @@ def trained_further(denoiser, images, steps, which, masks=None, batch=8, rate=3e
 
 # %% ../../nbs/circuits/uses.ipynb #82021d9d
 def _arms(denoiser, scores, budget, draws, seed) -> list:
-    """[(by, draw, blocks that go)] within a budget of parameters; random ones as large as the first,
-    and others than it where there are any."""
+    """[(by, draw, blocks that go)] within a budget of parameters; random ones as large as the
+    first, and others than it where there are any."""
     sizes, rng = block_sizes(denoiser.net), np.random.default_rng(seed)
     own = within_budget(sorted(scores, key=scores.get), sizes, budget)
     weights = weight_sizes(denoiser.net)
@@ -369,23 +369,22 @@ def pruning_leads(frame) -> pd.DataFrame:
 # %% ../../nbs/circuits/uses.ipynb #b04dabfd
 def training_leads(frame) -> pd.DataFrame:
     """Rows model × rival: `lead` in logarithms of the error, means over timesteps and draws: of the
-    circuit trained alone over random blocks alone, and over the rest alone; of all after the rest
-    began anew over all after random blocks as large did."""
+    circuit trained alone over random blocks alone; of all after the rest began anew over all after
+    random blocks as large did."""
     filled(frame, 'mse')
     f, key = frame.assign(log=np.log(frame.mse)), ['dataset', 'seed', 'what']
     m = f.groupby(key).log.mean().unstack()
-    for arm in ('random alone', 'rest alone', 'circuit alone', 'random anew', 'rest anew'):
+    for arm in ('random alone', 'circuit alone', 'random anew', 'rest anew'):
         one_of(arm, m, 'arm')
     leads = pd.DataFrame({'random alone': m['random alone'] - m['circuit alone'],
-                          'rest alone': m['rest alone'] - m['circuit alone'],
                           'random anew': m['random anew'] - m['rest anew']})
     return leads.rename_axis(columns='rival').stack().rename('lead').reset_index()
 
 # %% ../../nbs/circuits/uses.ipynb #5e9e43c3
 def control_leads(frame, value='realized', by=()) -> pd.DataFrame:
     """Rows model (× `by`) × rival: `lead` of the edges that carry the change over random ones, over
-    those of the circuit in general, and over the mean change of ε̂, in the share that is realized or
-    in aim; means over all else."""
+    those of the circuit in general, and over the mean change of ε̂, in the share that is realized
+    or in aim; means over all else."""
     filled(frame, value)
     rivals = ['random', 'general', 'mean change']
     for arm in ('carrying', *rivals): one_of(arm, set(frame['by']), 'arm')
@@ -394,13 +393,11 @@ def control_leads(frame, value='realized', by=()) -> pd.DataFrame:
     return leads.stack().rename('lead').reset_index()
 
 # %% ../../nbs/circuits/uses.ipynb #625ab608
-def margins(leads, rivals=None) -> dict:
-    "{rival: interval of its `lead` over models}; of these rivals, or of all."
+def margins(leads) -> dict:
+    "{rival: interval of its `lead` over models}."
     filled(leads, 'lead')
     per = leads.groupby(['rival', 'dataset', 'seed']).lead.mean()
-    names = list(dict.fromkeys(leads.rival)) if rivals is None else rivals
-    for r in names: one_of(r, set(leads.rival), 'rival')
-    return {r: t_interval(per[r]) for r in names}
+    return {r: t_interval(per[r]) for r in dict.fromkeys(leads.rival)}
 
 # %% ../../nbs/circuits/uses.ipynb #500a2263
 RIVALS = {  # what the leads are over, in words

@@ -556,8 +556,15 @@ def _checkpoints(folder) -> list[Path]:
     "Where the last checkpoint is, and the one before it."
     return [folder/f'{name}.safetensors' for name in ('checkpoint', 'checkpoint-before')]
 
+def _broken(tr: Trainer) -> str|None:
+    "The name of an averaged weight that is no number any more; None where all are."
+    return next((n for n, v in tr.average.items() if not v.isfinite().all()), None)
+
+# %% ../../nbs/denoiser/training.ipynb #dc54ab80
 def _keep_state(tr: Trainer, folder, seconds):
-    "Write a checkpoint, see that it can be read, and keep the one before it."
+    """Write a checkpoint, see that it can be read, and keep the one before it. Weights that are no
+    numbers are not written: the next loss sends the training back."""
+    if _broken(tr): return
     last, before = _checkpoints(folder)
     if last.exists(): last.replace(before)
     save_state(tr, last, seconds)
@@ -565,7 +572,11 @@ def _keep_state(tr: Trainer, folder, seconds):
 
 # %% ../../nbs/denoiser/training.ipynb #ef1f7b99
 def _finish(tr: Trainer, faces, folder, seconds) -> Run:
-    "Write the finished run; `run.json` last, since it marks the run as whole."
+    """Write the finished run; `run.json` last, since it marks the run as whole. FloatingPointError
+    where an averaged weight is no number."""
+    if name := _broken(tr):
+        raise FloatingPointError(f'The weights {name} became NaN or infinite by step {tr.k}; lower '
+                                 f'the learning rate ({tr.cfg.lr}).')
     save_tensors(folder/'model.safetensors', tr.average)
     record = pd.DataFrame(tr.record)
     atomic_write(folder/'record.parquet', lambda tmp: record.to_parquet(tmp))

@@ -15,7 +15,7 @@ import math, re
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from statsmodels.stats.proportion import proportion_confint
-from ..doors import each_once, filled
+from ..doors import each_once, filled, none_empty
 from .effects import _studies
 from .replication import least_p
 from .replication import compare, crossed_test, exact
@@ -200,8 +200,10 @@ def printed_verdict(lo, hi, printed) -> Verdict:
 def surely(margins: dict, least=0.) -> Verdict:
     """The verdict on intervals {margin: (lo, hi)} that all have to lie above zero; one that does not
     and lies below `least`, the smallest margin that would count, contradicts."""
+    none_empty(margins=margins)
     if any(len(v) != 2 for v in margins.values()):
         raise ValueError('A margin is no interval; give each its lower and its upper end.')
+    for lo, hi in margins.values(): _check_interval(lo, hi)
     if not np.isfinite([*margins.values()]).all(): return Verdict('inconclusive', NO_INTERVAL)
     unsure = {k: hi for k, (lo, hi) in margins.items() if lo <= 0}
     below = [k for k, hi in unsure.items() if hi < least]
@@ -217,8 +219,9 @@ def surely(margins: dict, least=0.) -> Verdict:
 def order_verdict(times, order) -> Verdict:
     """The rule for a claimed `order` in which things come in: `times` (models × things), timesteps,
     of which the larger is the earlier; each has to come surely before the next, intervals over
-    models. Undecided where one never comes in (NaN)."""
+    models. Undecided where one never comes in (NaN). ValueError for fewer than two things."""
     filled(times, by=each_once(order, 'The claimed order'))
+    if len(order) < 2: raise ValueError('One thing has no order; give two at least.')
     if times[[*order]].isna().any(axis=None):
         return Verdict('inconclusive', 'in some models one of them never comes in')
     return surely({f'{a} before {b}': t_interval(times[a] - times[b])[1:3]
