@@ -457,12 +457,11 @@ def _low(r) -> float:
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e006
 def attributes_asked(names, critic) -> str:
-    """Which attributes were asked, and how well the critic (row) tells them on rendered faces, in
-    sentences; an interval that is NaN is not shown."""
+    "Which attributes were asked, and how well the critic (row) tells them on rendered faces."
     if not len(names): return ('No attribute was asked: the critic tells none of them, or the '
                                'drawings are all alike.')
     told = listed(n.replace('_', ' ') for n in names)
-    return (f"The critic itself reaches {interval(*critic[['mean', 'lo', 'hi']])} on rendered "
+    return (f"The critic itself, one for all models, reaches {num(critic['mean'])} on rendered "
             f'faces that it has not seen. Asked, where both kinds were drawn: {told}.')
 
 # %% ../../nbs/book/headlines.ipynb #c922a055

@@ -231,14 +231,15 @@ def _critic(read, device):
 
 # %% ../../nbs/concepts/composition.ipynb #53fc967e
 def _ceiling(segmenter, reads, unseen, shares, regions, names) -> list:
-    "Rows of step −1: how well segmenter and critic do on rendered faces they have not seen."
+    """Rows of step −1: how well segmenter and critic do on rendered faces they have not seen, the
+    critic on every other one, which had no part in the choice of attributes."""
     about = dict(step=-1, timestep=-1, site='picture')
     ious = region_ious(segmenter(unseen['images']).argmax(1), shares.argmax(1), len(regions))
-    logits, known = reads(unseen['images']), unseen.get('labels')
+    logits, known = reads(unseen['images'])[1::2], unseen.get('labels')
     return [about | dict(reading='segmenter', of='region', target=r, score=v)
             for r, v in zip(regions, ious)] + [
         about | dict(reading='critic', of='attribute', target=known.columns[j],
-                     score=auc(logits[:, j], known.iloc[:, j])) for j in names]
+                     score=auc(logits[:, j], known.iloc[1::2, j])) for j in names]
 
 # %% ../../nbs/concepts/composition.ipynb #e024c056
 def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, read=None, learned=None,
@@ -259,7 +260,8 @@ def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, read=None,
     noise = starting_noise(n, exam.x0.shape[1:], 3_000_000 + seed).to(device)
     x0, seen_at = watched_drawing(denoiser, noise, draw_steps)
     final, logits = segmenter(x0).softmax(1), reads(x0)
-    asked = asked_labels(reads(unseen['images']), unseen['labels'], logits) if read else []
+    asked = asked_labels(reads(unseen['images'])[::2], unseen['labels'][::2], logits
+                         ) if read else []
     labels, names = (logits[:, asked] > 0).float(), [unseen['labels'].columns[j] for j in asked]
     kinds = learned or site_dictionaries(denoiser, fit, steps, seed)
     rows = _ceiling(segmenter, reads, unseen, shares[1], regions, asked)
@@ -270,13 +272,20 @@ def composition(denoiser, exam: Exam, fit, known: dict, unseen: dict, read=None,
     return pd.DataFrame(rows)
 
 # %% ../../nbs/concepts/composition.ipynb #0849ca26
+def _at_known_site(own, others) -> float:
+    "A reading's score in one model at the site that is best in others; without others, the mean."
+    scores = own.groupby('site', sort=False).score.mean()
+    known = others.groupby('site').score.mean().reindex(scores.index)
+    return scores.mean() if known.isna().all() else scores[known.idxmax()]
+
 def composition_leads(means, step) -> pd.DataFrame:
-    """By how much the concepts (TopK) of the site that reads best in each model lead the other
-    readings at one step: one row per model × `over`, lead. `means`: one row per model × step × site
-    × reading, score; NaN are left out."""
+    """By how much the concepts (TopK) lead the other readings at one step, each at the site that
+    reads best in the other models of the dataset: one row per model × `over`, lead. `means`: one
+    row per model × step × site × reading, score; NaN are left out."""
     at, rows = means[means.step == step], []
     for (d, s), g in at.groupby(['dataset', 'seed'], sort=False):
-        concepts = g[g.reading == 'TopK'].score.max()
-        for over, o in g[g.reading != 'TopK'].groupby('reading'):
-            rows.append(dict(dataset=d, seed=s, over=over, lead=concepts - o.score.max()))
-    return pd.DataFrame(rows)
+        rest = at[(at.dataset == d) & (at.seed != s)]
+        read = {k: _at_known_site(own, rest[rest.reading == k]) for k, own in g.groupby('reading')}
+        concepts = read.pop('TopK', np.nan)
+        rows += [dict(dataset=d, seed=s, over=k, lead=concepts - v) for k, v in read.items()]
+    return pd.DataFrame(rows, columns=['dataset', 'seed', 'over', 'lead']).dropna()
