@@ -22,7 +22,7 @@ def concept_answers(denoiser, exam: Exam, fit, positions=600, steps=300, seed=0,
                     learned=None) -> pd.DataFrame:
     """Codes of every unit of dictionaries at the last of `concept_sites`: kind, dictionary (its
     seed; TopK and random of two, components and channels of one), unit, its direction (columns d0,
-    d1, …), and one column for each of `positions` places of the exam, the same for all models.
+    d1, …), and one column for each of `positions` places, the same of all exams of one size.
     `learned`: `site_dictionaries` of the first seed, if they are made."""
     _number(positions, 'positions', 1)
     site, rows = concept_sites(denoiser.net)[-1], []

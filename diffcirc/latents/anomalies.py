@@ -85,6 +85,12 @@ def _measured(rows, draws) -> dict:
     out = {name: f(c) for name, f in AREAS[rows.unit.iloc[0]].items()}
     return out | {THRESHOLD: dice_at(c, rows.threshold.iloc[0]), 'prevalence': prevalence(c)}
 
+# %% ../../nbs/latents/anomalies.ipynb #7d445e8c
+def _over_seeds(rows, of) -> dict:
+    "{key: (draws,)}: means over a detector's networks of what `of` says of the rows of each."
+    seeds, detector = [of(g) for _, g in rows.groupby('seed')], rows.detector.iloc[0]
+    return {k: mean_of_networks([s[k] for s in seeds], detector) for k in seeds[0]}
+
 # %% ../../nbs/latents/anomalies.ipynb #04e95c30
 def measures(found: pd.DataFrame, n=400) -> dict:
     """{(source, detector, kind, unit, metric): (1 + n,)} from a table of `detector_scores`: means
@@ -97,10 +103,8 @@ def measures(found: pd.DataFrame, n=400) -> dict:
         who = np.unique(of.patient)
         for (detector, kind, unit), g in of.groupby(['detector', 'kind', 'unit'], sort=False):
             mine = draws[:, np.isin(who, np.unique(g.patient))]
-            seeds = [_measured(r, mine) for _, r in g.groupby('seed')]
-            for metric in seeds[0]:
-                key = source, detector, kind, unit, metric
-                out[key] = mean_of_networks([s[metric] for s in seeds], detector)
+            got = _over_seeds(g, lambda rows: _measured(rows, mine))
+            out |= {(source, detector, kind, unit, k): v for k, v in got.items()}
     return out
 
 # %% ../../nbs/latents/anomalies.ipynb #3a9d5cc3
@@ -148,9 +152,9 @@ def areas_by_lesion(found, about, detector, n=400) -> dict:
     well = ~about.anomalous.to_numpy(bool)
     def area(g):
         return roc_area(tallied(g, draws[:, np.isin(who, np.unique(g.patient))]))
-    seeds = [g for _, g in own.groupby('seed')]
-    return {k: mean_of_networks([area(g[(well | rows)[g.row]]) for g in seeds], detector)
-            for k, rows in lesion_groups(about).items()}
+    groups = lesion_groups(about)
+    return _over_seeds(own, lambda g: {k: area(g[(well | rows)[g.row]])
+                                       for k, rows in groups.items()})
 
 # %% ../../nbs/latents/anomalies.ipynb #68d24a39
 def largest_of_patients(asked: SliceSet, n=4) -> np.ndarray:
@@ -175,12 +179,6 @@ def _within(rows, draws) -> dict:
     shares = {l: interval_share(own[own.score == l], draws) for l in CENTRAL}
     out = {f'within {100*l:.0f} %': v for l, v in shares.items()}
     return out | {MISS: np.mean([np.abs(v - l) for l, v in shares.items()], 0)}
-
-# %% ../../nbs/latents/anomalies.ipynb #217e35bb
-def _over_seeds(rows, of) -> dict:
-    "{metric: (draws,)}: means over a detector's networks of what `of` says of the rows of each."
-    seeds, detector = [of(g) for _, g in rows.groupby('seed')], rows.detector.iloc[0]
-    return {k: mean_of_networks([s[k] for s in seeds], detector) for k in seeds[0]}
 
 # %% ../../nbs/latents/anomalies.ipynb #61e2c194
 def calibrations(found: pd.DataFrame, n=400) -> dict:
@@ -212,10 +210,9 @@ def decisions(g: pd.DataFrame) -> tuple:
     return wrong, {k: v.to_numpy() for k, v in zip(REFUSALS, by)}, main.patient.to_numpy()
 
 # %% ../../nbs/latents/anomalies.ipynb #ab4a7cc9
-def _of_slices(found, source, detector) -> list:
-    "The slices of one detector, by seed."
-    own = found[(found.source == source) & (found.detector == detector) & (found.unit == 'slice')]
-    return [g for _, g in own.groupby('seed')]
+def _slices_of(found, source, detector) -> pd.DataFrame:
+    "The rows of the slices of one detector."
+    return found[(found.source == source) & (found.detector == detector) & (found.unit == 'slice')]
 
 # %% ../../nbs/latents/anomalies.ipynb #2531f413
 def _refused(wrong, u, W) -> dict:
@@ -228,23 +225,22 @@ def _refused(wrong, u, W) -> dict:
 def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:
     """{how: {metric: (1 + n,)}}: share of wrong decisions about slices where only the most certain
     are kept, and `SAVED`, by how they are refused; means over networks."""
-    of_seeds = _of_slices(found, source, detector)
-    none_empty(slices=of_seeds)
-    seeds = []
-    for g in of_seeds:
+    own = _slices_of(found, source, detector)
+    none_empty(slices=own)
+    def of_seed(g):
         wrong, by, patients = decisions(g)
         W = patient_draws(patients, n)[:, np.searchsorted(np.unique(patients), patients)]
-        seeds.append({how: _refused(wrong, u, W) for how, u in by.items()})
-    return {how: {k: mean_of_networks([s[how][k] for s in seeds], detector) for k in v}
-            for how, v in seeds[0].items()}
+        return {(how, k): v for how, u in by.items() for k, v in _refused(wrong, u, W).items()}
+    means = _over_seeds(own, of_seed)
+    return {how: {k: v for (by, k), v in means.items() if by == how} for how in REFUSALS}
 
 # %% ../../nbs/latents/anomalies.ipynb #5f3e9d95
 def error_curves(found: pd.DataFrame, source, detector, points=25) -> pd.DataFrame:
     "Share of wrong decisions over the share of slices that are kept, by how they are refused."
     at, rows = np.linspace(.04, 1, integer(points, 'The number of points')), []
-    of_seeds = _of_slices(found, source, detector)
-    none_empty(slices=of_seeds)
-    for g in of_seeds:
+    own = _slices_of(found, source, detector)
+    none_empty(slices=own)
+    for _, g in own.groupby('seed'):
         wrong, by, _ = decisions(g)
         for how, u in by.items():
             kept = kept_errors(wrong, u)[np.ceil(at*len(wrong)).astype(int) - 1]
