@@ -35,6 +35,7 @@ def both(synthetic, natural): return dict(zip(DATASETS, (synthetic, natural)))
 def twice(v): return both(v, v)
 
 LOW, ODD, HIGH = row(.1, .05, .15), row(.3, -.2, .8), row(.9, .85, .95)
+UNDER = row(-.1, -.15, -.05)
 PAIRS = [both(*p) for p in itertools.product((LOW, ODD, HIGH), repeat=2)]
 
 def models():
@@ -134,7 +135,8 @@ def dictionaries():
         yield h.dictionaries_headline(dict(zip(('random directions', 'channels'), some)), 4)
 
 LEADS = [dict(zip(('random', 'channels', 'components'), some))
-         for some in itertools.product((LOW, ODD), repeat=3)]
+         for some in (*itertools.product((LOW, ODD), repeat=3), (LOW, ODD, UNDER),
+                      (LOW, UNDER, UNDER), (ODD, UNDER, ODD), (UNDER,)*3)]
 
 def naming():
     for a, b in itertools.product(LEADS, repeat=2): yield h.naming_headline(both(a, b))

@@ -420,15 +420,22 @@ def dictionaries_headline(leads, places) -> Headline:
 def _surely_above(r) -> bool:
     """Whether an interval lies above zero. One that is NaN does not, nor that of fewer than three
     models with one and the same value, whose width of zero says nothing of others."""
-    return bool(r.lo > 0 and (r.hi - r.lo > 1e-9 or r.get('n', 3) > 2))
+    return bool(r.lo > 0 and _of_several(r))
+
+def _surely_below(r) -> bool:
+    "The same of an interval below zero."
+    return bool(r.hi < 0 and _of_several(r))
+
+def _of_several(r): return r.hi - r.lo > 1e-9 or r.get('n', 3) > 2
 
 def _beaten_and_not(rows) -> str:
-    "Which of {name: lead} are surely surpassed: `better than a and b, but not surely than c`."
-    sure = [k for k, r in rows.items() if _surely_above(r)]
-    rest = [k for k in rows if k not in sure]
-    if not sure: return f'not surely better than {listed_or(rest)}'
-    if not rest: return f'better than {listed(sure)}'
-    return f'better than {listed(sure)}, but not surely better than {listed_or(rest)}'
+    """Which of {name: lead} are surely surpassed, and which surely surpass: `better than a, but not
+    surely better than b, and surely worse than c`."""
+    sure, worse = ([k for k, r in rows.items() if f(r)] for f in (_surely_above, _surely_below))
+    rest = [k for k in rows if k not in sure + worse]
+    others = ', and '.join([f'not surely better than {listed_or(rest)}']*bool(rest)
+                           + [f'surely worse than {listed(worse)}']*bool(worse))
+    return ', but '.join([f'better than {listed(sure)}']*bool(sure) + [others]*bool(others))
 
 # %% ../../nbs/book/headlines.ipynb #ba2b6cec
 def ends_of(leads) -> str:
@@ -457,12 +464,11 @@ def _low(r) -> float:
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e006
 def attributes_asked(names, critic) -> str:
-    """Which attributes were asked, and how well the critic (row) tells them on rendered faces, in
-    sentences; an interval that is NaN is not shown."""
+    "Which attributes were asked, and how well the critic (row) tells them on rendered faces."
     if not len(names): return ('No attribute was asked: the critic tells none of them, or the '
                                'drawings are all alike.')
     told = listed(n.replace('_', ' ') for n in names)
-    return (f"The critic itself reaches {interval(*critic[['mean', 'lo', 'hi']])} on rendered "
+    return (f"The critic itself, one for all models, reaches {num(critic['mean'])} on rendered "
             f'faces that it has not seen. Asked, where both kinds were drawn: {told}.')
 
 # %% ../../nbs/book/headlines.ipynb #c922a055
@@ -484,8 +490,8 @@ def composition_headline(first, half, controls=(), attributes=((), ())) -> Headl
         line = ('Before the first step is finished, and concepts predict the final regions better '
                 'than anything simpler.')
     else:
-        line = ('From concepts no sooner than without them: before the first step is finished they '
-                f'predict the final regions {early}.')
+        line = ('From concepts not surely sooner than from all that is beside them: before the '
+                f'first step is finished they predict the final regions {early}.')
     later = 'the same holds' if late == early else f'they do so {late}'
     sparse = (f'Of what is as sparse, they are at first {_beaten_and_not(controls)}. ' if controls
               else '')
@@ -793,14 +799,14 @@ def anomalies_headline(found) -> Headline:
     return Headline('Does a Bayesian autoencoder with attention find anomalies that simpler things '
                     'miss?', f'{start}: {_detected(main, r)}',
                     f"{' '.join(told)} Areas under the ROC curve of slices, 95 % intervals over "
-                    'patients.')
+                    'patients and networks.')
 
 # %% ../../nbs/book/headlines.ipynb #55e302a1
 def _uniform(name, rise, loss, sure, of) -> str:
     "What uniform attention costs on one kind of slices."
-    return (f'on {name} uniform attention in one layer raises the error of reconstruction by '
-            f'{interval(*rise, sign=True)} of itself and lowers the area under the ROC curve by '
-            f"{interval(*loss, sign=True)} (surely in {sure or 'none'} of "
+    return (f'on {name} uniform attention in one layer (mean over layers) raises the error of '
+            f'reconstruction by {interval(*rise, sign=True)} of itself and lowers the area under '
+            f"the ROC curve by {interval(*loss, sign=True)} (surely in {sure or 'none'} of "
             f"{number_of(of, 'layer')}).")
 
 # %% ../../nbs/book/headlines.ipynb #96e3af9c
@@ -814,7 +820,8 @@ def attended_headline(found) -> Headline:
     start = 'Nothing that shows' if not first[2] else 'They help'
     return Headline('What do the heads of the autoencoder do for detection?',
                     f'{start}: {_uniform(name, *first)}',
-                    ' '.join(_capital(_uniform(k, *v)) for k, v in rest))
+                    ' '.join([*(_capital(_uniform(k, *v)) for k, v in rest),
+                              'Intervals are over networks, on the same slices.']))
 
 # %% ../../nbs/book/headlines.ipynb #7780a165
 def uncertainty_headline(words, found) -> Headline:

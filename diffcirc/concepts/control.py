@@ -44,10 +44,15 @@ def steered(d: Dictionary, unit, typical, β, mask):
 
 # %% ../../nbs/concepts/control.ipynb #4f7187a2
 def along_random(direction, size, mask):
-    "The reference: a step of this finite size along a unit direction inside the mask."
+    """The reference: a step of this finite size along a unit direction inside the mask; outside,
+    what lies along it is taken away."""
     _sound(direction=direction, mask=mask)
     _number(size, 'The size')
-    return lambda u: u + resized(mask, u.shape[-1])*size*direction[:, None, None]
+    r = direction[:, None, None]
+    def edit(u):
+        own, m = (u*r).sum(1, keepdim=True).relu()*r, resized(mask, u.shape[-1])
+        return u + m*size*r - (1 - m)*own
+    return edit
 
 # %% ../../nbs/concepts/control.ipynb #ac80b17a
 def both_signs(d: Dictionary) -> Dictionary:
@@ -101,6 +106,8 @@ def outcome_of(before, after, images, region, mask) -> pd.DataFrame:
     change = (images[1] - images[0]).square().mean(1)
     fine = resized(mask, change.shape[-1])
     success = (inside >= LEAST_RISE) & ((inside > outside) | bool(mask.all()))
+    known = inside.isfinite() & outside.isfinite()
+    success = torch.where(known, success.float(), torch.nan)
     specific = (change*fine).sum((1, 2))/change.sum((1, 2)).clamp(min=1e-12)
     return pd.DataFrame(dict(image=range(len(rise)), rise=inside.numpy(), success=success.numpy(),
                              specific=specific.numpy(),
@@ -122,8 +129,9 @@ def answers_changed(before, after, images, asked=None) -> pd.DataFrame:
     integer(asked, 'The attribute', 0, change.shape[1] - 1)
     rise, distance = change[:, asked], (images[1] - images[0]).square().mean((1, 2, 3)).sqrt()
     specific = rise.abs()/change.abs().sum(1).clamp(min=1e-12)
+    success = torch.where(rise.isfinite(), (rise >= LEAST_RISE).float(), torch.nan)
     return pd.DataFrame(dict(image=range(len(rise)), rise=rise.numpy(), specific=specific.numpy(),
-                             success=(rise >= LEAST_RISE).numpy(), distance=distance.numpy(),
+                             success=success.numpy(), distance=distance.numpy(),
                              answers=answers.numpy())).astype(float)
 
 # %% ../../nbs/concepts/control.ipynb #7b4877cb

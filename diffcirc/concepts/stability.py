@@ -22,7 +22,7 @@ def concept_answers(denoiser, exam: Exam, fit, positions=600, steps=300, seed=0,
                     learned=None) -> pd.DataFrame:
     """Codes of every unit of dictionaries at the last of `concept_sites`: kind, dictionary (its
     seed; TopK and random of two, components and channels of one), unit, its direction (columns d0,
-    d1, …), and one column for each of `positions` places of the exam, the same for all models.
+    d1, …), and one column for each of `positions` places, the same of all exams of one size.
     `learned`: `site_dictionaries` of the first seed, if they are made."""
     _number(positions, 'positions', 1)
     site, rows = concept_sites(denoiser.net)[-1], []
@@ -85,23 +85,24 @@ def _numbers_of(rows, part, **where):
 # %% ../../nbs/concepts/stability.ipynb #4da5e61f
 def matches(rows) -> pd.DataFrame:
     """From a table of `concept_answers`: one row per dataset × kind × `between` ('dictionaries' of
-    one model, or 'models') × pair, mean correlation, share above `ALIKE_FROM`, and, within a model,
-    mean cosine; units with NaN are left out. ValueError unless there are two dictionaries of each
-    kind in `SEEDED` and one of others."""
+    one model, or 'models') × pair (`seed` and `other`), mean correlation, share above `ALIKE_FROM`,
+    and, within a model, mean cosine; units with NaN are left out. ValueError unless there are two
+    dictionaries of each kind in `SEEDED` and one of others."""
     out = []
     for (d, kind), g in rows.groupby(['dataset', 'kind'], sort=False):
         seeds, numbers = sorted(g.seed.unique()), sorted(g.dictionary.unique())
         if len(numbers) != 1 + (kind in SEEDED):
             raise ValueError(f'Dictionaries {kind} of {d} faces are of {len(numbers)} seeds.')
         one, other = numbers[0], numbers[-1]
-        pairs = [('dictionaries', s, (s, one), (s, other)) for s in seeds if kind in SEEDED]
-        pairs += [('models', i, (i, one), (j, one)) for i, j in itertools.combinations(seeds, 2)]
-        for between, s, *ends in pairs:
+        pairs = [('dictionaries', (s, one), (s, other)) for s in seeds if kind in SEEDED]
+        pairs += [('models', (i, one), (j, one)) for i, j in itertools.combinations(seeds, 2)]
+        for between, *ends in pairs:
             a, b = ([_numbers_of(g, v, seed=m, dictionary=k) for v in UNIT_COLUMNS]
                     for m, k in ends)
             r = best_pairs(a[0], b[0])
             cosine = best_cosines(a[1], b[1]) if between == 'dictionaries' else np.nan
-            out.append(dict(dataset=d, kind=kind, between=between, seed=s, correlation=r.mean(),
+            out.append(dict(dataset=d, kind=kind, between=between, seed=ends[0][0],
+                            other=ends[1][0], correlation=r.mean(),
                             alike=(r > ALIKE_FROM).mean(), cosine=cosine))
     return pd.DataFrame(out)
 

@@ -49,7 +49,9 @@ LOOKS = 'entropy', 'distance', 'on_anomaly'
 def _looks(net, asked) -> dict:
     """{head: values of `LOOKS`: entropy in bits, distance attended, both means over slices and
     positions, and what lies on anomalies}."""
-    with attention_maps(net) as maps, torch.no_grad(): net(asked.images)
+    with torch.random.fork_rng(devices=[]), attention_maps(net) as maps, torch.no_grad():
+        torch.manual_seed(0)  # what is dropped and drawn is the same each time
+        net(asked.images)
     return {f'{name}.h{i}': (entropy(A[:, i]).mean().item(),
                              attended_distance(A[:, i]).mean().item(), on[i].item())
             for name, A in maps.items() for on in (on_anomaly(A, asked.masks),)

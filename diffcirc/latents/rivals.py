@@ -121,8 +121,9 @@ OTHERS = ('untrained', 'deep ensemble', 'diffusion restorer', 'principal compone
 COMPANION_NETWORK = 'Bayesian attention VAE'
 
 def asked_of(scale) -> list:
-    "[(detector, seed)]: all that are asked; those without a network of their own once."
-    return [(d, s) for d in NETWORKS for s in range(scale['seeds'])] + [(d, 0) for d in OTHERS]
+    "[(detector, seed)]: all that are asked; what is made once for all seeds, once."
+    return [(d, s) for d in (*NETWORKS, 'untrained') for s in range(scale['seeds'])] + [
+        (d, 0) for d in OTHERS if d != 'untrained']
 
 # %% ../../nbs/latents/rivals.ipynb #2eb04c2e
 def _nets(detector, seed, train_set, scale) -> list:

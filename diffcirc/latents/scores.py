@@ -12,7 +12,7 @@ __all__ = ['HIGHEST', 'STEPS', 'DRAWS', 'CENTRAL', 'SHARES_KEPT', 'smoothed', 's
 import zlib
 from typing import NamedTuple
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
-from scipy.stats import norm
+from scipy.stats import norm, t
 from torch import Tensor
 from ..doors import (
     all_finite, equally_long, fitting, integer, none_empty, proper, real, shaped)
@@ -153,25 +153,30 @@ def patient_draws(patients, n=DRAWS, seed=0) -> np.ndarray:
     return np.concatenate([np.ones((1, k)), drawn])
 
 # %% ../../nbs/latents/scores.ipynb #73e49f95
-def interval_of(values, level=.95) -> Interval:
-    "Estimate (the first of `values`) and percentile interval over the other draws; NaN left out."
+def interval_of(values, level=.95, share=False) -> Interval:
+    """Estimate (the first of `values`) and percentile interval over the other draws; NaN left out.
+    The ends of a share or an area are kept between 0 and 1."""
     none_empty(values=values)
     real(level, 'The level', 0, 1)
     rest = values[1:][np.isfinite(values[1:])]
     if len(rest) < 20: return Interval(float(values[0]), np.nan, np.nan, 'none: undefined on draws')
     lo, hi = np.quantile(rest, [.5 - level/2, .5 + level/2])
+    if share: lo, hi = np.clip([lo, hi], 0, 1)
     return Interval(float(values[0]), float(lo), float(hi), 'percentile over patients and networks')
 
 # %% ../../nbs/latents/scores.ipynb #90ad94ae
 def mean_of_networks(found: list, detector: str) -> np.ndarray:
     """Means over networks of `found`, (1 + n,) of each: as found, then of n draws of networks that
-    are the same for everything that is measured of one detector."""
+    are the same for everything that is measured of one detector. What drawing k networks adds is
+    widened, so that its percentiles are near those of Student's t."""
     none_empty(found=found)
     fitting(**{f'network {k}': v for k, v in enumerate(found)})
-    v = np.stack(found)
-    drawn = np.random.default_rng(zlib.crc32(detector.encode())).integers(len(v), size=v.shape)
-    drawn[:, 0] = np.arange(len(v))
-    return np.take_along_axis(v, drawn, 0).mean(0)
+    v, k = np.stack(found), len(found)
+    drawn = np.random.default_rng(zlib.crc32(detector.encode())).integers(k, size=v.shape)
+    drawn[:, 0] = np.arange(k)
+    wider = 1. if k < 2 else (k/(k - 1))**.5*t.ppf(.975, k - 1)/norm.ppf(.975)
+    mean = v.mean(0)  # of the same networks in all draws: what patients alone do
+    return mean + wider*(np.take_along_axis(v, drawn, 0).mean(0) - mean)
 
 # %% ../../nbs/latents/scores.ipynb #e0f9d682
 CENTRAL = .5, .8, .95
@@ -198,19 +203,28 @@ def interval_share(rows: pd.DataFrame, weights) -> np.ndarray:
     return (weights @ r.within.to_numpy())/(weights @ r.pixels.to_numpy())
 
 # %% ../../nbs/latents/scores.ipynb #9cc3efba
+def _weights(wrong, weights) -> np.ndarray:
+    "The weights of decisions; 1 each by default. ValueError where they add up to nothing."
+    if weights is None: return np.ones(len(wrong))
+    equally_long(wrong=wrong, weights=weights)
+    w = np.asarray(weights, float)
+    real(w.sum(), 'The sum of the weights', 1e-12)
+    return w
+
 def kept_errors(wrong, uncertainty, weights=None) -> np.ndarray:
     """Weighted share of wrong decisions (n,) among the k most certain, k = 1 … n; ties in the order
     of the rows."""
     proper(wrong=wrong, uncertainty=uncertainty)
     equally_long(wrong=wrong, uncertainty=uncertainty)
+    w = _weights(wrong, weights)
     order = np.argsort(uncertainty, kind='stable')
-    w = np.ones(len(order)) if weights is None else weights
     return np.cumsum((w*wrong)[order])/np.maximum(np.cumsum(w[order]), 1e-12)
 
 def refusal_gain(wrong, uncertainty, weights=None) -> float:
-    "What refusing by uncertainty saves: the error of all less the mean over coverages."
+    "What refusing by uncertainty saves: the error of all less the weighted mean over coverages."
     errors = kept_errors(wrong, uncertainty, weights)
-    return float(errors[-1] - errors.mean())
+    order = np.argsort(uncertainty, kind='stable')
+    return float(errors[-1] - np.average(errors, weights=_weights(wrong, weights)[order]))
 
 # %% ../../nbs/latents/scores.ipynb #10571418
 SHARES_KEPT = .5, .8, 1.  # shares of the slices that are kept

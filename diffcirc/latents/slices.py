@@ -224,6 +224,9 @@ def _checked_volume(volume, mask, path, size, first):
 def _read_volumes(files, size) -> tuple:
     "The same as `_read_pictures` of BraTS volumes, axial slices."
     values, masks, marked, rows, first = [], [], [], [], None
+    names = pd.Series([f.name.partition('_flair')[0] for f in files])
+    if (twice := names.duplicated()).any():
+        raise ValueError(f'{names[twice].iloc[0]} has two volumes; leave one of them out.')
     for f in files:
         seg = f.with_name(f.name.replace('_flair', '_seg'))
         if not seg.exists(): raise ValueError(f'{f} has no {seg.name} beside it.')
@@ -246,7 +249,7 @@ def _positions(table) -> np.ndarray:
     "Place of each row within its patient, from 0 to 1, by `slice` or by the order of the rows."
     at = table['slice'] if 'slice' in table else pd.Series(range(len(table)), table.index)
     g = at.groupby(table.patient)
-    low, wide = g.transform('min'), (g.transform('max') - g.transform('min')).clip(lower=1)
+    low, wide = g.transform('min'), (g.transform('max') - g.transform('min')).replace(0, 1)
     return ((at - low)/wide).to_numpy(float)
 
 # %% ../../nbs/latents/slices.ipynb #dd0710cb
@@ -259,6 +262,9 @@ def read_slices(folder, size=64) -> SliceSet:
                          'images and masks, or with volumes of BraTS.')
     tables = sorted([*folder.glob('slices.csv'), *folder.glob('*/slices.csv')])
     volumes = sorted(folder.rglob('*_flair.nii*'))
+    if len(tables) > 1:
+        raise ValueError(f'{folder} holds {len(tables)} files slices.csv; name the folder of one '
+                         'of them.')
     if tables: values, masks, marked, table = _read_pictures(tables[0].parent, size)
     elif volumes: values, masks, marked, table = _read_volumes(volumes, size)
     else: raise ValueError(f'{folder} holds neither slices.csv nor volumes called *_flair.nii.')
