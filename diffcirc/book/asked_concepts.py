@@ -24,8 +24,8 @@ from ..concepts.naming import (
     ACTIVE, concept_gallery, concept_labels, site_dictionaries)
 from ..concepts.pairs import pair_transfer
 from ..concepts.stability import concept_answers
-from ..core import code_key, content_hash, home, locked, log, unwritable
-from ..denoiser.training import load_tensors, save_tensors
+from ..core import code_key, content_hash, home
+from ..denoiser.training import kept_tensors
 from ..study.critic import answers_of
 from ..study.jobs import FRAME, Kept, by_weights, opened
 
@@ -76,21 +76,12 @@ class LearnedDictionaries(Kept):
     @property
     def path(self): return home()/'dictionaries'/f'{self.weights}.safetensors'
 
-    def _kept(self):
-        "The tensors on disk; None where there are none or, with a warning, damaged ones."
-        try: return load_tensors(self.path)[0]
-        except FileNotFoundError: return None
-        except ValueError as e: log.warning('%s', e)
-
     def open(self, device):
         "{site: {kind: Dictionary}}"
-        try: self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as e: raise unwritable(self.path, e) from e
-        with locked(self.path.with_suffix('.lock')):
-            if (tensors := self._kept()) is None:
-                denoiser = opened(self.model, device).to(memory_format=torch.channels_last)
-                tensors = as_tensors(site_dictionaries(denoiser, self.fit, self.steps))
-                save_tensors(self.path, tensors)
+        def make():
+            denoiser = opened(self.model, device).to(memory_format=torch.channels_last)
+            return as_tensors(site_dictionaries(denoiser, self.fit, self.steps)), {}
+        tensors, _ = kept_tensors(self.path, make)
         return from_tensors(tensors)
 
 # %% ../../nbs/book/asked_concepts.ipynb #314c9947

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TrainConfig', 'learning_rate', 'images_at', 'batch_at', 'mixed_dtype', 'autocast', 'Crew', 'loss_terms', 'pulled',
            'gradient_norms', 'Trainer', 'hidden_weights', 'as_matrix', 'banded', 'save_tensors', 'load_tensors',
-           'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'stages', 'images_hash', 'run_folder',
-           'open_run', 'find_run', 'train', 'check_training']
+           'kept_tensors', 'save_state', 'restore_state', 'Run', 'kept_steps', 'Stage', 'stages', 'images_hash',
+           'run_folder', 'open_run', 'find_run', 'train', 'check_training']
 
 # %% ../../nbs/denoiser/training.ipynb #3d3fdcf0
 import hashlib, json, math, os, re, time
@@ -24,7 +24,7 @@ from .diffusion import (
     Denoiser, add_noise, image_errors, v_target, min_snr_weight, ᾱ, T)
 from .linear import fit_linear
 from .unet import UNet, UNetConfig, blocks, n_params
-from ..doors import equally_long, integer, known_device, none_empty
+from ..doors import equally_long, file_path, integer, known_device, none_empty
 
 # %% ../../nbs/denoiser/training.ipynb #90ba8b61
 @dataclass(frozen=True)
@@ -325,6 +325,25 @@ def load_tensors(path) -> tuple:
     except Exception as e: raise ValueError(f'{path} cannot be read ({e}); {advice}.') from e
     if not sound: raise ValueError(f'{path} does not match its checksum; {advice}.')
     return tensors, meta
+
+# %% ../../nbs/denoiser/training.ipynb #819cddfc
+def kept_tensors(path, make) -> tuple:
+    """(tensors, meta) in a file of the cache; where it is absent or damaged they are made by
+    `make()`, and kept. OSError that says what to do where it cannot be written."""
+    path = file_path(Path(path))
+    try: path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise unwritable(path, e) from e
+    with locked(path.with_suffix('.lock')):
+        if (there := _kept_or_none(path)) is None:
+            there = make()
+            save_tensors(path, there[0], **there[1])
+    return there
+
+# %% ../../nbs/denoiser/training.ipynb #c70216ae
+def _kept_or_none(path):
+    try: return load_tensors(path)
+    except FileNotFoundError: return None
+    except ValueError as e: log.warning('%s', e)
 
 # %% ../../nbs/denoiser/training.ipynb #d17c3917
 def _moments(tr: Trainer) -> dict:

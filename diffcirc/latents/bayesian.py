@@ -15,14 +15,13 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from ..doors import fitting, integer, none_empty, one_of, proper, real
-from ..core import code_key, content_hash, home, locked, unwritable
-from ..denoiser.training import _threads, save_tensors
+from ..core import code_key, content_hash, home
+from ..denoiser.training import _threads, kept_tensors
 from ..denoiser.unet import GroupNorm, Point, State, Stepwise, Transformer, _conv, _step, _up
 from .phantom import phantom
 from .slices import SliceSet, brain_of, own_slices, split_patients
 from ..statistics.tests import t_interval
 from ..statistics.verdicts import NO_INTERVAL, Verdict
-from ..study.critic import _kept
 
 # %% ../../nbs/latents/bayesian.ipynb #75270ed6
 @dataclass(frozen=True)
@@ -161,14 +160,9 @@ def slice_net(images, cfg: SliceNetConfig) -> SliceNet:
     integer(cfg.steps, 'The number of steps')
     key = content_hash(cfg, images, code_key('latents.bayesian.fit_slices'))
     path = home()/'latents'/f'{key}.safetensors'
-    try: path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise unwritable(path, e) from e
-    with locked(path.with_suffix('.lock')):
-        if (tensors := _kept(path)) is None:
-            tensors = fit_slices(images, cfg).state_dict()
-            save_tensors(path, tensors)
+    weights, _ = kept_tensors(path, lambda: (fit_slices(images, cfg).state_dict(), {}))
     net = SliceNet(cfg)
-    net.load_state_dict(tensors)
+    net.load_state_dict(weights)
     return net.eval().requires_grad_(False)
 
 # %% ../../nbs/latents/bayesian.ipynb #d64db01a

@@ -13,8 +13,8 @@ from functools import lru_cache
 import numpy as np, torch, torch.nn.functional as F
 from torch import Tensor, nn
 from ..doors import all_finite, each_with, integer, none_empty, one_of, proper, real, shaped
-from ..core import code_key, content_hash, file_name, home, locked
-from ..denoiser.training import _threads, load_tensors, save_tensors
+from ..core import code_key, content_hash, file_name, home
+from ..denoiser.training import _threads, kept_tensors
 from ..faces.synthetic import balanced_attributes, draw_faces
 
 # %% ../../nbs/latents/factors.ipynb #a24e62fc
@@ -107,10 +107,8 @@ def faces_of(f, size=32, ids=None) -> Tensor:
     f = np.asarray(f, float)
     key = content_hash(f, ids, size, code_key('faces.synthetic.draw_faces'))
     path = home()/'vae_faces'/f'{key}.safetensors'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_suffix('.lock')):
-        if not path.exists(): save_tensors(path, dict(images=_drawn_faces(f, size, ids)))
-        return load_tensors(path)[0]['images'].float()/127.5 - 1
+    kept, _ = kept_tensors(path, lambda: (dict(images=_drawn_faces(f, size, ids)), {}))
+    return kept['images'].float()/127.5 - 1
 
 # %% ../../nbs/latents/factors.ipynb #6b9a50e5
 def pictures(w: CausalWorld, f, size=32, ids=None) -> Tensor:
@@ -228,11 +226,9 @@ def kept_net(folder, key, make, fit) -> nn.Module:
     "The network `make()` with the weights kept under a key in a folder of the cache, else `fit()`."
     for name in (folder, key): file_name(name)
     path = home()/folder/f'{key}.safetensors'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_suffix('.lock')):
-        if not path.exists(): save_tensors(path, fit().state_dict())
-        net = make()
-        net.load_state_dict(load_tensors(path)[0])
+    weights, _ = kept_tensors(path, lambda: (fit().state_dict(), {}))
+    net = make()
+    net.load_state_dict(weights)
     return net.eval().requires_grad_(False)
 
 # %% ../../nbs/latents/factors.ipynb #fec566e6

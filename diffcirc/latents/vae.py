@@ -13,8 +13,8 @@ from functools import lru_cache
 import pandas as pd, torch, torch.nn.functional as F
 from torch import Tensor, nn
 from ..doors import fitting, one_of, proper, real
-from ..core import code_key, content_hash, home, locked
-from ..denoiser.training import _threads, load_tensors, save_tensors
+from ..core import code_key, content_hash, home
+from ..denoiser.training import _threads, kept_tensors
 from .factors import sample_of
 
 # %% ../../nbs/latents/vae.ipynb #58d3da99
@@ -203,18 +203,15 @@ def vae_pictures(data, n, size):
     return sample_of(data, n, 0, size), sample_of(data, max(n//12, 50), 1, size)
 
 # %% ../../nbs/latents/vae.ipynb #4f996f58
-def train_vae(cfg: VAEConfig):
-    "Path of the kept weights and record of a configuration: found in the cache, else trained."
+def train_vae(cfg: VAEConfig) -> tuple:
+    "(weights by stage, record) of a configuration: found in the cache, else trained."
     key = content_hash(cfg, code_key('latents.vae.fit_vae', 'latents.vae.vae_pictures'))
-    path = home()/'vaes'/f'{key}.safetensors'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_suffix('.lock')):
-        if path.exists(): return path
+    def make():
         seen, heldout = vae_pictures(cfg.data, cfg.n, cfg.size)
         kept, record = fit_vae(cfg, seen.images, heldout.images)
         tensors = {f'{stage} {k}': v for stage, of in kept.items() for k, v in of.items()}
-        save_tensors(path, tensors, record=record.to_dict('list'))
-    return path
+        return tensors, dict(record=record.to_dict('list'))
+    return kept_tensors(home()/'vaes'/f'{key}.safetensors', make)
 
 # %% ../../nbs/latents/vae.ipynb #d423bbe1
 def opened_vae(cfg: VAEConfig, stage='matched') -> Autoencoder:
@@ -222,7 +219,7 @@ def opened_vae(cfg: VAEConfig, stage='matched') -> Autoencoder:
     one_of(stage, VAE_STAGES, 'stage')
     net = network_of(cfg, 3 if cfg.data == 'faces' else 1)
     if stage != 'untrained':
-        kept, prefix = load_tensors(train_vae(cfg))[0], f'{stage} '
+        kept, prefix = train_vae(cfg)[0], f'{stage} '
         net.load_state_dict({k.removeprefix(prefix): v for k, v in kept.items()
                              if k.startswith(prefix)})
     return net.eval().requires_grad_(False)
@@ -230,4 +227,4 @@ def opened_vae(cfg: VAEConfig, stage='matched') -> Autoencoder:
 # %% ../../nbs/latents/vae.ipynb #4cb1ece9
 def vae_record(cfg: VAEConfig) -> pd.DataFrame:
     "The looks of a training: step, unexplained."
-    return pd.DataFrame(load_tensors(train_vae(cfg))[1]['record'])
+    return pd.DataFrame(train_vae(cfg)[1]['record'])

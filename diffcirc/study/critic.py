@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import nn
-from ..core import code_key, content_hash, home, locked, log, unwritable
-from ..denoiser.training import _threads, load_tensors, save_tensors
+from ..core import code_key, content_hash, home
+from ..denoiser.training import _threads, kept_tensors, load_tensors
 from ..faces.data import ATTRIBUTES, FaceSet
 from ..faces.synthetic import balanced_attributes, draw_faces
 from .jobs import Kept
@@ -108,24 +108,12 @@ class KeptCritic(Kept):
         "Images (b, c, h, w) → features (b, d)."
         return self.net(device).features
 
-# %% ../../nbs/study/critic.ipynb #4a52b629
-def _kept(path):
-    "The tensors in a file; None where it is absent or, with a warning, damaged."
-    try: return load_tensors(path)[0]
-    except FileNotFoundError: return None
-    except ValueError as e: log.warning('%s', e)
-
 # %% ../../nbs/study/critic.ipynb #f0f1a199
 def train_critic(cfg: CriticConfig) -> KeptCritic:
     "The critic of a configuration: found in the cache, else trained."
     key = content_hash(cfg, code_key('study.critic.fit_critic'))
     path = home()/'critics'/f'{key}.safetensors'
-    try: path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise unwritable(path, e) from e
-    with locked(path.with_suffix('.lock')):
-        if (tensors := _kept(path)) is None:
-            tensors = fit_critic(cfg).state_dict()
-            save_tensors(path, tensors)
+    tensors, _ = kept_tensors(path, lambda: (fit_critic(cfg).state_dict(), {}))
     return KeptCritic(content_hash(key, tensors), path, cfg)
 
 # %% ../../nbs/study/critic.ipynb #787adb05

@@ -10,11 +10,11 @@ __all__ = ['RANKS', 'Perceptron', 'Learner', 'kept_in_half', 'random_heads', 'lo
 # %% ../../nbs/trust/able.ipynb #62aee0a8
 import numpy as np, torch, torch.nn.functional as F
 from torch import nn, Tensor
-from ..core import code_key, content_hash, home, log
+from ..core import code_key, content_hash, home
 from ..doors import all_finite, none_empty, one_of, real
 from ..denoiser.diffusion import Denoiser, add_noise, make_exam, v_target, ᾱ
 from ..denoiser.sites import editing, zero
-from ..denoiser.training import load_tensors, save_tensors
+from ..denoiser.training import kept_tensors
 from ..denoiser.unet import (
     Point, State, Stepwise, TimeEmbedding, _step, attention_layers, heads)
 from .drafts import Mover, Movers, halfway, least_error, rms_of_sites, twins
@@ -156,24 +156,17 @@ def crossing(p: Specimen, cut=(), t=500, n=16) -> float:
         moved = p.denoiser(other, tt) - p.denoiser(x, tt)
     return float(moved[..., :half].square().mean().sqrt())
 
-# %% ../../nbs/trust/able.ipynb #00f5f0b9
-def _tensors_at(path):
-    "The tensors kept in a file; None where there is none or, with a warning, it is damaged."
-    try: return load_tensors(path)[0]
-    except FileNotFoundError: return None
-    except ValueError as e: log.warning('%s', e)
-
 # %% ../../nbs/trust/able.ipynb #8fc1530f
 def kept_able(seed, steps=300) -> Specimen:
     "`alone_able`, from the cache where it is there."
     real(seed, 'The seed', 0)
     key = content_hash(seed, steps, code_key('trust.able.alone_able'))
     path = home()/'planted'/f'able-{key}.safetensors'
-    if (tensors := _tensors_at(path)) is None:
+    def make():
         p = alone_able(seed, steps)
         checks = {f'check.{k}': torch.tensor(v) for k, v in p.checks.items()}
-        tensors = p.denoiser.net.state_dict() | checks
-        save_tensors(path, tensors)
+        return p.denoiser.net.state_dict() | checks, {}
+    tensors, _ = kept_tensors(path, make)
     return read_able(seed, tensors)
 
 # %% ../../nbs/trust/able.ipynb #6834907f
