@@ -6,7 +6,7 @@ per page, with the start of its kernel, and per group of tables goes to benchmar
 (`chapter`) they are shown on, seconds of the processor, those within checks, their share."""
 import functools, importlib, inspect, io, json, os, pkgutil, re, resource, subprocess, sys, time
 from collections import Counter
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import date
 from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def asked_first(jobs) -> list:
 def measure(jobs):
     "What `table` does for each job, but for the file."
     for j in jobs:
-        found = getattr(j, '_measure', getattr(j, '_compute', None))()
+        with quiet(): found = getattr(j, '_measure', getattr(j, '_compute', None))()
         core.unsealed(core.sealed(found))
 
 def run_page(file):
@@ -106,7 +106,7 @@ def rows(st, clock):
     (counted, clocked), start, pages = of_clock(), of_start(), pages_of_book()
     def row(kind, name, chapter, do, before=0.):
         calls, spent, began = clock.calls, clock.seconds, time.process_time()
-        with redirect_stdout(io.StringIO()), quiet(): do()
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()): do()
         asked = clock.calls - calls
         checked = max(0., clock.seconds - spent - asked*counted)
         took = time.process_time() - began - asked*clocked + before

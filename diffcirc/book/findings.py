@@ -156,8 +156,8 @@ def skill_note(places=None, timesteps=None) -> str:
 def beaten_text(places) -> str:
     "The same for the first page, plainly."
     if not places: return 'They surely beat the matrix at every timestep that the paper names.'
-    return (f'**At some timesteps they do not surely beat the matrix** ({places_said(places)}); '
-            'what this book says of their parts there may describe a matrix.')
+    return (f'**They do not surely beat the matrix** on {places_said(places)}: what this book says '
+            'of their parts there may describe a matrix.')
 
 # %% ../../nbs/book/findings.ipynb #320ee82a
 def skill_csv(st) -> str:

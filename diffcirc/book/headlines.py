@@ -217,6 +217,8 @@ def comparison_headline(rows, faces, images, n_models) -> Headline:
     told = [f'{word} complex at {at_times(at)}' for word, at in (('more', more_at),
                                                                  ('less', less_at)) if len(at)]
     line = (f'They are {listed(told)}, by more than halves of one dataset differ.' if told else
+            f'Not surely: at {at_times(sure.timestep)} the two datasets differ by more than two '
+            'halves of one of them do, but the interval holds zero.' if len(sure) else
             f'Not measurably: at none of {len(rows)} timesteps do the two datasets differ by more '
             'than two halves of one of them do.')
     return Headline('Do real faces need more complex circuits?', line,
