@@ -238,7 +238,7 @@ def moments():
 
 def planted():
     for a, b in itertools.product((.5, .95), repeat=2):
-        w = pd.DataFrame(dict(mean=[a, b], lo=a - .1, hi=a + .1), pd.MultiIndex.from_product(
+        w = pd.DataFrame(dict(mean=[a, b], lo=a - .04, hi=a + .04), pd.MultiIndex.from_product(
             [['curvature'], MEASURES]))
         yield h.Headline('Do methods that find edges find planted circuits?',
                          planted_line(w) + '.')

@@ -142,13 +142,14 @@ def places_said(places, timesteps=None) -> str:
     return '; '.join(f"{d} faces, $t={', '.join(map(str, ts))}$" for d, ts in found.items() if ts)
 
 # %% ../../nbs/book/findings.ipynb #eab4bb28
-def skill_note(places=None, timesteps=None) -> str:
-    "One sentence: at which timesteps (of these) it is in doubt that networks beat the matrix."
+def skill_note(places=None, timesteps=None, marked=False) -> str:
+    """One sentence: at which timesteps (of these) it is in doubt that networks beat the matrix, which
+    tables of the page have `marked` by `at_timestep`."""
     said = places_said(unlearned() if places is None else places, timesteps)
     if said:
-        return ('Marked with °: the networks do not surely know more than the linear denoiser '
-                f'there ({said}; {{numref}}`tbl-accuracy`), so that what is measured there says '
-                'little about what their parts are for.')
+        return (f'{"Marked with °: on" if marked else "On"} {said} the networks do not surely know '
+                'more than the linear denoiser ({numref}`tbl-accuracy`), so that what is measured '
+                'there says little about what their parts are for.')
     return ('The networks surely know more than the linear denoiser at every timestep of this '
             'chapter ({numref}`tbl-accuracy`).')
 
