@@ -77,14 +77,24 @@
       const long = table.tBodies[0].rows.length >= 40, wide = row.cells.length > 8;
       box.setAttribute('role', 'region'); box.setAttribute('aria-label', ('Table: ' + (caption ? caption.textContent : row.textContent)).trim().slice(0, 100));
       box.tabIndex = 0;
+      box.addEventListener('scroll', () => edge(box), { passive: true });
       if (!long && !wide) return;
       table.classList.add('dc-big'); box.classList.add('dc-box'); box.classList.toggle('dc-tall', long && table.id !== 'tbl-ledger');
       sortable(table);
       if (table.id !== 'tbl-ledger' && table.tBodies[0].rows.length > 12) filtered(table, box);
     });
   }
+  // does the right edge of a table's place cut it off?
+  function edge(box) { box.classList.toggle('dc-after', box.scrollLeft + box.clientWidth < box.scrollWidth - 1); }
+  // on a phone: is it better to move this table sideways than down?
+  function roomy(box) {
+    const table = box.querySelector('table.table'); if (!table) return;
+    table.classList.remove('dc-roomy');
+    table.classList.toggle('dc-roomy', innerWidth <= 640 && (box.scrollWidth > box.clientWidth + 1 || table.offsetHeight > 1200));
+  }
   // regions that scroll can be reached by keys
   function reachable() {
+    document.querySelectorAll('.pst-scrollable-table-container').forEach(box => { roomy(box); edge(box); });
     document.querySelectorAll('.dc-fig, div.highlight pre, .dcm-set, .math, .dc-scroll').forEach(e => {
       if (e.scrollWidth > e.clientWidth + 1) { e.tabIndex = 0; if (!e.getAttribute('role')) { e.setAttribute('role', 'region'); e.setAttribute('aria-label', e.matches('pre') ? 'Code' : e.matches('.math') ? 'Formula' : 'Figure'); } }
     });

@@ -77,6 +77,10 @@ SIDEWAYS = """() => [...document.querySelectorAll('.dc-fig, .dc-fig *:not(svg *)
   e.scrollWidth > e.clientWidth + 1).map(e => [(e.closest('figure[id]') || e).id || e.className,
   e.scrollWidth, e.clientWidth].join(' '))"""
 
+# tables of which more comes to the right, without a sign of it
+UNMARKED = """() => [...document.querySelectorAll('.pst-scrollable-table-container')].filter(e =>
+  e.scrollWidth > e.clientWidth + 1 && !e.classList.contains('dc-after')).length"""
+
 @pytest.fixture(scope='module')
 def seen(browser, address):
     "What a page says and does in each look, looked at once."
@@ -106,6 +110,7 @@ def seen(browser, address):
         out['wide'] = page.evaluate('document.documentElement.scrollWidth')
         out['small'] = page.evaluate(SMALL)
         out['sideways'] = page.evaluate(SIDEWAYS)
+        out['unmarked'] = page.evaluate(UNMARKED)
         page.close()
         return out
     yield look
@@ -129,6 +134,9 @@ def test_figures_are_seen_whole_on_a_phone(seen, name): assert not seen(name)['s
 
 @pytest.mark.parametrize('name', EACH)
 def test_tables_that_are_wider_than_the_page_scroll_by_keys(seen, name): assert not seen(name)['cut']
+
+@pytest.mark.parametrize('name', EACH)
+def test_a_phone_shows_that_more_of_a_table_comes(seen, name): assert not seen(name)['unmarked']
 
 @functools.cache
 def text_of(path): return path.read_text() if path.exists() else None
