@@ -27,6 +27,12 @@ def _untaught(references) -> list:
     "Names of the references that meet the rule themselves."
     return [name for name, r in (references or {}).items() if r.word == 'holds']
 
+_NAMES = dict(untrained='untrained networks', linear='the linear denoiser')
+
+def _named(references) -> str:
+    "What meets a rule too, in words."
+    return ' and '.join(_NAMES.get(name, name) for name in references)
+
 def _like_halves(verdict, halves) -> bool:
     "Whether a verdict rests on a difference that halves of one dataset show as well."
     reason = getattr(verdict, 'because', '')
@@ -49,7 +55,7 @@ def settled(verdict,           # of a rule
         return Verdict('inconclusive', f'{halves:.0%} of halves of one dataset differ as much; '
                                        'more models would decide')
     if verdict == 'holds' and (untaught := _untaught(references)):
-        return Verdict('holds also without training', f"met by {' and '.join(untaught)} as well")
+        return Verdict('holds also without training', f'met by {_named(untaught)} as well')
     return Verdict('not comparable', size) if size else Verdict(verdict, said)
 
 # %% ../../nbs/statistics/settled.ipynb #c826bd7e

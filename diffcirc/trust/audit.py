@@ -315,11 +315,12 @@ def check_eq2(C) -> list[Finding]:
                    span(C, f'table2-entropy-{k}', 1)) for k in HEADS}
     of_means, of_sds = common(*tops.values()), common(*sds.values())
     positions = ', '.join(f'{2**(sum(s)/2):.0f}' for s in tops.values())
-    return [found('table2-eq2', of_means.lo <= of_means.hi, 'no common H_max',
+    return [found('table2-eq2', of_means.lo <= of_means.hi, 'no common largest entropy',
                   f"H/(1 − S): {'; '.join(f'{k} {s}' for k, s in tops.items())}. No value lies in "
                   f'all four spans; as numbers of positions they are {positions}.'),
-            found('table2-eq2-sd', of_sds.lo <= of_sds.hi, 'no common H_max',
-                  'By Eq. 2 the SD of the entropy over that of the specialization is H_max: '
+            found('table2-eq2-sd', of_sds.lo <= of_sds.hi, 'no common largest entropy',
+                  'By Eq. 2 the SD of the entropy over that of the specialization is the '
+                  'largest entropy: '
                   f"{'; '.join(f'{k} {s}' for k, s in sds.items())}. No value lies in all four "
                   'spans, and none is near the ceilings that the means imply.')]
 
@@ -345,8 +346,8 @@ def check_divergence(C) -> Finding:
     top = max(s.hi for s in ceilings(C).values())
     return found('divergence-eq2', None, 'divergence is not defined',
                  "The paper doesn't define its divergence. For any distance that scales with the "
-                 f'entropies the ratio of the two would be H_max: {ratios}; Table 2 implies less '
-                 f'than {top:.1f}.')
+                 'entropies the ratio of the two would be the largest entropy: '
+                 f'{ratios}; Table 2 implies less than {top:.1f}.')
 
 # %% ../../nbs/trust/audit.ipynb #654cbe03
 def check_bits(C) -> Finding:
