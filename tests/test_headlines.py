@@ -144,7 +144,9 @@ def naming():
 def composition():
     for a, b in itertools.product(LEADS, repeat=2):
         yield h.composition_headline(a, b)
-        for controls in ({}, a): yield h.composition_headline(b, b, controls, (a, b))
+        # sentences that stand further down on the page
+        yield h.Headline('When can the composition be read?', 'Not sooner than from all else.',
+                         f'{h.attributes_said(a, b)} {h.sparse_said(a)}')
 
 def pairs():
     many = dict(zip(('dark_skin', 'black_hair', 'hat', 'beard', 'smiling', 'glasses'),

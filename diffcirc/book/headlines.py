@@ -8,10 +8,11 @@ __all__ = ['OVER', 'SOURCES_OF', 'Headline', 'say', 'headlines_of', 'linked', 'i
            'temporal_headline', 'comparison_headline', 'features_headline', 'information_headline', 'transfer_headline',
            'alone_headline', 'outcomes_headline', 'probes_headline', 'gradients_headline', 'optimality_headline',
            'trials_headline', 'audit_headline', 'dictionaries_headline', 'ends_of', 'naming_headline',
-           'attributes_asked', 'composition_headline', 'pairs_headline', 'alignment_headline', 'skips_said',
-           'attributes_turned', 'beside_controls', 'control_headline', 'stability_headline', 'uses_headline',
-           'gallery_headline', 'walk_headline', 'growth_headline', 'costs_headline', 'benchmark_headline',
-           'anomalies_headline', 'attended_headline', 'uncertainty_headline', 'variants_headline']
+           'attributes_asked', 'attributes_said', 'sparse_said', 'composition_headline', 'pairs_headline',
+           'alignment_headline', 'skips_said', 'attributes_turned', 'beside_controls', 'control_headline',
+           'stability_headline', 'uses_headline', 'gallery_headline', 'walk_headline', 'growth_headline',
+           'costs_headline', 'benchmark_headline', 'anomalies_headline', 'attended_headline', 'uncertainty_headline',
+           'variants_headline']
 
 # %% ../../nbs/book/headlines.ipynb #ce92d52a
 import json
@@ -474,33 +475,36 @@ def attributes_asked(names, critic) -> str:
             f'faces that it has not seen. Asked, where both kinds were drawn: {told}.')
 
 # %% ../../nbs/book/headlines.ipynb #c922a055
-def _attributes_said(first, half) -> str:
-    "Leads in AUC of attributes {name: row}, at the first step and half-way, in a sentence."
+def attributes_said(first, half) -> str:
+    """Leads of concepts in AUC of attributes of the final face {name: row}, at the first step and
+    half-way, in a sentence. An interval that is NaN is sure of nothing."""
     if not first: return 'No attribute of the final face could be asked.'
     early, late = (_beaten_and_not(v) for v in (first, half))
-    then = 'half-way the same holds' if late == early else f'half-way {late}'
-    return (f'Attributes of the final face they predict, at first, {early}, and {then}; the lead '
-            f'in AUC is at first {ends_of(first)}.')
+    then = 'Half-way the same holds' if late == early else f'Half-way they do so {late}'
+    return (f'Concepts predict attributes of the final face, at first, {early}; the lead in AUC is '
+            f'{ends_of(first)}. {then}.')
 
 # %% ../../nbs/book/headlines.ipynb #50fcb3b5
-def composition_headline(first, half, controls=(), attributes=((), ())) -> Headline:
+def sparse_said(leads) -> str:
+    "Leads of concepts over readings as sparse {name: row}, at the first step, in a sentence."
+    none_empty(leads=leads)
+    return (f'Of what is as sparse, concepts are at first {_beaten_and_not(leads)}: their lead is '
+            f'{ends_of(leads)}.')
+
+def composition_headline(first, half) -> Headline:
     """Leads of concepts over other readings of the final regions {name: row}, at the first step
-    and half-way; over readings as sparse, at the first step; and of attributes, at both. An
-    interval that is NaN is sure of nothing."""
+    and half-way. An interval that is NaN is sure of nothing."""
     early, late = (_beaten_and_not(v) for v in (first, half))
     if all(map(_surely_above, first.values())):
         line = ('Before the first step is finished, and concepts predict the final regions better '
                 'than anything simpler.')
     else:
-        line = ('From concepts not surely sooner than from all that is beside them: before the '
-                f'first step is finished they predict the final regions {early}.')
+        line = ('From concepts not surely sooner than from all else: before the first step is '
+                f'finished they predict the final regions {early}.')
     later = 'the same holds' if late == early else f'they do so {late}'
-    sparse = (f'Of what is as sparse, they are at first {_beaten_and_not(controls)}. ' if controls
-              else '')
     return Headline('When can the composition be read?', line,
                     f'Half-way {later}. Their lead in intersection over union is {ends_of(first)} '
-                    f'at first, and {ends_of(half)} half-way. {sparse}'
-                    + _attributes_said(*attributes))
+                    f'at first, and {ends_of(half)} half-way.')
 
 # %% ../../nbs/book/headlines.ipynb #c0a0e008
 def _order_said(order, gaps) -> str:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ASPECTS', 'quarters_of', 'circuit_overlaps', 'switched_edges', 'across_time', 'neighbours', 'edges_by_depth',
            'aspect_masks', 'with_band_of', 'changed_images', 'aspect_responses', 'aspect_onsets', 'read_gradients',
-           'scores_of_change', 'aspect_circuits', 'aspect_tenths', 'aspect_overlaps', 'size_ratios', 'beyond_null',
-           'time_line', 'size_line', 'order_line', 'apart_line']
+           'scores_of_change', 'aspect_circuits', 'aspect_tenths', 'aspect_overlaps', 'apart_line', 'size_ratios',
+           'beyond_null', 'time_line', 'size_line', 'order_line']
 
 # %% ../../nbs/circuits/moments.ipynb #429fc0b9
 import itertools
@@ -248,6 +248,17 @@ def aspect_overlaps(frame, share=.1) -> pd.DataFrame:
     out = pd.DataFrame(rows, columns=names)
     return out.groupby(names[:-1], sort=False).shared.mean().reset_index()
 
+# %% ../../nbs/circuits/moments.ipynb #3a0d2927
+def apart_line(own, other, gap) -> str:
+    """Whether aspects are carried by edges of their own, from intervals over models of what tenths
+    share on other images for the same aspect and for another, and of the difference; NaN is sure of
+    nothing."""
+    said = ('have, in part, edges of their own' if gap.lo > 0 else
+            'share edges more than chance between images explains' if gap.hi < 0 else
+            'cannot be told apart by the edges that carry them')
+    return (f'Aspects {said}: tenths of the edges found on two halves of the images share '
+            f'{interval(*own[:3])} for the same aspect and {interval(*other[:3])} for two of them.')
+
 # %% ../../nbs/circuits/moments.ipynb #5400c793
 def size_ratios(readings, value='for_90') -> pd.DataFrame:
     """Rows: `ratio` of mean sizes of natural over synthetic models (`within` False), and of two
@@ -316,14 +327,3 @@ def order_line(word, times, filtered) -> str:
     alike = 'the same order' if own == theirs else f"the order {', '.join(theirs)}"
     return (f'On drawn faces {start}: by means over networks its order is {told}, and a linear '
             f'denoiser has {alike}.')
-
-# %% ../../nbs/circuits/moments.ipynb #3a0d2927
-def apart_line(own, other, gap) -> str:
-    """Whether aspects are carried by edges of their own, from intervals over models of what tenths
-    share on other images for the same aspect and for another, and of the difference; NaN is sure of
-    nothing."""
-    said = ('have, in part, edges of their own' if gap.lo > 0 else
-            'share edges more than chance between images explains' if gap.hi < 0 else
-            'cannot be told apart by the edges that carry them')
-    return (f'Aspects {said}: tenths of the edges found on two halves of the images share '
-            f'{interval(*own[:3])} for the same aspect and {interval(*other[:3])} for two of them.')
