@@ -123,6 +123,7 @@ def trials():
                               columns=['instrument', 'kind', 'verdict'])
         yield h.trials_headline(judged)
         yield h.trials_headline(judged, ['patching'])
+    for took in (0, 1, 2, 3): yield h.trials_headline(judged, planted=(took, 3))
 
 def audit():
     for n in itertools.product((0, 1, 9), repeat=3):

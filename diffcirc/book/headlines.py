@@ -364,9 +364,10 @@ def optimality_headline(words, skewed, skewed0) -> Headline:
     return Headline('How near are the networks to the best denoiser?', line, more)
 
 # %% ../../nbs/book/headlines.ipynb #abdaabf5
-def trials_headline(judged, no_measure=()) -> Headline:
+def trials_headline(judged, no_measure=(), planted=(0, 0)) -> Headline:
     """A table of `judged_instruments`: instrument, kind, verdict. Those of `no_measure` claim
-    nothing and are left out."""
+    nothing and are left out. `planted`: in how many networks with one able head it was seen to do
+    its part, of how many."""
     own = judged[~judged.instrument.isin([*no_measure])
                  & ~judged.instrument.str.contains('baseline')]
     by = own.groupby('instrument', sort=False).verdict
@@ -377,9 +378,15 @@ def trials_headline(judged, no_measure=()) -> Headline:
     bad = (f"; {listed(wrong)} mislead{'s' if len(wrong) == 1 else ''} on at least one"
            if wrong else '; none misleads')
     return Headline('Can ablation, and the rest, be trusted?', _capital(good + bad + '.'),
-                    _trial_counts(own))
+                    _trial_counts(own) + _not_planted(*planted))
 
 # %% ../../nbs/book/headlines.ipynb #3636f617
+def _not_planted(took, n) -> str:
+    "In how many networks the planting failed, where it did in some."
+    if took == n: return ''
+    return (f" In {n - took} of {number_of(n, 'network')} with one able head the planting failed, "
+            'and what is missed there is no instrument’s fault.')
+
 def _trial_counts(own) -> str:
     "How many trials had which outcome."
     n = own.verdict.value_counts()
