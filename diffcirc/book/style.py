@@ -158,7 +158,7 @@ def _text_color(m) -> str:
     r = mpl.colors.to_rgb(color)
     grey = max(r) - min(r) < .05  # numbers on the cells of a heat map
     if color in _AS_IT_IS or color in THEME or grey: return m[0]
-    light, dark = legible(color, PAPER), legible(color, THEME[PAPER][1])
+    light, dark = legible(color, PAPER), legible(color, THEME[PAPER][1], 6.5)
     return f'{m[1]}fill: {light}; fill: light-dark({light}, {dark})'
 
 _OTHERS = {*HEAD_COLORS, *VERDICT_COLOR.values(), *(c for n in range(2, 8) for c in shades(n))}
@@ -167,7 +167,8 @@ _OTHERS = {*HEAD_COLORS, *VERDICT_COLOR.values(), *(c for n in range(2, 8) for c
 def _seen_in_the_dark(svg) -> str:
     "An SVG text whose lines and marks in dark colours become lighter on a dark page."
     for c in sorted(_OTHERS):
-        dark = legible(c, THEME[PAPER][1], 3)
+        # words stand on the colours of verdicts
+        dark = legible(c, THEME[PAPER][1], 3 if c in VERDICT_COLOR.values() else 4.5)
         svg = re.sub(rf'\b(stroke|fill): {c}(?=[;"])(?!; fill: light-dark)',
                      rf'\1: {c}; \1: light-dark({c}, {dark})', svg) if dark != c else svg
     return svg

@@ -164,7 +164,7 @@ def _lut(cmap) -> str:
 # %% ../../nbs/book/viewer.ipynb #d7ac6b5e
 def _on_both(color) -> str:
     "A colour for a line, as CSS: lighter on dark pages where it would be hard to see there."
-    dark = legible(color, THEME[PAPER][1], 3)
+    dark = legible(color, THEME[PAPER][1], 4.5)
     return color if dark == color else f'light-dark({color}, {dark})'
 
 # %% ../../nbs/book/viewer.ipynb #0016eb3e

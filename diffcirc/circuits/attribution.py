@@ -144,7 +144,7 @@ def screening_lines(errors) -> tuple:
     for k in ('gradient', 'curvature', 'size'): one_of(k, set(errors.forecast), 'forecast')
     by = errors.groupby(['dataset', 'seed', 'forecast'])[['rank', 'typical']].mean().unstack()
     r = {k: t_interval(by['rank'][k]) for k in ('size', 'gradient', 'curvature')}
-    said = {k: interval(*v[:3]) for k, v in r.items()}
+    said = {k: interval(*v[:3], least=-1, most=1) for k, v in r.items()}
     gain = t_interval(by['rank'].curvature - by['rank']['size'])
     start = ('Very well' if r['curvature'].estimate >= .9 else
              'In part' if gain.lo > 0 else 'Not surely better than the size of what is removed')

@@ -17,9 +17,12 @@ def num(v, digits=2, unit='', sign=False) -> str:
     return re.sub(r'^[-+](?=0(\.0*)?$)', '', text).replace('-', '−') + unit
 
 # %% ../../nbs/statistics/report.ipynb #7f36b32b
-def interval(mean, lo, hi, digits=2, unit='', sign=False) -> str:
-    "`mean [lo, hi]`, the form of every estimate of the book; the mean alone where that is NaN."
+def interval(mean, lo, hi, digits=2, unit='', sign=False, least=-math.inf, most=math.inf) -> str:
+    """`mean [lo, hi]`, the form of every estimate of the book; the mean alone where that is NaN. Ends
+    below or above what the quantity can be are cut at `least` and `most`."""
+    if not least < most: raise ValueError(f'No number lies between {least} and {most}.')
     if lo != lo or hi != hi: return num(mean, digits, unit, sign)
+    lo, hi = (min(max(v, least), most) for v in (lo, hi))
     low, high = num(lo, digits, sign=sign), num(hi, digits, sign=sign)
     return f'{num(mean, digits, unit, sign)} [{low}, {high}]'
 
