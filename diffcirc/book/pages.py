@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATA', 'checks', 'fold_text', 'fold', 'folded_children', 'Folding', 'taken_out', 'tools_html', 'answer_of', 'telling',
-           'FigureTools', 'scoped', 'first_words', 'head_tags', 'needed', 'finish_page', 'letters', 'renumbered',
-           'number_pages', 'register']
+           'FigureTools', 'scoped', 'unparted', 'first_words', 'head_tags', 'needed', 'finish_page', 'letters',
+           'renumbered', 'number_pages', 'register']
 
 # %% ../../nbs/book/pages.ipynb #1d8a4365
 import ast, html, json, re
@@ -200,6 +200,20 @@ def scoped(body) -> str:
     # entries of the bibliography are no list items
     return body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
+# %% ../../nbs/book/pages.ipynb #0ffc2ca0
+_MARKUP = re.compile(r'(<(script|style|pre|code|svg)\b.*?</\2>|<(?:span|div) class="math\b.*?</'
+                     r'(?:span|div)>|<[^>]*>)', re.S)
+_SIGN = r'([≤≥=≈]|&[lg]t;) (?=[−+]?\.?\d)'
+
+def unparted(body) -> str:
+    "HTML whose numbers stay beside `%`, `°`, and what stands before them with a sign, as in `t = 300`."
+    parts = _MARKUP.split(body)
+    for i in range(0, len(parts), 3):
+        text = re.sub(r'(?<=[\d\]]) (?=[%°*])', '\u00a0', parts[i])
+        text = re.sub(rf'\b([^\W\d_]) {_SIGN}', '\\1\u00a0\\2\u00a0', text)
+        parts[i] = re.sub(_SIGN, '\\1\u00a0', text)
+    return ''.join(part for i, part in enumerate(parts) if i % 3 < 2)  # without names of elements
+
 # %% ../../nbs/book/pages.ipynb #038c76a6
 def first_words(doctree, most=300) -> str:
     "The line under the title, or else the first paragraph of a page, at most so many characters."
@@ -234,7 +248,7 @@ def finish_page(app, pagename, templatename, context, doctree):
     context['default_mode'] = 'auto'  # the theme complains in the console where there is none
     if 'script_files' in context: context['script_files'] = needed(context['script_files'])
     if doctree is None: return
-    context['body'] = scoped(context.get('body', ''))
+    context['body'] = unparted(scoped(context.get('body', '')))
     base = app.config.html_baseurl or '../'*pagename.count('/')
     words = first_words(doctree) or app.config.project
     title = re.sub('<.*?>', '', html.unescape(context.get('title', '')))
