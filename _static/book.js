@@ -74,14 +74,14 @@
     document.querySelectorAll('.bd-article table.table').forEach(table => {
       const box = table.closest('.pst-scrollable-table-container'), row = table.tHead && table.tHead.rows[0], caption = table.querySelector('caption .caption-text');
       if (!box || !row || !table.tBodies.length) return;
-      const long = table.tBodies[0].rows.length >= 40, wide = row.cells.length > 8;
+      const n = table.tBodies[0].rows.length, long = n >= 40, wide = row.cells.length > 8;
       box.setAttribute('role', 'region'); box.setAttribute('aria-label', ('Table: ' + (caption ? caption.textContent : row.textContent)).trim().slice(0, 100));
       box.tabIndex = 0;
       box.addEventListener('scroll', () => edge(box), { passive: true });
-      if (!long && !wide) return;
+      if (n < 20 && !wide) return;
       table.classList.add('dc-big'); box.classList.add('dc-box'); box.classList.toggle('dc-tall', long && table.id !== 'tbl-ledger');
       sortable(table);
-      if (table.id !== 'tbl-ledger' && table.tBodies[0].rows.length > 12) filtered(table, box);
+      if (table.id !== 'tbl-ledger' && n > 12) filtered(table, box);
     });
   }
   // does the right edge of a table's place cut it off?

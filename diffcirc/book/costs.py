@@ -141,12 +141,15 @@ def slowed(t, most=.01) -> pd.DataFrame:
     return rows.sort_values('share', ascending=False, ignore_index=True)
 
 # %% ../../nbs/book/costs.ipynb #8bf62305
+def _linked(chapter) -> str: return f'{{doc}}`/nbs/{chapter}`'
+
 def slowed_text(t, most=.01) -> str:
     "How much of all the time passes within checks, and where it is more than the share `most`."
     rows = slowed(t, most)
     over, worst = rows[rows.above], rows.iloc[0]
-    named = ', '.join(f'*{r.chapter}* ({100*r.share:.1f} %)' for r in over.itertuples(index=False))
-    most_of = f'at most {100*worst.share:.2f} %, for *{worst.chapter}*'
+    named = ', '.join(f'{_linked(r.chapter)} ({100*r.share:.1f} %)'
+                      for r in over.itertuples(index=False))
+    most_of = f'at most {100*worst.share:.2f} %, for {_linked(worst.chapter)}'
     where = f'more than that for {named}' if len(over) else most_of
     return (f'Of {rows.seconds.sum():.0f} s of the processor, in {len(rows)} chapters, '
             f'**{100*t.within_checks.sum()/t.seconds.sum():.2f} %** passed within checks. '
