@@ -97,7 +97,7 @@ def alone():
 def outcomes():
     for far in ((.3, .4), (.8, 1.2), (1.1, 2.)):
         for second in ('skip1', 'decoder late'):
-            found = both(('skip1', far[0]), (second, far[1]))
+            found = both(*((k, (v, v - .2, v + .2)) for k, v in zip(('skip1', second), far)))
             yield h.outcomes_headline(found, both(-.3, .9), 300)
 
 def probes():

@@ -281,7 +281,7 @@ def _head(b, color, tip):
     "A head: a pill with its short name."
     ink = ink_on(color) if color[0] == '#' else _INK
     name = _text(b.x + b.w/2, b.y + 10.3, b.name.rpartition('.')[2], 9, 'middle', ink)
-    return f'<g data-site="{html.escape(b.name)}">{tip}{_shape(b, color, _PAPER, .6)}{name}</g>'
+    return f'<g data-site="{html.escape(b.name)}">{tip}{_shape(b, color, _INK, .6)}{name}</g>'
 
 # %% ../../nbs/book/diagram.ipynb #17024bae
 def _arrow(x, y, angle):

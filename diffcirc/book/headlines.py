@@ -308,16 +308,20 @@ def alone_headline(circuit, control, moved, of) -> Headline:
 def _grown(r): return r + 1
 
 # %% ../../nbs/book/headlines.ipynb #96f0224d
+def _spread(v): return interval(*v, least=0)
+
 def outcomes_headline(furthest, ranks, t) -> Headline:
-    "The part that carries drawings furthest {dataset: (name, multiple)}, rank correlations, t."
+    """The part that carries drawings furthest {dataset: (name, (multiple, lo, hi))}, rank
+    correlations {dataset: ρ}, t."""
     each_with(2, furthest=furthest)
-    far = 'times as far from that of the whole network as one from other noise'
+    far = 'times as far off as one from other noise'
     names, multiples = ({d: furthest[d][i] for d in DATASETS} for i in (0, 1))
-    line = (f'Without {part(names[DATASETS[0]])} a face ends up {each(multiples, num)} {far}.'
+    line = (f'Without {part(names[DATASETS[0]])} a face ends up {each(multiples, _spread)} {far}.'
             if len(set(names.values())) == 1 else
             _capital('; '.join(f'without {part(names[d])} a {d} face ends up '
-                               f'{num(multiples[d])} {far}' for d in DATASETS)) + '.')
-    more = (f'The order of the parts by this has a rank correlation of {each(ranks, num)} with '
+                               f'{_spread(multiples[d])} {far}' for d in DATASETS)) + '.')
+    more = ('Far off: from the face that the whole network draws. The order of the parts by this has a '
+            f'rank correlation of {each(ranks, num)} with '
             f'their order by the error of one prediction at t = {t} (Eq. 5), the measure of the '
             'paper.')
     return Headline('What does a drawing lose without a part?', line, more)

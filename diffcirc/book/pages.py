@@ -206,7 +206,7 @@ _MARKUP = re.compile(r'(<(script|style|pre|code|svg)\b.*?</\2>|<(?:span|div) cla
 _SIGN = r'([≤≥=≈]|&[lg]t;) (?=[−+]?\.?\d)'
 
 def unparted(body) -> str:
-    "HTML whose numbers stay beside `%`, `°`, and what stands before them with a sign, as in `t = 300`."
+    "HTML whose numbers stay beside `%`, `°`, and what they are said to be, as in `t = 300`."
     parts = _MARKUP.split(body)
     for i in range(0, len(parts), 3):
         text = re.sub(r'(?<=[\d\]]) (?=[%°*])', '\u00a0', parts[i])

@@ -267,8 +267,9 @@ def within_models(basis, fixed: dict) -> pd.DataFrame:
 # %% ../../nbs/circuits/optimality.ipynb #7b22b27a
 def adaptive_words(seeds, lo, hi) -> str:
     """What two overlaps say: that of two networks at one image, and the interval lo … hi of that of
-    one network at two images. NaN is sure of nothing."""
+    one network at two images, of which NaN knows nothing."""
     where = 'with each other at one face than with themselves at two'
+    if lo != lo or hi != hi: return 'were too few, or saw too few faces, for this question'
     if seeds > hi: return f'agree more {where}'
     if seeds < lo: return f'agree less {where}'
     return f'agree not measurably more or less {where}'

@@ -18,8 +18,8 @@ def num(v, digits=2, unit='', sign=False) -> str:
 
 # %% ../../nbs/statistics/report.ipynb #7f36b32b
 def interval(mean, lo, hi, digits=2, unit='', sign=False, least=-math.inf, most=math.inf) -> str:
-    """`mean [lo, hi]`, the form of every estimate of the book; the mean alone where that is NaN. Ends
-    below or above what the quantity can be are cut at `least` and `most`."""
+    """`mean [lo, hi]`, the form of every estimate of the book; the mean alone where that is NaN.
+    Ends below or above what the quantity can be are cut at `least` and `most`."""
     if not least < most: raise ValueError(f'No number lies between {least} and {most}.')
     if lo != lo or hi != hi: return num(mean, digits, unit, sign)
     lo, hi = (min(max(v, least), most) for v in (lo, hi))
