@@ -8,7 +8,7 @@ from diffcirc.book import claims, provenance, reproduce
 from diffcirc.core import (
     cached_table, content_hash, elsewhere, home, keep_json, kept_json, paper_claims, table_path)
 from diffcirc.denoiser.training import (
-    Crew, TrainConfig, Trainer, _keep_state, find_run, restore_state, train)
+    Crew, TrainConfig, Trainer, _keep_state, find_run, kept_tensors, restore_state, train)
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.faces.data import ATTRIBUTES, FaceSet, load_faces, save_faces
 from diffcirc.study.critic import CriticConfig, train_critic
@@ -160,6 +160,17 @@ def critics(campaign, folder, n):
         each_damage(campaign, 'critics', n, kept.path, lambda: train_critic(cfg).weights,
                     lambda found: found == kept.weights)
 
+def made_once(campaign, folder, n):
+    "What is made once and kept by one function: VAEs, dictionaries, readers, planted networks."
+    g, path = torch.Generator().manual_seed(0), Path(folder)/'readers'/'a.safetensors'
+    kept = dict(w=torch.randn(8, 4, generator=g), b=torch.randn(4, generator=g))
+    def read(): return kept_tensors(path, lambda: (kept, dict(of='an example')))
+    read()
+    def right(found):
+        tensors, meta = found
+        return meta == dict(of='an example') and content_hash(tensors) == content_hash(kept)
+    each_damage(campaign, 'made once', n, path, read, right)
+
 ALL = dict(tables=tables, records=records, json=json_files, runs=runs, old=old_runs,
-           checkpoints=checkpoints, faces=faces, critics=critics)
+           checkpoints=checkpoints, faces=faces, critics=critics, made_once=made_once)
 __all__ = ['ALL', 'CLEAR', 'drawn', 'home', 'st']

@@ -19,7 +19,7 @@ LEFT_OUT = {'prepare', 'execute', 'run_pages', 'run_page', 'main', 'train_one', 
             'reference', 'status', 'measure_all', 'study', 'side_by_side', 'compute', 'tell',
             'remove_leftovers', 'effort', 'keep_snapshot', 'keep_reference', 'setup', 'locked'}
 # words by which a docstring says what becomes of a number that is none
-SAID = re.compile(r'NaN|infinit|finite|undefined|unknown|no number|without a value|not known')
+SAID = re.compile(r'\bNaN\b|infinit|no number|without a value')
 
 def modules() -> list[str]:
     "The package's modules that a notebook exports."
@@ -138,15 +138,16 @@ def one_call(campaign, part, name, f, args, kwargs, clean, where, what, value, s
     campaign.note(part, judged(f, what, found, clean), about)
 
 def one_function(campaign, part, name, f, made, n, number=0):
-    "Call a function n times as it was called once, with one argument changed."
+    """Call a function n times as it was called once, with one argument changed. Whether it could be
+    called."""
     args, kwargs = made
     places = [i for i, a in enumerate(args)] + list(kwargs)
     began = time.process_time()
     try:
         with within(20), quiet():
             clean = f(*[own(a) for a in args], **{k: own(v) for k, v in kwargs.items()})
-    except (Exception, TooLong): return  # the check of an error, or of what is gone
-    if inspect.isgenerator(clean) or hasattr(clean, '__enter__'): return
+    except (Exception, TooLong): return False  # the check of an error, or of what is gone
+    if inspect.isgenerator(clean) or hasattr(clean, '__enter__'): return False
     seconds = max(5, 5*(time.process_time() - began))
     @drawn(n, st.data(), number=number)
     def one(data):
@@ -155,12 +156,13 @@ def one_function(campaign, part, name, f, made, n, number=0):
         if what != 'same':
             one_call(campaign, part, name, f, args, kwargs, clean, where, what, value, seconds)
     matplotlib.pyplot.close('all')
+    return True
 
 def functions(campaign, module, n, seconds=60, known=(), seed=0):
-    "Every public function of a module whose notebook calls it. Returns the names that were called."
+    "Every public function of a module whose notebook calls it. Returns the names that were tried."
     matplotlib.use('Agg')
     part = f"functions, {module.removeprefix('diffcirc.').split('.')[0]}"
-    here = os.getcwd()
+    here, tried = os.getcwd(), set()
     with tempfile.TemporaryDirectory() as d:
         os.chdir(d)  # whatever a function writes by a changed path, it writes here
         try:
@@ -171,12 +173,12 @@ def functions(campaign, module, n, seconds=60, known=(), seed=0):
                 own = zlib.crc32(f'{module}.{name} {seed}'.encode())  # whatever stands beside it
                 campaign.known = f'{module}.{name}' in known  # counted, and not a fault
                 for number, call in enumerate(some):
-                    one_function(campaign, part, f'{module}.{name}', public(module)[name], call,
-                                 max(1, n//len(some)), own + number)
+                    if one_function(campaign, part, f'{module}.{name}', public(module)[name], call,
+                                    max(1, n//len(some)), own + number): tried.add(name)
         finally:
             os.chdir(here)
             campaign.known = False
-    return sorted(made)
+    return sorted(tried)
 
 def known_faults() -> set:
     """Names of functions that are known to stumble over a changed argument: a list that may only
