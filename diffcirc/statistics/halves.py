@@ -107,7 +107,7 @@ def measured_by(r) -> str:
 
 def null_cell(r) -> str:
     """A row of `null_readings` in a table: median within (largest); share at least as large; of the
-    difference where d is undefined."""
+    difference where d is NaN."""
     m = measured_by(r)
     within, largest, share = (getattr(r, f'{m}_{k}') for k in ('within', 'largest', 'share'))
     words = f'{num(within)} ({num(largest)}); {share:.0%}'
