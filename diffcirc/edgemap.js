@@ -17,7 +17,14 @@
     function inside(p, e) { return set(p).rank[state.t][e] < state.k; }
     function share(p, t, e) { return set(p).score[t][e] / set(p).total[t]; }
     function percent(v) { return (100 * v).toFixed(v < .0995 ? 1 : 0) + '\u00a0%'; }
-    function small(v) { return v === 0 ? '0' : Math.abs(v) < 1e-3 ? v.toExponential(1).replace(/-/g, '\u2212') : v.toPrecision(2).replace('-', '\u2212'); }
+    // two digits, of small numbers in powers of ten: 6.6·10⁻⁵
+    function raised(k) { return String(k).replace(/[-\d]/g, function (c) { return c === '-' ? '\u207b' : '\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079'[c]; }); }
+    function small(v) {
+      if (v === 0) return '0';
+      if (Math.abs(v) >= 1e-3) return v.toPrecision(2).replace('-', '\u2212');
+      const parts = v.toExponential(1).split('e');
+      return parts[0].replace('-', '\u2212') + '\u00b710' + raised(+parts[1]);
+    }
     function name(e) { const x = d.edges[e]; return d.nodes[x[0]] + ' \u2192 ' + d.nodes[x[1]] + (x[2] ? ', ' + { q: 'query', k: 'key', v: 'value' }[x[2]] : ''); }
     function add(parent, tag, text) { const e = document.createElement(tag); if (text !== undefined) e.textContent = text; parent.appendChild(e); return e; }
     function sizeOf(v) { return Math.max(1, Math.min(E, Math.round(Math.pow(E, v / 100)))); }

@@ -18,6 +18,7 @@ from diffcirc.circuits.uses import RIVALS
 from diffcirc.circuits.moments import ASPECTS, apart_line, order_line, size_line, time_line
 from diffcirc.denoiser.diffusion import untrained
 from diffcirc.denoiser.unet import UNetConfig
+from diffcirc.faces.matching import attributes_balance
 from diffcirc.latents.decoders import mixing_lines
 from diffcirc.statistics.tests import Interval
 from diffcirc.study.judging import judged_lines
@@ -36,6 +37,8 @@ def twice(v): return both(v, v)
 
 LOW, ODD, HIGH = row(.1, .05, .15), row(.3, -.2, .8), row(.9, .85, .95)
 UNDER = row(-.1, -.15, -.05)
+AREAS = (.9, .85, .95), (.6, .45, .75), (.5, float('nan'), float('nan'))
+KNOWN = pd.DataFrame({'SMD before': [.3, .05], 'SMD after': [.02, .05]})
 PAIRS = [both(*p) for p in itertools.product((LOW, ODD, HIGH), repeat=2)]
 
 def models():
@@ -350,8 +353,22 @@ def variants():
             for surely in (True, False): yield h.variants_headline(two, two, words, surely)
             yield h.variants_headline(two, dict(zip(two, share[::-1])), words, True)
 
+def critic():
+    for drawn, natural in itertools.product(AREAS, (None, *AREAS)):
+        yield h.critic_headline(drawn, natural)
+
+def matching():
+    words = attributes_balance(KNOWN), attributes_balance(KNOWN[:0])
+    for counts, said, far in itertools.product(((0, 0, 5), (0, 1, 5), (3, 1, 18), (4, 18, 18)), words,
+                                               ('', '*slope* (SMD −0.7)')):
+        yield h.matching_headline(counts, said.replace('**', ''), .4, (.05, .1, .15), far)
+
+def drawings():
+    for some in itertools.product(AREAS, repeat=2):
+        yield h.drawings_headline(dict(zip(('hat', 'young'), some)))
+
 MADE = [
-    decoders, judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty,
+    critic, matching, drawings, decoders, judging, samples, calibration, chance, estimators, anomalies, attended, uncertainty,
     variants,
     edges, attribution, walk, growth, costs, benchmark, uses, finding, faithful, moments, planted,
     corruptions, dictionaries, naming, composition, pairs, alignment, control, gallery, stability,

@@ -12,20 +12,22 @@ __all__ = ['OVER', 'SOURCES_OF', 'Headline', 'say', 'headlines_of', 'linked', 'i
            'alignment_headline', 'skips_said', 'attributes_turned', 'beside_controls', 'control_headline',
            'stability_headline', 'uses_headline', 'gallery_headline', 'walk_headline', 'growth_headline',
            'costs_headline', 'benchmark_headline', 'anomalies_headline', 'attended_headline', 'uncertainty_headline',
-           'variants_headline']
+           'variants_headline', 'critic_headline', 'matching_headline', 'drawings_headline']
 
 # %% ../../nbs/book/headlines.ipynb #ce92d52a
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np, yaml
-from ..doors import all_finite, each_with, none_empty, one_of
+from ..doors import all_finite, each_with, none_empty, one_of, proper
 from .claims import page, records_place, verbed
 from .findings import BADGE, beaten_text, per_cent, share_per_cent
 from .style import Prose, in_book
 from ..core import atomic_write
 from ..faces.data import NAMES
+from ..faces.matching import BALANCED
 from ..statistics.report import interval, num
+from ..statistics.tests import t_interval
 from ..study.models import DATASETS
 
 # %% ../../nbs/book/headlines.ipynb #19c50ca0
@@ -882,3 +884,54 @@ def variants_headline(matched, end, words, surely=True) -> Headline:
                     f"{verbed(n['holds'], 'holds', 'hold', '')} here, "
                     f"{verbed(n['contradicted'], 'is', 'are', '')} contradicted and "
                     f"{verbed(n['inconclusive'], 'stays', 'stay', '')} open.")
+
+# %% ../../nbs/book/headlines.ipynb #5f452240
+def critic_headline(drawn, photographs=None) -> Headline:
+    """Mean areas under the ROC curve over attributes (mean, lo, hi): on drawn faces, and on natural
+    ones, None where nobody has labelled them. An interval that is NaN is sure of nothing."""
+    areas = [a for a in (drawn, photographs) if a is not None]
+    each_with(3, areas=areas)
+    start = 'Yes' if drawn[1] > .5 else 'Not surely'
+    if photographs is None: more = ('Nobody has labelled the natural faces of this build, so what '
+                                    'it reads there cannot be checked.')
+    else: more = (f'On photographs, of which it has seen none, it is {interval(*photographs)}'
+                  + ('.' if photographs[1] > .5 else ', not surely more than a guess.'))
+    return Headline('Can a small network read attributes off pixels?',
+                    f'{start}: on drawn faces that it has not seen the area under the ROC curve, '
+                    f'averaged over attributes, is {interval(*drawn)}, where a guess has '
+                    f'{num(.5)}.', f'{more} Intervals are over faces, of one network.')
+
+# %% ../../nbs/book/headlines.ipynb #4a575d6f
+def matching_headline(first, matched, before, after, furthest='') -> Headline:
+    """Covariates of the first seed that are balanced (before, after, of how many) and what is
+    `matched`, in words; mean |SMD| before, and `after` of every seed's training set; what stays
+    furthest apart, in words, '' for nothing."""
+    each_with(3, counts=[first])
+    proper(after=after)
+    was, now, of = first
+    mean = t_interval(after)
+    start = 'Yes' if now == of else 'In part' if now > was else 'No'
+    return Headline('Do the two sets of faces resemble each other?',
+                    f'{start}: {now or "none"} of {number_of(of, "known covariate")} '
+                    f'{"is" if now < 2 else "are"} balanced (|SMD| < {BALANCED}) after matching, '
+                    f'{was or "none"} before; the mean |SMD| is '
+                    f'{interval(mean.estimate, max(mean.lo, 0), mean.hi)} after, '
+                    f'{num(before)} before.',
+                    (f'Furthest apart stays {furthest}.' if furthest
+                     else 'No known covariate stays apart.') + f' {matched} The interval is over '
+                    'the training sets of all seeds, the rest is of the first.')
+
+# %% ../../nbs/book/headlines.ipynb #aa1ab408
+def drawings_headline(areas) -> Headline:
+    "Areas under the ROC curve of a linear reader of pixels {attribute: (area, lo, hi)}."
+    none_empty(areas=areas)
+    each_with(3, areas=areas)
+    sure, of = sum(lo > .5 for _, lo, _ in areas.values()), len(areas)
+    low, high = (f(areas, key=lambda a: areas[a][0]) for f in (min, max))
+    start = 'Yes' if sure == of else 'Not surely'
+    return Headline('Can every attribute be read from the drawing?',
+                    f'{start}: {sure or "none"} of {number_of(of, "attribute")} '
+                    f'{"is" if sure < 2 else "are"} read by a linear reader of raw pixels surely '
+                    f'better than by a guess, whose area under the ROC curve is {num(.5)}.',
+                    f'The hardest is {low} with {interval(*areas[low])}, the easiest {high} with '
+                    f'{interval(*areas[high])}. Intervals are over faces that it has not seen.')

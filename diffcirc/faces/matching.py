@@ -309,7 +309,8 @@ def attributes_balance(known: pd.DataFrame) -> str:
         return ("The attributes of the natural faces are unknown, so these sets are matched on "
                 "complexity alone: who is seen may differ in every respect, and no comparison in "
                 "this copy of the book can say that it does not.")
-    return (f"Of {len(known)} attributes, **{n_balanced(known['SMD before'])}** are balanced "
+    before = n_balanced(known['SMD before'])
+    return (f"Of {len(known)} attributes, **{before}** {'is' if before == 1 else 'are'} balanced "
             f"(|SMD| < {BALANCED}) before matching and **{n_balanced(known['SMD after'])}** after.")
 
 # %% ../../nbs/faces/matching.ipynb #6edb5292
