@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['TENSORS', 'ALIGNED_FACES', 'SCEPTICS', 'EXPLORED', 'learning', 'learning_all', 'as_tensors', 'from_tensors',
            'LearnedDictionaries', 'learned_by', 'sharing', 'sharing_untrained', 'of_dictionaries', 'naming',
-           'naming_untrained', 'naming_own', 'picturing', 'of_naming', 'of_pairs', 'aligning', 'of_alignment',
-           'composing', 'judging', 'composing_judged', 'of_composition', 'exploring', 'of_gallery']
+           'naming_untrained', 'naming_own', 'said_by_critic', 'naming_by_critic', 'picturing', 'of_naming', 'of_pairs',
+           'aligning', 'of_alignment', 'composing', 'judging', 'composing_judged', 'of_composition', 'exploring',
+           'of_gallery']
 
 # %% ../../nbs/book/asked_concepts.ipynb #9ca82bc4
 from dataclasses import dataclass
-import torch
+import pandas as pd, torch
 from .asked_circuits import (
     PROBE_TIMES, UNTRAINED, drawn_pairs, fit_faces, whole_regions)
 from .asking import Protocol
@@ -26,7 +27,8 @@ from ..concepts.pairs import pair_transfer
 from ..concepts.stability import concept_answers
 from ..core import code_key, content_hash, home
 from ..denoiser.training import kept_tensors
-from ..study.critic import answers_of
+from ..faces.data import ATTRIBUTES
+from ..study.critic import answers_of, critic_of
 from ..study.jobs import FRAME, Kept, by_weights, opened
 
 # %% ../../nbs/book/asked_concepts.ipynb #402587c8
@@ -126,6 +128,16 @@ def naming_own(st, dataset, seed, n=80) -> dict:
     f = st.heldout[dataset][:n]
     return sharing(st, dataset, seed) | dict(labels=f.attrs, people=f.ids)
 
+def said_by_critic(st, images) -> pd.DataFrame:
+    "What a classifier that has learned from drawn faces says of images: attributes, 0 or 1."
+    found = critic_of(st).net()(images) > 0
+    return pd.DataFrame(found.float().numpy(), columns=list(ATTRIBUTES))
+
+def naming_by_critic(st, dataset, seed, n=80) -> dict:
+    "`naming_own` by the critic's answers, for faces whose attributes nobody knows."
+    f = st.heldout[dataset][:n]
+    return naming_own(st, dataset, seed, n) | dict(labels=said_by_critic(st, f.images))
+
 def picturing(st, dataset, seed, n=80) -> dict:
     "Options of `concept_gallery`."
     regions = whole_regions(st.heldout['synthetic'].masks[:n])
@@ -142,6 +154,8 @@ def of_naming(st) -> dict:
                 options=naming_untrained, **same),
             'attributes of concepts': Protocol(
                 concept_labels, options=naming_own, datasets=('natural',), **same),
+            'attributes of concepts, by critic': Protocol(
+                concept_labels, options=naming_by_critic, datasets=('natural',), **same),
             'concept gallery': Protocol(
                 concept_gallery, (300,), 80, seeds=1, faces='synthetic', options=picturing)}
 
