@@ -66,7 +66,7 @@
     function update() {
       const want = words.value.toLowerCase().split(/\s+/).filter(Boolean); let n = 0;
       rows.forEach(r => { const on = want.every(w => r.textContent.toLowerCase().includes(w)); r.hidden = !on; n += on; });
-      said.textContent = n + ' of ' + rows.length + ' rows';
+      said.textContent = n + ' of ' + rows.length + ' rows'; edge(box);
     }
     bar.addEventListener('input', update); bar.addEventListener('submit', e => e.preventDefault()); update();
   }
@@ -88,9 +88,10 @@
   function edge(box) { box.classList.toggle('dc-after', box.scrollLeft + box.clientWidth < box.scrollWidth - 1); }
   // on a phone: is it better to move this table sideways than down?
   function roomy(box) {
-    const table = box.querySelector('table.table'); if (!table) return;
+    const table = box.querySelector('table.table'), at = box.scrollLeft; if (!table) return;
     table.classList.remove('dc-roomy');
     table.classList.toggle('dc-roomy', innerWidth <= 640 && (box.scrollWidth > box.clientWidth + 1 || table.offsetHeight > 1200));
+    box.scrollLeft = at;
   }
   // regions that scroll can be reached by keys
   function reachable() {

@@ -27,6 +27,7 @@ from ..concepts.pairs import pair_transfer
 from ..concepts.stability import concept_answers
 from ..core import code_key, content_hash, home
 from ..denoiser.training import kept_tensors
+from ..doors import all_finite
 from ..faces.data import ATTRIBUTES
 from ..study.critic import answers_of, critic_of
 from ..study.jobs import FRAME, Kept, by_weights, opened
@@ -130,6 +131,7 @@ def naming_own(st, dataset, seed, n=80) -> dict:
 
 def said_by_critic(st, images) -> pd.DataFrame:
     "What a classifier that has learned from drawn faces says of images: attributes, 0 or 1."
+    all_finite(images=images)
     found = critic_of(st).net()(images) > 0
     return pd.DataFrame(found.float().numpy(), columns=list(ATTRIBUTES))
 

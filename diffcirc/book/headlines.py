@@ -314,16 +314,17 @@ def _spread(v): return interval(*v, least=0)
 
 def outcomes_headline(furthest, ranks, t) -> Headline:
     """The part that carries drawings furthest {dataset: (name, (multiple, lo, hi))}, rank
-    correlations {dataset: ρ}, t."""
+    correlations {dataset: ρ}, t. An interval that is NaN is not shown."""
     each_with(2, furthest=furthest)
+    each_with(3, furthest={d: v[1] for d, v in furthest.items()})
     far = 'times as far off as one from other noise'
     names, multiples = ({d: furthest[d][i] for d in DATASETS} for i in (0, 1))
     line = (f'Without {part(names[DATASETS[0]])} a face ends up {each(multiples, _spread)} {far}.'
             if len(set(names.values())) == 1 else
             _capital('; '.join(f'without {part(names[d])} a {d} face ends up '
                                f'{_spread(multiples[d])} {far}' for d in DATASETS)) + '.')
-    more = ('Far off: from the face that the whole network draws. The order of the parts by this has a '
-            f'rank correlation of {each(ranks, num)} with '
+    more = ('Far off: from the face that the whole network draws. The order of the parts by this '
+            f'has a rank correlation of {each(ranks, num)} with '
             f'their order by the error of one prediction at t = {t} (Eq. 5), the measure of the '
             'paper.')
     return Headline('What does a drawing lose without a part?', line, more)
@@ -374,6 +375,7 @@ def trials_headline(judged, no_measure=(), planted=(0, 0)) -> Headline:
     """A table of `judged_instruments`: instrument, kind, verdict. Those of `no_measure` claim
     nothing and are left out. `planted`: in how many networks with one able head it was seen to do
     its part, of how many."""
+    each_with(2, planted=[planted])
     own = judged[~judged.instrument.isin([*no_measure])
                  & ~judged.instrument.str.contains('baseline')]
     by = own.groupby('instrument', sort=False).verdict
@@ -390,8 +392,9 @@ def trials_headline(judged, no_measure=(), planted=(0, 0)) -> Headline:
 def _not_planted(took, n) -> str:
     "In how many networks the planting failed, where it did in some."
     if took == n: return ''
-    return (f" In {n - took} of {number_of(n, 'network')} with one able head the planting failed, "
-            'and what is missed there is no instrument’s fault.')
+    return (f" In {n - took} of {number_of(n, 'network')} with one able head this head puts no more "
+            'than half of its attention on its partner: by this measure the planting failed, and '
+            'what is missed there is no instrument’s fault.')
 
 def _trial_counts(own) -> str:
     "How many trials had which outcome."
@@ -491,7 +494,7 @@ def attributes_asked(names, critic) -> str:
 def attributes_said(first, half) -> str:
     """Leads of concepts in AUC of attributes of the final face {name: row}, at the first step and
     half-way, in a sentence. An interval that is NaN is sure of nothing."""
-    if not first: return 'No attribute of the final face could be asked.'
+    if not first or not half: return 'No attribute of the final face could be asked.'
     early, late = (_beaten_and_not(v) for v in (first, half))
     then = 'Half-way the same holds' if late == early else f'Half-way they do so {late}'
     return (f'Concepts predict attributes of the final face, at first, {early}; the lead in AUC is '
@@ -499,7 +502,8 @@ def attributes_said(first, half) -> str:
 
 # %% ../../nbs/book/headlines.ipynb #50fcb3b5
 def sparse_said(leads) -> str:
-    "Leads of concepts over readings as sparse {name: row}, at the first step, in a sentence."
+    """Leads of concepts over readings as sparse {name: row}, at the first step, in words. An
+    interval that is NaN is sure of nothing."""
     none_empty(leads=leads)
     return (f'Of what is as sparse, concepts are at first {_beaten_and_not(leads)}: their lead is '
             f'{ends_of(leads)}.')
@@ -910,12 +914,12 @@ def matching_headline(first, matched, before, after, furthest='') -> Headline:
     proper(after=after)
     was, now, of = first
     mean = t_interval(after)
-    start = 'Yes' if now == of else 'In part' if now > was else 'No'
+    start = 'In all that is known' if now == of else 'In part' if now else 'No'
     return Headline('Do the two sets of faces resemble each other?',
                     f'{start}: {now or "none"} of {number_of(of, "known covariate")} '
                     f'{"is" if now < 2 else "are"} balanced (|SMD| < {BALANCED}) after matching, '
                     f'{was or "none"} before; the mean |SMD| is '
-                    f'{interval(mean.estimate, max(mean.lo, 0), mean.hi)} after, '
+                    f'{interval(*mean[:3], least=0)} after, '
                     f'{num(before)} before.',
                     (f'Furthest apart stays {furthest}.' if furthest
                      else 'No known covariate stays apart.') + f' {matched} The interval is over '
@@ -923,9 +927,11 @@ def matching_headline(first, matched, before, after, furthest='') -> Headline:
 
 # %% ../../nbs/book/headlines.ipynb #aa1ab408
 def drawings_headline(areas) -> Headline:
-    "Areas under the ROC curve of a linear reader of pixels {attribute: (area, lo, hi)}."
+    """Areas under the ROC curve of a linear reader of pixels {attribute: (area, lo, hi)}; an
+    interval that is NaN is sure of nothing."""
     none_empty(areas=areas)
     each_with(3, areas=areas)
+    all_finite(areas=[area for area, *_ in areas.values()])
     sure, of = sum(lo > .5 for _, lo, _ in areas.values()), len(areas)
     low, high = (f(areas, key=lambda a: areas[a][0]) for f in (min, max))
     start = 'Yes' if sure == of else 'Not surely'

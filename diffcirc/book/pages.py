@@ -201,8 +201,8 @@ def scoped(body) -> str:
     return body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
 # %% ../../nbs/book/pages.ipynb #0ffc2ca0
-_MARKUP = re.compile(r'(<(script|style|pre|code|svg)\b.*?</\2>|<(?:span|div) class="math\b.*?</'
-                     r'(?:span|div)>|<[^>]*>)', re.S)
+_MARKUP = re.compile(r'(<(script|style|pre|code|svg)\b.*?</\2>|<span class="math\b.*?</span>|'
+                     r'<div class="math\b.*?</div>|<[^>]*>)', re.S)
 _SIGN = r'([≤≥=≈]|&[lg]t;) (?=[−+]?\.?\d)'
 
 def unparted(body) -> str:

@@ -60,7 +60,7 @@ def halves_read(found) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #044b5808
 def null_sentence(read, names=None, word='in') -> str:
     """Which values differ between datasets by more than halves of one do, and which do not, models
-    and images both apart; from `halves_read`: by d, or by the difference where d is undefined
+    and images both apart; from `halves_read`: by d, or by the difference where d is NaN
     (NaN). `names` {value: as it is called}, `word` before them."""
     judged = read[read.unit == 'both']
     by = 'd' if all(measured_by(r) == 'd' for r in judged.itertuples()) else 'the difference'
@@ -102,7 +102,7 @@ def crossed_part(frame) -> pd.DataFrame:
 
 def share_of_halves(read, name) -> float:
     """Share of the halves within a dataset that differ as much, models and images apart: by d, or by
-    the difference where d is undefined."""
+    the difference where d is NaN."""
     one_of(name, set(read.value), 'value')
     r = read[(read.value == name) & (read.unit == 'both')].iloc[0]
     return float(getattr(r, f'{measured_by(r)}_share'))

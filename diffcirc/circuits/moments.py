@@ -25,7 +25,7 @@ from ..statistics.report import interval
 
 # %% ../../nbs/circuits/moments.ipynb #e327605d
 def shared_part(mean, lo, hi) -> str:
-    "A share of edges with its interval, which is cut at 0 and 1."
+    "A share of edges with its interval, which is cut at 0 and 1; without it where an end is NaN."
     return interval(mean, lo, hi, least=0, most=1)
 
 # %% ../../nbs/circuits/moments.ipynb #3f3a570c

@@ -102,7 +102,7 @@ def null_readings(found) -> pd.DataFrame:
 
 # %% ../../nbs/statistics/halves.ipynb #3f296351
 def measured_by(r) -> str:
-    "What a row of `null_readings` is read by: d, or the difference where d is undefined."
+    "What a row of `null_readings` is read by: d, or the difference where d is NaN."
     return 'difference' if math.isnan(r.d_share) else 'd'
 
 def null_cell(r) -> str:

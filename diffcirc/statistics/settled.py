@@ -27,7 +27,8 @@ def _untaught(references) -> list:
     "Names of the references that meet the rule themselves."
     return [name for name, r in (references or {}).items() if r.word == 'holds']
 
-_NAMES = dict(untrained='untrained networks', linear='the linear denoiser')
+_NAMES = dict(untrained='untrained networks', linear='the linear denoiser',
+              filters='the linear denoisers')
 
 def _named(references) -> str:
     "What meets a rule too, in words."

@@ -64,7 +64,7 @@ def _asked(statistic, data) -> float:
 def bca(x,                    # sample, or a tuple of samples
         statistic=np.mean,    # of one argument per sample; fast when it takes `axis`
         level=.95, n=4999, seed=0) -> Interval:
-    "BCa bootstrap interval of a statistic. `method` says what was done where BCa is undefined."
+    "BCa bootstrap interval of a statistic. `method` says what was done where that is NaN."
     data = tuple(_values(v) for v in (x if isinstance(x, tuple) else (x,)))
     if min(map(len, data), default=0) == 0:
         raise ValueError('A sample is empty; it needs at least one value to be drawn.')

@@ -334,5 +334,5 @@ def weakest_text(by_family) -> str:
     where = by_family.loc[name].idxmin()
     start = ('No instrument finds all kinds of circuits' if worst[name] < .9
              else 'An instrument finds all kinds of circuits')
-    return (f'{start}: the one whose worst family is best, {name}, has an AUC of '
-            f'{num(worst[name])} in that, {where}.')
+    return (f'{start}: {name}, whose worst family is the best of all, has an AUC of '
+            f'{num(worst[name])} there ({where}).')

@@ -10,8 +10,8 @@ from . import files, functions, inputs, kills, writes
 from .outcomes import TRACEBACK, Campaign
 
 MANY = dict(tables=900, records=1000, json=1200, runs=180, old=60, checkpoints=120, faces=1200,
-            critics=40, made_once=200, texts=300, images=150, parquet=200, commands=60, sizes=60, full_homes=24,
-            trainings=45, ranks=20, executions=20, renderings=20)
+            critics=40, made_once=200, texts=300, images=150, parquet=200, commands=60,
+            sizes=60, full_homes=24, trainings=45, ranks=20, executions=20, renderings=20)
 ALL = {**files.ALL, **inputs.ALL, **writes.ALL, **kills.ALL}
 TABLE = Path(__file__).resolve().parents[2]/'benchmarks'/'faults.csv'
 

@@ -4,8 +4,8 @@ import pytest
 from . import files, functions, inputs, writes
 from .outcomes import Campaign
 
-FEW = dict(tables=25, records=24, json=40, runs=18, old=8, checkpoints=10, faces=20, critics=4, made_once=25,
-           texts=24, images=8, parquet=16, commands=12, sizes=8, full_homes=3)
+FEW = dict(tables=25, records=24, json=40, runs=18, old=8, checkpoints=10, faces=20, critics=4,
+           made_once=25, texts=24, images=8, parquet=16, commands=12, sizes=8, full_homes=3)
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch):
