@@ -431,8 +431,9 @@ def drift_fault(cal) -> pd.Series:
 # %% ../../nbs/circuits/estimators.ipynb #a73df80e
 def faults(cal) -> pd.DataFrame:
     """The five faults of each method and their mean, `loss`, best method first. A fault of which
-    the table has no pair is NaN and left out of the mean; ValueError for an estimate that is."""
-    filled(cal, 'ife', 'level', by=['truth', 'target'])
+    the table has no pair is NaN and left out of the mean; ValueError for an estimate that is. Pairs
+    whose target is NaN have no floor, ceiling or channel."""
+    filled(cal, 'ife', 'level', 'n', 'd', 'seed', by=['truth', 'target', 'case', 'method'])
     def mean(values): return values.groupby(cal.method).mean()
     noisy = (cal.case == 'channel') & cal.target.between(1e-6, 1 - 1e-6)
     out = pd.DataFrame(dict(floor=mean(cal.ife[cal.target.abs() < 1e-6]),
@@ -449,13 +450,13 @@ def _all_faults(cal) -> pd.DataFrame:
     return f
 
 def choose(cal) -> str:
-    "The method with the smallest loss. ValueError where a fault is unknown."
+    "The method with the smallest loss. ValueError where a fault is NaN; a target that is may be."
     return _all_faults(cal).index[0]
 
 # %% ../../nbs/circuits/estimators.ipynb #7604841b
 def weightings(cal, n=4000) -> pd.Series:
     """Share of random weightings of the five faults (uniform on the simplex) under which each
-    method is best. ValueError where a fault is unknown."""
+    method is best. ValueError where a fault is NaN; a target that is NaN is left out."""
     f = _all_faults(cal).drop(columns='loss')
     n = integer(n, 'The number of weightings')
     w = np.random.default_rng(0).dirichlet(np.ones(f.shape[1]), n)
