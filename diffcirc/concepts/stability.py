@@ -52,7 +52,7 @@ ALIKE_FROM = .7  # correlation from which two units count as the same
 
 def best_pairs(A, B) -> np.ndarray:
     """Correlations of the units (rows) of A and B, paired one to one for the largest sum; units
-    that never change, or have a value that is not finite, are left out. ValueError where the two
+    that never change, or have a value that is NaN or infinite, are left out. ValueError where the two
     were not asked at as many positions."""
     a, b = (np.asarray(m, float) for m in (A, B))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.shape[1]:

@@ -76,7 +76,8 @@ def beats(found, dataset, source, other, judge) -> bool:
 # %% ../../nbs/study/judging.ipynb #64fea0e1
 def told_apart(told, known) -> bool:
     """Whether a judge surely tells drawn faces (row with mean, lo) from real ones: more often right
-    than by chance, and than about real faces of other people (`known`) on average."""
+    than by chance, and than about real faces of other people (`known`) on average. NaN is sure of
+    nothing."""
     return bool(told.lo > max(.5, known['mean']))
 
 # %% ../../nbs/study/judging.ipynb #4469ee75
