@@ -4,7 +4,7 @@ force (`diffcirc prepare` first), while a clock runs in each check of an argumen
 in the checksum of each table that is written or read; the time of the clock itself is taken off. One row
 per page, with the start of its kernel, and per group of tables goes to benchmarks/guards.csv: the page
 (`chapter`) they are shown on, seconds of the processor, those within checks, their share."""
-import functools, importlib, inspect, io, json, os, pkgutil, re, resource, subprocess, sys, time
+import functools, importlib, inspect, io, json, os, pkgutil, re, resource, subprocess, sys, time, types
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import date
@@ -72,7 +72,8 @@ def measure(jobs):
 
 def run_page(file):
     "All cells of a notebook, in the folder where it stands; nothing is shown."
-    space = dict(__name__='__main__')
+    sys.modules['page'] = module = types.ModuleType('page')  # where its checks replace functions
+    space = vars(module)
     os.chdir(file.parent)
     for c in json.loads(file.read_text())['cells']:
         text = ''.join(c['source'])
@@ -101,10 +102,11 @@ def shown_on(names, pages) -> str:
     def asked(page): return sum(f"table('{n}'" in pages[page] for n in names)
     return max(pages, key=asked).removeprefix('nbs/')
 
-def rows(st, clock):
-    "One row per chapter whose tables are measured, and per page whose cells are run."
+def rows(st, clock, known=()):
+    "One row per chapter whose tables are measured, and per page whose cells are run; None if `known`."
     (counted, clocked), start, pages = of_clock(), of_start(), pages_of_book()
     def row(kind, name, chapter, do, before=0.):
+        if (kind, name) in known: return None
         calls, spent, began = clock.calls, clock.seconds, time.process_time()
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()): do()
         asked = clock.calls - calls
@@ -128,16 +130,19 @@ def rows(st, clock):
         yield row('page', name, name, lambda: run_page((ROOT/page).with_suffix('.ipynb')), start)
 
 def main(file=ROOT/'benchmarks'/'guards.csv'):
-    "Every row is written when it is known, beside the table that the last row replaces."
+    """Every row is written when it is known, beside the table that the last row replaces; a run that
+    was stopped goes on from there."""
     torch.set_num_threads(1)
-    st, clock, found = study(), Clock(), []
+    part = Path(f'{file}.part')
+    found = pd.read_csv(part).to_dict('records') if part.exists() else []
+    st, clock, known = study(), Clock(), {(r['kind'], r['name']) for r in found}
     core.unsealed(core.sealed(pd.DataFrame(dict(a=[1.]))))  # what is imported at the first time
     stand_beside(clock)
     on = f"{environment()['machine']}, {os.cpu_count()} cores"
-    for row in rows(st, clock):
+    for row in filter(None, rows(st, clock, known)):
         found.append(row | dict(preset=preset().name, hardware=on, date=date.today()))
         table = pd.DataFrame(found).round(dict(seconds=3, within_checks=4, share=5))
-        atomic_write(Path(f'{file}.part'), table.to_csv(index=False))
-    os.replace(f'{file}.part', file)
+        atomic_write(part, table.to_csv(index=False))
+    os.replace(part, file)
 
 if __name__ == '__main__': main(*sys.argv[1:])
