@@ -17,8 +17,8 @@ from ..core import paper_claims
 from .phantom import TEXTURES
 from .rivals import NETWORKS, OTHERS
 from diffcirc.latents.scores import (
-    CENTRAL, SHARES_KEPT, best_dice, dice_at, errors_kept, interval_of, interval_share,
-    kept_errors, mean_of_networks, patient_draws, pr_area, prevalence, refusal_gain, roc_area,
+    CENTRAL, SHARES_KEPT, _decided, _errors_kept, _refusal_gain, best_dice, dice_at, interval_of,
+    interval_share, kept_errors, mean_of_networks, patient_draws, pr_area, prevalence, roc_area,
     tallied)
 from .slices import SliceSet
 from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict, surely
@@ -217,9 +217,10 @@ def _slices_of(found, source, detector) -> pd.DataFrame:
 # %% ../../nbs/latents/anomalies.ipynb #2531f413
 def _refused(wrong, u, W) -> dict:
     "{metric: (draws,)} of refusing the slices with large u (n,), for weights W (draws, n)."
-    at = np.transpose([errors_kept(wrong, u, SHARES_KEPT, w) for w in W])
+    _decided(wrong, u, W[0])  # once for all draws
+    at = np.transpose([_errors_kept(wrong, u, w) for w in W])
     out = {f'errors, {100*s:.0f} % kept': e for s, e in zip(SHARES_KEPT, at)}
-    return out | {SAVED: np.array([refusal_gain(wrong, u, w) for w in W])}
+    return out | {SAVED: np.array([_refusal_gain(wrong, u, w) for w in W])}
 
 # %% ../../nbs/latents/anomalies.ipynb #91709038
 def refusals(found: pd.DataFrame, source, detector, n=200) -> dict:

@@ -211,30 +211,40 @@ def _weights(wrong, weights) -> np.ndarray:
     real(w.sum(), 'The sum of the weights', 1e-12)
     return w
 
-def kept_errors(wrong, uncertainty, weights=None) -> np.ndarray:
-    """Weighted share of wrong decisions (n,) among the k most certain, k = 1 … n; ties in the order
-    of the rows."""
+def _decided(wrong, uncertainty, weights) -> tuple:
+    "Wrong decisions, uncertainties and weights of the same slices, or an error that says what is not."
     proper(wrong=wrong, uncertainty=uncertainty)
     equally_long(wrong=wrong, uncertainty=uncertainty)
-    w = _weights(wrong, weights)
+    return wrong, uncertainty, _weights(wrong, weights)
+
+def _kept_errors(wrong, uncertainty, w):
     order = np.argsort(uncertainty, kind='stable')
     return np.cumsum((w*wrong)[order])/np.maximum(np.cumsum(w[order]), 1e-12)
 
+def kept_errors(wrong, uncertainty, weights=None) -> np.ndarray:
+    """Weighted share of wrong decisions (n,) among the k most certain, k = 1 … n; ties in the order
+    of the rows."""
+    return _kept_errors(*_decided(wrong, uncertainty, weights))
+
+def _refusal_gain(wrong, uncertainty, w):
+    errors, order = _kept_errors(wrong, uncertainty, w), np.argsort(uncertainty, kind='stable')
+    return float(errors[-1] - np.average(errors, weights=w[order]))
+
 def refusal_gain(wrong, uncertainty, weights=None) -> float:
     "What refusing by uncertainty saves: the error of all less the weighted mean over coverages."
-    errors = kept_errors(wrong, uncertainty, weights)
-    order = np.argsort(uncertainty, kind='stable')
-    return float(errors[-1] - np.average(errors, weights=_weights(wrong, weights)[order]))
+    return _refusal_gain(*_decided(wrong, uncertainty, weights))
 
 # %% ../../nbs/latents/scores.ipynb #10571418
 SHARES_KEPT = .5, .8, 1.  # shares of the slices that are kept
+
+def _errors_kept(wrong, uncertainty, w, shares=SHARES_KEPT):
+    errors = _kept_errors(wrong, uncertainty, w)
+    weight = np.cumsum(w[np.argsort(uncertainty, kind='stable')])
+    at = np.searchsorted(weight, np.asarray(shares)*weight[-1] - 1e-9)
+    return errors[np.minimum(at, len(errors) - 1)]
 
 def errors_kept(wrong, uncertainty, shares=SHARES_KEPT, weights=None) -> np.ndarray:
     """Weighted share of wrong decisions (k,) where only the most certain slices are kept, as many
     as make up each of some shares of the weight."""
     proper(shares=shares)
-    errors = kept_errors(wrong, uncertainty, weights)
-    order = np.argsort(uncertainty, kind='stable')
-    weight = np.cumsum(np.ones(len(order)) if weights is None else np.asarray(weights)[order])
-    at = np.searchsorted(weight, np.asarray(shares)*weight[-1] - 1e-9)
-    return errors[np.minimum(at, len(errors) - 1)]
+    return _errors_kept(*_decided(wrong, uncertainty, weights), shares)
