@@ -131,10 +131,12 @@ def rows(st, clock, known=()):
 
 def main(file=ROOT/'benchmarks'/'guards.csv'):
     """Every row is written when it is known, beside the table that the last row replaces; a run that
-    was stopped goes on from there."""
+    was stopped today at this preset goes on from there."""
     torch.set_num_threads(1)
     part = Path(f'{file}.part')
-    found = pd.read_csv(part).to_dict('records') if part.exists() else []
+    begun = pd.read_csv(part) if part.exists() else pd.DataFrame(columns=['preset', 'date'])
+    same = (begun.preset == preset().name) & (begun.date.astype(str) == str(date.today()))
+    found = begun[same].to_dict('records')
     st, clock, known = study(), Clock(), {(r['kind'], r['name']) for r in found}
     core.unsealed(core.sealed(pd.DataFrame(dict(a=[1.]))))  # what is imported at the first time
     stand_beside(clock)
