@@ -7,7 +7,7 @@ __all__ = ['real', 'integer', 'one_of', 'each_once', 'finite', 'shaped', 'filled
            'equally_long', 'fitting', 'each_with', 'sizes', 'known_device', 'file_path']
 
 # %% ../nbs/doors.ipynb #9037da1f
-import cmath, itertools, math, numbers
+import cmath, math, numbers
 import numpy as np, pandas as pd, torch
 
 # %% ../nbs/doors.ipynb #45aa2075
@@ -36,9 +36,10 @@ def each_once(names, what):
 # %% ../nbs/doors.ipynb #d3e89249
 def _surely_finite(x) -> bool:
     "Whether the sum of a tensor, or of an array's squares, shows numbers, all of them finite."
-    if isinstance(x, torch.Tensor): return x.numel() and cmath.isfinite(x.sum().item())
-    if not isinstance(x, np.ndarray) or not x.size: return False
-    return x.dtype.kind in 'biu' or x.dtype.char in 'fd' and math.isfinite(np.vdot(x, x))
+    if isinstance(x, np.ndarray):  # first, since to ask for a tensor takes longer
+        if not x.size: return False
+        return x.dtype.char in 'fd' and math.isfinite(np.vdot(x, x)) or x.dtype.kind in 'biu'
+    return isinstance(x, torch.Tensor) and x.numel() and cmath.isfinite(x.sum().item())
 
 def finite(x, what):
     """An array or tensor itself. ValueError without a number in it, or with the place of the first
@@ -109,8 +110,10 @@ def none_empty(**given):
 def proper(**given):
     """ValueError, with its name, for the first of the named tables, arrays or lists that has no row
     or holds NaN or infinity."""
-    none_empty(**given)
-    all_finite(**given)
+    for name, v in given.items():
+        if len(v) and not _broken(v): continue
+        none_empty(**{name: v})
+        all_finite(**{name: v})
 
 # %% ../nbs/doors.ipynb #186a0121
 def equally_long(**given):
@@ -119,21 +122,16 @@ def equally_long(**given):
         told = ', '.join(f'{k} {len(v)}' for k, v in given.items())
         raise ValueError(f'What belongs together is not equally long: {told}; give one of each.')
 
-def _broadcast(shapes) -> bool:
-    "Whether arrays of these shapes can be broadcast together, in a fifth of NumPy's own time."
-    for side in itertools.zip_longest(*[s[::-1] for s in shapes], fillvalue=1):
-        if len({*side} - {1}) > 1: return False
-    return True
-
 def fitting(**arrays):
     "ValueError with their shapes where the named arrays or tensors cannot be broadcast together."
-    found = {a.shape if isinstance(a, (np.ndarray, np.generic)) else tuple(np.shape(a))
-             for a in arrays.values()}
-    if len(found) == 1 or _broadcast(found): return
-    shapes = {k: tuple(np.shape(a)) for k, a in arrays.items()}
-    told = ', '.join(f'{k} {s}' for k, s in shapes.items())
-    raise ValueError(f'The shapes do not fit together: {told}; give arrays of equal size, or of '
-                     'size 1.')
+    try: np.broadcast(*arrays.values())  # a quarter of the time of `broadcast_shapes`
+    except (RuntimeError, TypeError, ValueError):  # tensors on a GPU or with a gradient, too
+        shapes = {k: tuple(np.shape(a)) for k, a in arrays.items()}
+        told = ', '.join(f'{k} {s}' for k, s in shapes.items())
+        try: np.broadcast_shapes(*shapes.values())
+        except ValueError:
+            raise ValueError(f'The shapes do not fit together: {told}; give arrays of equal size, '
+                             'or of size 1.') from None
 
 def each_with(n, **given):
     """ValueError, with its name, for the first of the named lists or dictionaries that has a member

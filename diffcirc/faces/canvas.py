@@ -32,7 +32,7 @@ def fill(d, px, soft=0.):
 # %% ../../nbs/faces/canvas.ipynb #b5979644
 def line(d, w, px):
     "Coverage by a crisp line of half-width `w` along d = 0."
-    all_finite(w=w, px=px)
+    all_finite(w=w)
     fitting(d=d, w=w, px=px)
     return np.minimum(1, 2.2*w/px)*fill(np.abs(d) - np.maximum(w, .35*px), px)
 

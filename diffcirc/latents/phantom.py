@@ -68,11 +68,7 @@ def _ventricles(p, x, y, z):
                         for s in (-1, 1)))
 
 # %% ../../nbs/latents/phantom.ipynb #1bb2f57d
-def tissue_shares(p, z, size) -> np.ndarray:
-    "Shares (tissues, size, size) of the slice at z (0 to 1) of a patient, 1 in all at each pixel."
-    all_finite(patient=p)
-    real(z, 'The place of the slice', 0, 1)
-    integer(size, 'The size')
+def _shares(p, z, size):
     x, y = _grid(size, p['turn'])
     reach = np.sqrt(max(.1, 1 - ((z - .5)/.66)**2))
     d = np.hypot(x/p['wide'], y/p['long'])/reach
@@ -82,6 +78,13 @@ def tissue_shares(p, z, size) -> np.ndarray:
     outer = np.stack([np.ones_like(d), *layers])
     return outer - np.concatenate([outer[1:], np.zeros((1, size, size))])
 
+def tissue_shares(p, z, size) -> np.ndarray:
+    "Shares (tissues, size, size) of the slice at z (0 to 1) of a patient, 1 in all at each pixel."
+    all_finite(patient=p)
+    real(z, 'The place of the slice', 0, 1)
+    integer(size, 'The size')
+    return _shares(p, z, size)
+
 # %% ../../nbs/latents/phantom.ipynb #c89c3b3d
 def _texture(kind, d, x, y):
     "Factor of a lesion's contrast at distance d (1 at its edge)."
@@ -89,11 +92,7 @@ def _texture(kind, d, x, y):
     return .65 + .35*np.sin(31*x + 5)*np.sin(29*y) if kind == 'speckled' else np.ones_like(d)
 
 # %% ../../nbs/latents/phantom.ipynb #b939c6d2
-def lesion_of(p, z, size) -> np.ndarray:
-    "Brightness (size, size) that the lesion adds to the slice at z; 0 where it is not cut."
-    all_finite(patient=p)
-    real(z, 'The place of the slice', -1e3, 1e3)
-    integer(size, 'The size')
+def _added(p, z, size):
     l, (x, y) = p['lesion'], _grid(size, p['turn'])
     r2 = l.radius**2 - (1.1*(z - l.z))**2
     if r2 <= (.3*l.radius)**2: return 0*x
@@ -101,14 +100,21 @@ def lesion_of(p, z, size) -> np.ndarray:
     d = np.hypot(x - l.x, y - l.y)/np.sqrt(r2)*(1 + .12*np.sin(3*angle + 40*l.x))
     return l.contrast*_inside(d, 1, .05)*_texture(l.texture, d, x, y)
 
+def lesion_of(p, z, size) -> np.ndarray:
+    "Brightness (size, size) that the lesion adds to the slice at z; 0 where it is not cut."
+    all_finite(patient=p, lesion=vars(p['lesion']))
+    real(z, 'The place of the slice', -1e3, 1e3)
+    integer(size, 'The size')
+    return _added(p, z, size)
+
 # %% ../../nbs/latents/phantom.ipynb #7e50ee31
 def _slice(p, z, size, rng) -> dict:
     "One slice: image and healthy twin (1, s, s) in [−1, 1], mask, SD of the noise on that scale."
-    shares, (x, y) = tissue_shares(p, z, size), _grid(size, 0)
+    shares, (x, y) = _shares(p, z, size), _grid(size, 0)
     bias = np.exp(np.clip(p['bias'] @ np.stack([x, y, x*y]).reshape(3, -1), -.4, .4))
     clear = np.tensordot(np.array([*BRIGHT.values()])*p['bright'], shares, 1)
     sd = np.tensordot([*NOISE.values()], shares, 1)*(1 + MIDDLE*np.exp(-(x**2 + y**2)/.2))
-    extra = lesion_of(p, z, size)*shares[4:].sum(0)
+    extra = _added(p, z, size)*shares[4:].sum(0)
     noise, bias = sd*rng.normal(size=sd.shape), bias.reshape(size, size)
     def picture(v): return torch.from_numpy(2*(v*bias + noise) - 1).float()[None]
     where = extra > .5*p['lesion'].contrast*.35

@@ -80,16 +80,17 @@ class Counted(NamedTuple):
 def tallied(rows: pd.DataFrame, weights=None) -> Counted:
     """Counts (columns patient, score, positives, negatives) for `weights` (draws, patients in
     sorted order), by default one draw in which every patient counts once."""
-    proper(scores=rows.score, positives=rows.positives, negatives=rows.negatives)
+    level, sick, well = (rows[c].to_numpy() for c in ('score', 'positives', 'negatives'))
+    proper(scores=level, positives=sick, negatives=well)
     who, index = np.unique(rows.patient, return_inverse=True)
     weights = np.ones((1, len(who))) if weights is None else weights
     shaped(weights, 'The weights', None, len(who))
-    order = np.argsort(-rows.score.to_numpy(), kind='stable')
-    score = rows.score.to_numpy()[order]
+    order = np.argsort(-level, kind='stable')
+    score = level[order]
     starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])
     w = weights[:, index[order]]
-    def cumulated(c): return np.add.reduceat(w*rows[c].to_numpy()[order], starts, 1).cumsum(1)
-    return Counted(score[starts], cumulated('positives'), cumulated('negatives'))
+    def cumulated(n): return np.add.reduceat(w*n[order], starts, 1).cumsum(1)
+    return Counted(score[starts], cumulated(sick), cumulated(well))
 
 # %% ../../nbs/latents/scores.ipynb #55916f43
 def _sound(c: Counted):
