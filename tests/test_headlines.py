@@ -185,7 +185,8 @@ def beside_control():
         yield h.skips_said({k: dict(success=v, specific=w, gains=then)
                             for k, v, w in (('levelled', a, b), ('steered', b, a))})
     for leads, n in itertools.product(LEADS, (1, 3)):
-        yield h.attributes_turned(dict(zip(('early', 'middle', 'late'), leads.values())))
+        thirds = dict(zip(('early', 'middle', 'late'), leads.values()))
+        yield h.attributes_turned('photographs', thirds)
         yield h.beside_controls(leads, n)
 
 def gallery():

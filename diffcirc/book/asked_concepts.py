@@ -6,8 +6,8 @@
 __all__ = ['TENSORS', 'ALIGNED_FACES', 'SCEPTICS', 'EXPLORED', 'learning', 'learning_all', 'as_tensors', 'from_tensors',
            'LearnedDictionaries', 'learned_by', 'sharing', 'sharing_untrained', 'of_dictionaries', 'naming',
            'naming_untrained', 'naming_own', 'said_by_critic', 'naming_by_critic', 'picturing', 'of_naming', 'of_pairs',
-           'aligning', 'of_alignment', 'composing', 'judging', 'composing_judged', 'of_composition', 'exploring',
-           'of_gallery']
+           'aligning', 'of_alignment', 'answered', 'composing', 'judging', 'composing_judged', 'even',
+           'judging_natural', 'of_composition', 'exploring', 'of_gallery']
 
 # %% ../../nbs/book/asked_concepts.ipynb #9ca82bc4
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from ..concepts.pairs import pair_transfer
 from ..concepts.stability import concept_answers
 from ..core import code_key, content_hash, home
 from ..denoiser.training import kept_tensors
-from ..doors import all_finite
+from ..doors import all_finite, proper
 from ..faces.data import ATTRIBUTES
 from ..study.critic import answers_of, critic_of
 from ..study.jobs import FRAME, Kept, by_weights, opened
@@ -185,6 +185,18 @@ def of_alignment(st) -> dict:
             'aligned directions, untrained': Protocol(
                 aligned_transfer, trained=False, seeds=UNTRAINED, **same)}
 
+# %% ../../nbs/book/asked_concepts.ipynb #803f3a81
+SCEPTICS = 3  # models to which what sceptics would use is put
+
+def answered(st, dataset, seed) -> dict:
+    """Options of instruments that judge drawings: a model's dictionaries, the critic, and, of the
+    first `SCEPTICS` models, the untrained network and what it has learned."""
+    out = sharing(st, dataset, seed) | dict(read=answers_of(st))
+    if seed >= SCEPTICS: return out
+    bare = st.runs[dataset, seed].net_config, seed
+    return out | dict(bare=dict(
+        denoiser=bare, learned=sharing_untrained(st, dataset, seed)['learned']))
+
 # %% ../../nbs/book/asked_concepts.ipynb #701f98a6
 def composing(st, dataset, seed) -> dict:
     "Rendered faces to learn the regions from, and the options of `learning`."
@@ -192,17 +204,11 @@ def composing(st, dataset, seed) -> dict:
     return learning(st, dataset, seed) | dict(
         known=dict(images=f.images, regions=whole_regions(f.masks)))
 
-SCEPTICS = 3  # models to which what sceptics would use is put
-
 def judging(st, dataset, seed) -> dict:
-    """Options of `composition` and `steering`: the same with the dictionaries, the critic, and, of
-    the first `SCEPTICS` models, the untrained network and what it has learned."""
-    out = composing(st, dataset, seed) | sharing(st, dataset, seed) | dict(read=answers_of(st))
+    "Options of `composition` and `steering`: the same, and what is known of rendered faces."
+    out = composing(st, dataset, seed) | answered(st, dataset, seed)
     out['known']['labels'] = st.samples['synthetic', 0].attrs[:400]
-    if seed >= SCEPTICS: return out
-    bare = st.runs[dataset, seed].net_config, seed
-    return out | dict(bare=dict(
-        denoiser=bare, learned=sharing_untrained(st, dataset, seed)['learned']))
+    return out
 
 def composing_judged(st, dataset, seed) -> dict:
     "The same, with others to judge on, and how much is drawn."
@@ -211,12 +217,28 @@ def composing_judged(st, dataset, seed) -> dict:
     unseen = dict(images=f.images, regions=whole_regions(f.masks), labels=f.attrs)
     return judging(st, dataset, seed) | size | dict(unseen=unseen)
 
+# %% ../../nbs/book/asked_concepts.ipynb #939e3e31
+def even(labels, n=2) -> tuple:
+    "The n columns of 0 and 1 whose share of ones is nearest to one half."
+    proper(labels=labels)
+    return tuple((labels.mean() - .5).abs().sort_values(kind='stable').index[:n])
+
+def judging_natural(st, dataset, seed) -> dict:
+    """Options of `steering` of a model of photographs, whose regions nobody knows: attributes that
+    about half of the held-out ones have, by the answers of the critic."""
+    f, unseen = st.samples[dataset, seed][:400], st.heldout[dataset].images
+    known = dict(images=f.images, labels=said_by_critic(st, f.images))
+    return answered(st, dataset, seed) | dict(
+        known=known, asked=(), attributes=even(said_by_critic(st, unseen)))
+
 # %% ../../nbs/book/asked_concepts.ipynb #5ac1beb3
 def of_composition(st) -> dict:
     "Protocols of the chapters on reading and on controlling the composition of a drawing."
     drawn_only = dict(images=2, datasets=('synthetic',))
     return {'composition': Protocol(composition, options=composing_judged, **drawn_only),
             'steering': Protocol(steering, options=judging, **drawn_only),
+            'steering of photographs': Protocol(
+                steering, options=judging_natural, images=2, datasets=('natural',)),
             'concept answers': Protocol(concept_answers, (300, 600), 20, options=sharing),
             'concept answers, untrained': Protocol(
                 concept_answers, (300, 600), 20, trained=False, seeds=UNTRAINED,

@@ -633,13 +633,14 @@ def _then(gains) -> str:
             'nothing then surely succeeds more often than along a random direction')
 
 # %% ../../nbs/book/headlines.ipynb #d6db840a
-def attributes_turned(gains) -> str:
-    """When attributes surely appear more often along a concept {third: row}, in a sentence. An
-    interval that is NaN is sure of nothing."""
+def attributes_turned(faces, gains) -> str:
+    """When attributes surely appear more often along a concept {third: row} in networks of some
+    faces, in a sentence. An interval that is NaN is sure of nothing."""
     sure = [stage for stage, r in gains.items() if _surely_above(r)]
-    return (f'Attributes surely appear more often along a concept than along a random direction '
+    where = f'In networks of {faces} attributes'
+    return (f'{where} surely appear more often along a concept than along a random direction '
             f'{_stages(sure)}.' if sure else
-            'Attributes do not surely appear more often along a concept than along a random '
+            f'{where} do not surely appear more often along a concept than along a random '
             'direction.')
 
 def beside_controls(controls, models) -> str:
