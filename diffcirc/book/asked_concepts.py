@@ -192,6 +192,7 @@ def answered(st, dataset, seed) -> dict:
     """Options of instruments that judge drawings: a model's dictionaries, the critic, and, of the
     first `SCEPTICS` models, the untrained network and what it has learned."""
     out = sharing(st, dataset, seed) | dict(read=answers_of(st))
+    if st.preset.name == 'smoke': out |= dict(draw_steps=3)
     if seed >= SCEPTICS: return out
     bare = st.runs[dataset, seed].net_config, seed
     return out | dict(bare=dict(
@@ -213,7 +214,7 @@ def judging(st, dataset, seed) -> dict:
 def composing_judged(st, dataset, seed) -> dict:
     "The same, with others to judge on, and how much is drawn."
     f = st.heldout['synthetic']
-    size = dict(n=12, draw_steps=3) if st.preset.name == 'smoke' else {}
+    size = dict(n=12) if st.preset.name == 'smoke' else {}
     unseen = dict(images=f.images, regions=whole_regions(f.masks), labels=f.attrs)
     return judging(st, dataset, seed) | size | dict(unseen=unseen)
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS_OF_WORK', 'ALL_SITES', 'ONE_STEP', 'MOST_POSITIONS', 'BY_KERNEL', 'ENTROPY_TIME', 'ENTROPY_MEMORY', 'LIBRARIES',
            'TRAINERS', 'AIMS', 'benchmark_table', 'conditions', 'Limits', 'machine_limits', 'against', 'bound_by_work',
-           'ratio', 'kinds_of_work', 'Slope', 'exponent', 'exponents', 'slowed', 'slowed_text', 'aims_met',
-           'times_as_fast']
+           'ratio', 'kinds_of_work', 'both_sources', 'longer_now', 'Slope', 'exponent', 'exponents', 'slowed',
+           'slowed_text', 'aims_met', 'times_as_fast']
 
 # %% ../../nbs/book/costs.ipynb #34f9115d
 from typing import NamedTuple
@@ -102,6 +102,21 @@ def kinds_of_work(profile) -> pd.Series:
     for name, pattern in reversed(KINDS_OF_WORK.items()):
         kind[profile.op.str.contains(pattern, case=False)] = name
     return (profile.self_ms.groupby(kind).sum()/profile.self_ms.sum()).sort_values(ascending=False)
+
+# %% ../../nbs/book/costs.ipynb #5d04b42e
+def both_sources(t) -> pd.DataFrame:
+    """One row per table of `benchmarks/measuring.csv`: seconds of the processor for all networks at
+    the earlier commit and now, and the second over the first; most seconds first."""
+    proper(seconds=t[['networks', 'before_s', 'now_s']])
+    rows = t.assign(before=t.before_s*t.networks, now=t.now_s*t.networks)
+    rows = rows[['table', 'images', 'timesteps', 'networks', 'before', 'now']]
+    return rows.assign(ratio=rows.now/rows.before).sort_values('now', ascending=False,
+                                                               ignore_index=True)
+
+def longer_now(t) -> float:
+    "Seconds of all tables now over those at the earlier commit."
+    rows = both_sources(t)
+    return float(rows.now.sum()/rows.before.sum())
 
 # %% ../../nbs/book/costs.ipynb #7a8e2ea3
 class Slope(NamedTuple):

@@ -22,50 +22,68 @@ def smooth(x):
     x = np.clip(x, 0, 1)
     return x*x*(3 - 2*x)
 
+# strokes draw with functions that do not look at their arguments, which `painted` has looked at
+def _fill(d, px, soft=0.): return smooth(.5 - d/(1.4*px + soft))
+
 def fill(d, px, soft=0.):
     """Share of a pixel of width `px` inside the signed distance `d`, infinite ones included; `soft`
     widens the edge. ValueError for a width that is not finite."""
     all_finite(px=px, soft=soft)
     fitting(d=d, px=px)
-    return smooth(.5 - d/(1.4*px + soft))
+    return _fill(d, px, soft)
 
 # %% ../../nbs/faces/canvas.ipynb #b5979644
+def _line(d, w, px):
+    return np.minimum(1, 2.2*w/px)*_fill(np.abs(d) - np.maximum(w, .35*px), px)
+
 def line(d, w, px):
     "Coverage by a crisp line of half-width `w` along d = 0."
-    all_finite(w=w)
+    all_finite(w=w, px=px)
     fitting(d=d, w=w, px=px)
-    return np.minimum(1, 2.2*w/px)*fill(np.abs(d) - np.maximum(w, .35*px), px)
+    return _line(d, w, px)
+
+def _crease(d, w, px, soft): return _fill(np.abs(d) - w, px, soft)
 
 def crease(d, w, px, soft):
     "Coverage by a soft line of half-width `w` along d = 0."
-    all_finite(w=w)
-    return fill(np.abs(d) - w, px, soft)
+    all_finite(w=w, px=px, soft=soft)
+    fitting(d=d, w=w, px=px)
+    return _crease(d, w, px, soft)
 
 # %% ../../nbs/faces/canvas.ipynb #1bad847c
-def ellipse(x, y, rx, ry):
-    "Signed distance to an ellipse, exact at the edge to first order."
-    all_finite(rx=rx, ry=ry)
-    fitting(x=x, y=y, rx=rx, ry=ry)
+def _ellipse(x, y, rx, ry):
     x, y = x/rx, y/ry
     k = np.sqrt(x*x + y*y) + F(1e-6)
     x, y = x/rx, y/ry
     return k*(k - 1)/(np.sqrt(x*x + y*y) + F(1e-6))
+
+def ellipse(x, y, rx, ry):
+    "Signed distance to an ellipse, exact at the edge to first order."
+    all_finite(rx=rx, ry=ry)
+    fitting(x=x, y=y, rx=rx, ry=ry)
+    return _ellipse(x, y, rx, ry)
+
+def _squircle(x, y, p, floor=1e-4):
+    return ((np.abs(x) + F(floor))**p + (np.abs(y) + F(floor))**p)**(1/p)
 
 def squircle(x, y, p, floor=1e-4):
     "p-norm of (x, y): 1 on a superellipse, rounder for small p, squarer for large p."
     all_finite(p=p)
     fitting(x=x, y=y, p=p)
     real(float(np.abs(p).min()), 'The least p', 1e-6)
-    return ((np.abs(x) + F(floor))**p + (np.abs(y) + F(floor))**p)**(1/p)
+    return _squircle(x, y, p, floor)
 
 # %% ../../nbs/faces/canvas.ipynb #44db06e8
+def _blob(x, y, rx, ry):
+    x, y = x/rx, y/ry
+    r = np.maximum(0, 1 - x*x - y*y)
+    return r*r
+
 def blob(x, y, rx, ry):
     "Smooth bump: 1 at the centre, 0 beyond the ellipse (rx, ry), infinitely far away too."
     all_finite(rx=rx, ry=ry)
     fitting(x=x, y=y, rx=rx, ry=ry)
-    x, y = x/rx, y/ry
-    r = np.maximum(0, 1 - x*x - y*y)
-    return r*r
+    return _blob(x, y, rx, ry)
 
 def strands(s, phase):
     "Texture of hair in [-1, 1] across the coordinate `s`."
@@ -273,7 +291,7 @@ def background(c):
 def _cap(c, x, rx, ry):
     "Signed distance to the hair on the skull: an ellipse, squarer towards the top."
     up = np.maximum(F(-.18) - c.y, 0)
-    return (squircle(x/rx, up/ry, 2.2) - 1)*(rx + (ry - rx)*np.minimum(1, up/ry)**3)
+    return (_squircle(x/rx, up/ry, 2.2) - 1)*(rx + (ry - rx)*np.minimum(1, up/ry)**3)
 
 # %% ../../nbs/faces/canvas.ipynb #f18ff2f5
 def _curtain(c, x, rx, wob):
@@ -332,7 +350,7 @@ def hair_back(c):
     "The hair behind the neck, where it is long; keeps shape and colour for the hair in front."
     c.short, c.long = hair_shape(c)
     c.hair_rgb = hair_shade(c)
-    c.over(c.is_long*fill(c.long, c.px, .01), F(.55)*c.hair_rgb, 'hair')
+    c.over(c.is_long*_fill(c.long, c.px, .01), F(.55)*c.hair_rgb, 'hair')
 
 # %% ../../nbs/faces/canvas.ipynb #80583df2
 def paint_skin(c, a, shade):
@@ -346,10 +364,10 @@ def neck(c):
     p = c.p
     w = p.u('neck', .25, .29) + F(.06)*p.male
     d = np.abs(c.x - F(.03)*c.yaw) - w - F(.25)*np.maximum(0, c.y - F(.8))
-    under = fill(ellipse(c.x - F(.09)*c.yaw, c.y - F(.35), .5, .6), c.px, .22)
+    under = _fill(_ellipse(c.x - F(.09)*c.yaw, c.y - F(.35), .5, .6), c.px, .22)
     edge = smooth((np.abs(c.x)/w - F(.5))*2)
     shade = F(.86) + F(.25)*c.light[:, 0]*c.x/w - F(.45)*under - F(.12)*edge
-    paint_skin(c, fill(d, c.px)*(c.y > 0), shade)
+    paint_skin(c, _fill(d, c.px)*(c.y > 0), shade)
 
 # %% ../../nbs/faces/canvas.ipynb #5e281e4d
 def ears(c):
@@ -358,10 +376,10 @@ def ears(c):
     e = F(.482) + p.u('ears', 0, .03) + p.u('width', 0, .04)
     for side in (-1, 1):
         x = side*(c.x + F(.05)*c.yaw) - e
-        d = ellipse(x + F(.12)*(c.y - F(.06)), c.y - F(.09), .062, .135)
-        a = fill(d, c.px)
+        d = _ellipse(x + F(.12)*(c.y - F(.06)), c.y - F(.09), .062, .135)
+        a = _fill(d, c.px)
         paint_skin(c, a, F(.8) + F(2.2)*np.minimum(0, d + F(.03)) + F(.25)*side*c.light[:, 0])
-        c.dim(1 - F(.35)*a*fill(ellipse(x + F(.02), c.y - F(.09), .025, .075), c.px, .03))
+        c.dim(1 - F(.35)*a*_fill(_ellipse(x + F(.02), c.y - F(.09), .025, .075), c.px, .03))
 
 # %% ../../nbs/faces/canvas.ipynb #edf62288
 def _folds_of_cloth(c):
@@ -374,10 +392,10 @@ def _suit(c, m, y0, d, light):
     "A shirt inside a jacket of signed distance `d`, and for men now and then a tie."
     p, opening = c.p, m - F(.3) + F(.55)*np.maximum(0, c.y - y0)
     suit = p.pick('cloth_kind', F(.15) + F(.35)*p.male)
-    shirt = suit*fill(np.maximum(opening, d + F(.02)), c.px)
+    shirt = suit*_fill(np.maximum(opening, d + F(.02)), c.px)
     c.over(shirt, rgb(.9, .9, .93)*light, 'background')
     tie = np.maximum(m - F(.055), y0 + F(.05) - c.y)
-    c.over(suit*p.male*p.pick('tie', .55)*fill(tie, c.px),
+    c.over(suit*p.male*p.pick('tie', .55)*_fill(tie, c.px),
            hsv(p.u('tie'), p.u('cloth_sat', .3, .9), p.u('bg_val', .2, .7)), 'background')
 
 # %% ../../nbs/faces/canvas.ipynb #e787c29a
@@ -388,10 +406,10 @@ def clothes(c):
     d = (y0 + F(.22)*np.maximum(0, m - F(.3)) - c.y
          + F(.5)*np.maximum(0, F(.27) + F(.06)*p.male - m))
     colour = hsv(p.u('cloth_hue'), p.u('cloth_sat')**2*F(.8), p.u('cloth_val', .06, .95))
-    c.over(fill(d, c.px), colour*light, 'background')
+    c.over(_fill(d, c.px), colour*light, 'background')
     _suit(c, m, y0, d, light)
     inner, upper = smooth(1 - (m - F(.1))/F(.5)), smooth((y0 + F(.12) - c.y)/F(.2))
-    c.dim(1 - F(.25)*fill(d, c.px)*inner*upper)
+    c.dim(1 - F(.25)*_fill(d, c.px)*inner*upper)
 
 # %% ../../nbs/faces/canvas.ipynb #aa2de74f
 def _jaw(c, a):
@@ -412,22 +430,22 @@ def head_shape(c):
     c.face_w = a = p.u('width', .47, .515) + F(.015)*p.male
     c.chin = p.u('chin', .73, .79) + F(.025)*p.male
     up = np.maximum(F(.08) - c.y, 0)/F(.86)
-    skull = (squircle(c.jaw_x/a, up, 2.3) - 1)*(a + (F(.86) - a)*np.minimum(1, up)**3)
+    skull = (_squircle(c.jaw_x/a, up, 2.3) - 1)*(a + (F(.86) - a)*np.minimum(1, up)**3)
     return np.where(c.y < .08, skull, _jaw(c, a))
 
 # %% ../../nbs/faces/canvas.ipynb #8cea2f14
 def nose_x(c):
     "Distance from the ridge of the nose: it stands out, so yaw moves it further than the face."
-    return c.u - F(.05)*c.yaw*blob(c.u, c.v - F(.2), .3, .4)
+    return c.u - F(.05)*c.yaw*_blob(c.u, c.v - F(.2), .3, .4)
 
 def _wings(c):
     "Where the wings of the nose stand out."
-    return blob(np.abs(nose_x(c)) - F(.75)*c.nose_w, c.v - c.nose_y - F(.005), .06, .06)
+    return _blob(np.abs(nose_x(c)) - F(.75)*c.nose_w, c.v - c.nose_y - F(.005), .06, .06)
 
 def _ridge(c):
     "Height that the ridge and the tip of the nose add."
     n, y = nose_x(c), c.v - c.nose_y
-    ridge, tip = blob(n, c.v - F(.07), .092, .26), blob(n, y + F(.02), .1, .12)
+    ridge, tip = _blob(n, c.v - F(.07), .092, .26), _blob(n, y + F(.02), .1, .12)
     return c.p.u('nose_h', .8, 1.2)*(F(.055)*ridge + F(.075)*tip)
 
 # %% ../../nbs/faces/canvas.ipynb #a074deaa
@@ -437,11 +455,11 @@ def relief(c):
     m = np.abs(u)
     z = F(.5)*np.sqrt(np.maximum(.03, 1 - (c.jaw_x/(c.face_w + F(.07)))**2 - (c.y/F(.93))**2))
     z += _ridge(c)
-    z += F(.04)*_wings(c) - F(.055)*blob(m - c.eye_x, v + F(.02), .17, .13)  # nose, sockets
-    z += (F(.018) + F(.02)*p.male)*blob(m - F(.2), v + F(.15), .26, .09)     # brow ridge
-    cheeks = blob(m - F(.27), v - F(.22) + F(.03)*p.smiling, .16, .17)
+    z += F(.04)*_wings(c) - F(.055)*_blob(m - c.eye_x, v + F(.02), .17, .13)  # nose, sockets
+    z += (F(.018) + F(.02)*p.male)*_blob(m - F(.2), v + F(.15), .26, .09)     # brow ridge
+    cheeks = _blob(m - F(.27), v - F(.22) + F(.03)*p.smiling, .16, .17)
     z += (F(.035) + F(.03)*p.smiling)*cheeks
-    lips, chin = blob(u, v - c.mouth_y, .24, .16), blob(u, v - c.chin + F(.1), .17, .12)
+    lips, chin = _blob(u, v - c.mouth_y, .24, .16), _blob(u, v - c.chin + F(.1), .17, .12)
     return z + F(.03)*lips + F(.035)*chin
 
 # %% ../../nbs/faces/canvas.ipynb #32ba51c0
@@ -476,7 +494,7 @@ def highlight(c):
 def _blush(c, a):
     "Red on cheeks and nose."
     p, u, v = c.p, c.u, c.v
-    cheeks, tip = blob(np.abs(u) - F(.27), v - F(.24), .2, .16), blob(u, v - c.nose_y, .1, .1)
+    cheeks, tip = _blob(np.abs(u) - F(.27), v - F(.24), .2, .16), _blob(u, v - c.nose_y, .1, .1)
     blush = a*p.u('blush', .02, .12)*(1 - F(.3)*p.male)*(cheeks + F(.6)*tip)
     c.rgb += blush[:, None]*c.skin*rgb(.25, -.35, -.25)
 
@@ -484,10 +502,10 @@ def _blush(c, a):
 def _hollows(c, a):
     "Shade in the eye sockets, at their inner corners, under nose and lip."
     u, v, m = c.u, c.v, np.abs(c.u)
-    sockets = blob(m - c.eye_x, v + F(.015), .17, .1)
-    corners = blob(m - F(.075), v + F(.02), .07, .12)
-    nose = blob(u, v - c.nose_y - F(.085), .1, .05)
-    lip = blob(u, v - c.mouth_y - F(.115), .12, .05)
+    sockets = _blob(m - c.eye_x, v + F(.015), .17, .1)
+    corners = _blob(m - F(.075), v + F(.02), .07, .12)
+    nose = _blob(u, v - c.nose_y - F(.085), .1, .05)
+    lip = _blob(u, v - c.mouth_y - F(.115), .12, .05)
     c.dim(1 - a*(F(.24)*sockets + F(.16)*corners + (F(.18)*nose + F(.2)*lip)))
 
 def _shaven(c, a):
@@ -499,7 +517,7 @@ def _shaven(c, a):
 def head(c):
     "The lit head, with the grain of its skin; keeps outline, normals and shade for later parts."
     c.head = head_shape(c)
-    a = fill(c.head, c.px)
+    a = _fill(c.head, c.px)
     c.normal = normals(relief(c), c.px)
     c.shade = lambert(c)
     paint_skin(c, a, c.shade)

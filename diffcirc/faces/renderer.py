@@ -10,8 +10,8 @@ __all__ = ['PARTS', 'eyes', 'brows', 'nose', 'mouth_shape', 'lip_colour', 'mouth
 import numpy as np, pandas as pd
 from ..doors import all_finite
 from .canvas import (
-    F, IRIS, background, blob, clothes, crease, ears, ellipse, fill, hair_back, head, hsv, line,
-    neck, nose_x, painted, ramp, rgb, smooth, squircle, strands)
+    F, IRIS, _blob, _crease, _ellipse, _fill, _line, _squircle, background, clothes, ears,
+    hair_back, head, hsv, neck, nose_x, painted, ramp, rgb, smooth, strands)
 
 # %% ../../nbs/faces/renderer.ipynb #f146090b
 def _eye_shape(c, x):
@@ -36,19 +36,19 @@ def _iris(c, x, y, side, lids, lit):
     gx = x - side*p.u('gaze_x', -.022, .022)
     gy = y + F(.004) - p.u('gaze_y', -.008, .006)
     r = np.sqrt(gx**2 + gy**2)
-    c.over(lids*fill(r - r_iris, c.px), ramp(p.u('iris'), IRIS)*(F(.65) + F(.5)*lit))
-    c.over(lids*fill(r - F(.45)*r_iris, c.px), rgb(.03, .03, .03))
+    c.over(lids*_fill(r - r_iris, c.px), ramp(p.u('iris'), IRIS)*(F(.65) + F(.5)*lit))
+    c.over(lids*_fill(r - F(.45)*r_iris, c.px), rgb(.03, .03, .03))
     catch = np.sqrt((gx - side*F(.017)*np.sign(c.light[:, 0]))**2 + (gy + F(.012))**2)
-    c.over(F(.9)*lids*fill(catch - F(.013), c.px)*np.minimum(1, F(.035)/c.px), rgb(1, 1, 1))
+    c.over(F(.9)*lids*_fill(catch - F(.013), c.px)*np.minimum(1, F(.035)/c.px), rgb(1, 1, 1))
 
 # %% ../../nbs/faces/renderer.ipynb #5ecf4ed2
 def _lids(c, x, y, w, top, low):
     "Upper lashes, the lower rim and the fold above the eye."
-    p, inside = c.p, fill(np.abs(x) - F(1.02)*w, c.px)
+    p, inside = c.p, _fill(np.abs(x) - F(1.02)*w, c.px)
     lash = F(.006) + (F(.007) + F(.004)*p.pick('make_up', .6))*(1 - p.male)
-    c.over(F(.9)*inside*line(y - top + F(.004), lash, c.px), F(.18)*c.skin, 'eyes')
-    c.over(F(.4)*inside*line(y - low, F(.004), c.px), F(.4)*c.skin)
-    c.over(F(.38)*inside*line(y - top + F(.03) + F(.01)*p.old, F(.006), c.px), F(.45)*c.skin)
+    c.over(F(.9)*inside*_line(y - top + F(.004), lash, c.px), F(.18)*c.skin, 'eyes')
+    c.over(F(.4)*inside*_line(y - low, F(.004), c.px), F(.4)*c.skin)
+    c.over(F(.38)*inside*_line(y - top + F(.03) + F(.01)*p.old, F(.006), c.px), F(.45)*c.skin)
 
 # %% ../../nbs/faces/renderer.ipynb #5ee1dd57
 def eyes(c):
@@ -57,7 +57,7 @@ def eyes(c):
         x, y = side*c.u - c.eye_x, c.v - F(.005)
         y = y + c.p.u('eye_tilt', -.02, .07)*x
         w, h, top, low = _eye_shape(c, x)
-        lids = fill(np.maximum(top - y, y - low), c.px)
+        lids = _fill(np.maximum(top - y, y - low), c.px)
         lit = smooth((y + h)/(F(1.5)*h))[:, None]
         _white(c, lids, lit)
         _iris(c, x, y, side, lids, lit)
@@ -82,14 +82,14 @@ def brows(c):
         y = c.v + up + arch*(1 - F(.8)*(t - F(.06))**2) - F(.012)
         d = np.abs(y) - thick*np.clip(1 - F(.45)*t, .25, 1.2)
         d = np.maximum(d, (np.abs(t) - 1)*F(.15))
-        c.over(np.clip(fill(d, c.px, .012)*grain, 0, 1), colour, 'brows')
+        c.over(np.clip(_fill(d, c.px, .012)*grain, 0, 1), colour, 'brows')
 
 # %% ../../nbs/faces/renderer.ipynb #464b2f02
 def _wing(c, m, v):
     "Coverage by the creases around the wings of the nose."
     w = c.nose_w
-    d = ellipse(m - F(.55)*w, v - F(.012), F(.62)*w, F(.052))
-    return crease(d, F(.006), c.px, .03)*smooth((m - F(.8)*w)/F(.03))
+    d = _ellipse(m - F(.55)*w, v - F(.012), F(.62)*w, F(.052))
+    return _crease(d, F(.006), c.px, .03)*smooth((m - F(.8)*w)/F(.03))
 
 # %% ../../nbs/faces/renderer.ipynb #6c9768cd
 def nose(c):
@@ -98,11 +98,11 @@ def nose(c):
     u, v, w = nose_x(c), c.v - c.nose_y, c.nose_w
     m = np.abs(u)
     half = w*(F(.42) + F(.58)*smooth((v + F(.2))/F(.22))) + F(.012)
-    c.claim(fill(np.maximum(m - half, np.maximum(v - F(.055), -v - F(.2))), c.px, .02), 'nose')
-    hole = ellipse(m - F(.55)*w, v - F(.042) + F(.15)*(m - F(.5)*w), F(.3)*w, F(.016))
-    c.over(F(.72)*fill(hole, c.px, .006), F(.28)*c.skin)
+    c.claim(_fill(np.maximum(m - half, np.maximum(v - F(.055), -v - F(.2))), c.px, .02), 'nose')
+    hole = _ellipse(m - F(.55)*w, v - F(.042) + F(.15)*(m - F(.5)*w), F(.3)*w, F(.016))
+    c.over(F(.72)*_fill(hole, c.px, .006), F(.28)*c.skin)
     c.over(F(.35)*_wing(c, m, v), F(.45)*c.skin)
-    c.over(F(.35)*blob(u, v - F(.055), F(1.1)*w, F(.028)), F(.45)*c.skin)
+    c.over(F(.35)*_blob(u, v - F(.055), F(1.1)*w, F(.028)), F(.45)*c.skin)
 
 # %% ../../nbs/faces/renderer.ipynb #415b81b8
 def mouth_shape(c):
@@ -133,17 +133,17 @@ def _lips(c, u, y, t, w, gap, lip):
     up, low, round_ = F(-.35)*gap*t, F(.65)*gap*t, np.sqrt(t)
     bow = 1 - F(.28)*np.maximum(0, 1 - (u/(F(.22)*w))**2)
     above, below = up - F(.85)*lip*round_*bow - y, y - low - F(1.15)*lip*round_
-    return fill(np.maximum(np.maximum(above, below), np.abs(u) - w), c.px)
+    return _fill(np.maximum(np.maximum(above, below), np.abs(u) - w), c.px)
 
 # %% ../../nbs/faces/renderer.ipynb #1f81b466
 def _open_mouth(c, u, y, t, w, gap, a):
     "The dark inside of an open mouth and the teeth that hang from its upper lip."
     p, up, low = c.p, F(-.35)*gap*t, F(.65)*gap*t
-    inner = fill(np.maximum(up - y, y - low), c.px)*a*(gap > 0)
+    inner = _fill(np.maximum(up - y, y - low), c.px)*a*(gap > 0)
     c.over(inner, rgb(.22, .06, .06)*(F(.6) + F(.5)*c.skin))
     bite = np.maximum(y - up - gap*(F(.35) + F(.37)*p.smiling), np.abs(u) - F(.86)*w)
     white = (F(.95) - F(.1)*np.abs(u)/w - F(.04)*np.cos(150*u))[:, None]
-    c.over(inner*fill(bite, c.px)*(F(.55) + F(.45)*p.smiling), rgb(.95, .93, .88)*white)
+    c.over(inner*_fill(bite, c.px)*(F(.55) + F(.45)*p.smiling), rgb(.95, .93, .88)*white)
 
 # %% ../../nbs/faces/renderer.ipynb #55c79cc7
 def mouth(c):
@@ -151,32 +151,32 @@ def mouth(c):
     p, (u, y, t, w, gap, lip, rise) = c.p, mouth_shape(c)
     up, low, m = F(-.35)*gap*t, F(.65)*gap*t, np.abs(u)
     a = _lips(c, u, y, t, w, gap, lip)
-    tone = F(.93) - F(.16)*(y < up) + F(.18)*blob(u, y - low - F(.55)*lip, F(.6)*w, F(.6)*lip)
+    tone = F(.93) - F(.16)*(y < up) + F(.18)*_blob(u, y - low - F(.55)*lip, F(.6)*w, F(.6)*lip)
     c.over(a, lip_colour(c)*tone[:, None], 'mouth')
     _open_mouth(c, u, y, t, w, gap, a)
-    closed = F(.75)*(1 - p.mouth_open)*line(y, F(.007), c.px)
-    c.over(closed*fill(m - w, c.px, .02), c.skin*rgb(.36, .22, .20))
+    closed = F(.75)*(1 - p.mouth_open)*_line(y, F(.007), c.px)
+    c.over(closed*_fill(m - w, c.px, .02), c.skin*rgb(.36, .22, .20))
     corner = c.v - c.mouth_y + F(.02)*p.smiling + F(.45)*rise
-    c.over(F(.45)*blob(m - w, corner, .035, .03), F(.4)*c.skin)
+    c.over(F(.45)*_blob(m - w, corner, .035, .03), F(.4)*c.skin)
 
 # %% ../../nbs/faces/renderer.ipynb #2aa7dbd4
 def _nasolabial(c):
     "Coverage by the folds from the nose to the corners of the mouth."
     m, f = np.abs(c.u), (c.v - c.nose_y)/(c.mouth_y + F(.08) - c.nose_y)
     arc = m - c.nose_w - F(.02) - (F(.085) + F(.035)*c.p.smiling)*np.sqrt(np.clip(f, 0, 1.4))
-    return crease(arc, F(.01), c.px, .035)*smooth(4*f)*smooth((F(1.25) - f)*3)
+    return _crease(arc, F(.01), c.px, .035)*smooth(4*f)*smooth((F(1.25) - f)*3)
 
 def _bags(c):
     "Coverage by the bags under the eyes."
-    d = ellipse(np.abs(c.u) - c.eye_x, c.v - F(.025), .105, .062)
-    return crease(d, F(.008), c.px, .025)*smooth(c.v/F(.04))
+    d = _ellipse(np.abs(c.u) - c.eye_x, c.v - F(.025), .105, .062)
+    return _crease(d, F(.008), c.px, .025)*smooth(c.v/F(.04))
 
 # %% ../../nbs/faces/renderer.ipynb #3199ac8c
 def _forehead(c):
     "Coverage by three lines on the forehead."
     u, v = c.u, c.v
     waves = [F(.006)*np.sin(17*u + k + 9*c.p.u('wrinkle')) for k in range(3)]
-    lines = sum(crease(v + F(.26) + F(.075)*k + F(.15)*u*u + wave, F(.004), c.px, .022)
+    lines = sum(_crease(v + F(.26) + F(.075)*k + F(.15)*u*u + wave, F(.004), c.px, .022)
                 for k, wave in enumerate(waves))
     return np.minimum(lines, 1)
 
@@ -184,14 +184,14 @@ def _forehead(c):
 def _crows_feet(c):
     "Coverage by three lines at the outer corner of each eye."
     out = np.abs(c.u) - c.eye_x - F(.105)
-    lines = sum(crease(c.v - F(.02) - F(k)*out, F(.004), c.px, .018) for k in (-.5, .15, .8))
+    lines = sum(_crease(c.v - F(.02) - F(k)*out, F(.004), c.px, .018) for k in (-.5, .15, .8))
     return np.minimum(lines*smooth(out/F(.02))*smooth((F(.085) - out)/F(.05)), 1)
 
 def _jowls(c):
     "Coverage by the folds beside the chin."
     m = np.abs(c.u)
-    fold = crease(m - F(.155) - F(.25)*(c.v - c.mouth_y), F(.012), c.px, .04)
-    return fold*blob(m - F(.18), c.v - c.mouth_y - F(.1), .1, .13)
+    fold = _crease(m - F(.155) - F(.25)*(c.v - c.mouth_y), F(.012), c.px, .04)
+    return fold*_blob(m - F(.18), c.v - c.mouth_y - F(.1), .1, .13)
 
 # %% ../../nbs/faces/renderer.ipynb #7366826b
 def folds(c):
@@ -200,7 +200,7 @@ def folds(c):
     deep = F(.26)*p.smiling + F(.5)*p.old*p.u('wrinkle', .7, 1)
     c.over(_nasolabial(c)*deep, ink)
     c.over(_bags(c)*(F(.08) + F(.1)*p.smiling + F(.27)*p.old), ink)
-    middle = np.sqrt(blob(c.u, c.v + F(.33), .36, .2))
+    middle = np.sqrt(_blob(c.u, c.v + F(.33), .36, .2))
     c.over(F(.3)*p.old*_forehead(c)*middle, ink)
     c.over(_crows_feet(c)*(F(.35)*p.old + F(.12)*p.smiling), ink)
     c.over(F(.12)*p.old*_jowls(c), ink)
@@ -211,9 +211,9 @@ def _beard_shape(c, goatee, stubble):
     p, u, v, m = c.p, c.u, c.v, np.abs(c.u)
     chin = c.mouth_y + F(.085) - F(1.575)*np.maximum(0, m - F(.1))
     edge = np.where(m < .2, chin, c.mouth_y - F(.07) - F(.95)*(m - F(.2)))
-    d = np.where(goatee, ellipse(u, v - c.mouth_y - F(.16), .165, .2), edge - v)
+    d = np.where(goatee, _ellipse(u, v - c.mouth_y - F(.16), .165, .2), edge - v)
     rx, ry = F(.155) + F(.03)*p.smiling, F(.075) + F(.02)*p.mouth_open
-    lips = ellipse(u, v - c.mouth_y - F(.012), rx, ry)
+    lips = _ellipse(u, v - c.mouth_y - F(.012), rx, ry)
     return np.maximum(np.maximum(d, c.head - F(.025)*(1 - stubble)), -lips)
 
 # %% ../../nbs/faces/renderer.ipynb #05e01ad1
@@ -240,9 +240,9 @@ def beard(c):
     thick = np.clip(p.u('beard_dens', .75, .95)*(1 - F(.42)*stubble) + F(.14)*tex, 0, 1)
     shade = F(.5) + F(.35)*c.shade + F(.14)*tex + F(.1)*strands(4*c.u, p.u('strand'))
     d = _beard_shape(c, goatee, stubble)
-    c.over(p.beard*fill(d + F(.012)*tex, c.px, .07)*thick, colour*shade[:, None], 'beard')
+    c.over(p.beard*_fill(d + F(.012)*tex, c.px, .07)*thick, colour*shade[:, None], 'beard')
     d, thick = _moustache_shape(c), np.clip(F(.9) + F(.1)*tex, 0, 1)
-    c.over(p.mustache*fill(d + F(.008)*tex, c.px, .02)*thick, colour*(F(.92)*shade)[:, None],
+    c.over(p.mustache*_fill(d + F(.008)*tex, c.px, .02)*thick, colour*(F(.92)*shade)[:, None],
            'beard')
 
 # %% ../../nbs/faces/renderer.ipynb #8a655318
@@ -264,7 +264,7 @@ def opening(c):
     y = v - F(.3)
     y = np.where(y > 0, F(.25)*y, y)  # below the eyes the opening stays open
     rx = c.is_long*p.u('tent', .42, .48) + (1 - c.is_long)*F(.485)
-    round_ = squircle(u/rx, y/(F(.3) - _hairline(c, fringe)), F(2.5) + F(.5)*(1 - c.is_long), 1e-3)
+    round_ = _squircle(u/rx, y/(F(.3) - _hairline(c, fringe)), F(2.5) + F(.5)*(1 - c.is_long), 1e-3)
     return (round_ - 1)*np.minimum(rx, .45)
 
 # %% ../../nbs/faces/renderer.ipynb #b8b04004
@@ -272,24 +272,24 @@ def _parting(c, d):
     "Coverage by the skin that shows in the parting of long hair of signed distance `d`."
     p, on = c.p, 1 - c.p.bald
     x = c.u - F(.16)*p.u('part', -1, 1) + F(.02)*c.strand
-    split = crease(x, F(.008), c.px, .02)
+    split = _crease(x, F(.008), c.px, .02)
     split = split*smooth((F(-.5) - c.v)/F(.05))*smooth((c.v + F(.8))/F(.1))
-    return F(.5)*on*p.pick('tent', .8)*c.is_long*split*fill(d, c.px)
+    return F(.5)*on*p.pick('tent', .8)*c.is_long*split*_fill(d, c.px)
 
 # %% ../../nbs/faces/renderer.ipynb #19bf70aa
 def _wreath(c):
     "Coverage by the hair left above the ears of some bald heads."
     p = c.p
     ring = np.maximum(np.abs(np.abs(c.x) - F(.5)) - F(.03), np.abs(c.y + F(.06)) - F(.13))
-    return F(.75)*p.bald*p.pick('fringe', .55)*fill(ring, c.px, .07)
+    return F(.75)*p.bald*p.pick('fringe', .55)*_fill(ring, c.px, .07)
 
 # %% ../../nbs/faces/renderer.ipynb #39dff2ac
 def hair_front(c):
     "The hair in front of the face, with its shadow and its parting, or what a bald head has left."
     cut, on = 1 - c.is_long, 1 - c.p.bald
     d = np.maximum(np.where(c.is_long > 0, c.long, c.short), -opening(c))
-    c.dim(1 - F(.38)*on*fill(d - F(.03), c.px, .1)*fill(c.head, c.px))  # shadow on the face
-    a = on*fill(d + (F(.008) + F(.01)*cut)*c.strand, c.px, F(.012) + F(.03)*cut)
+    c.dim(1 - F(.38)*on*_fill(d - F(.03), c.px, .1)*_fill(c.head, c.px))  # shadow on the face
+    a = on*_fill(d + (F(.008) + F(.01)*cut)*c.strand, c.px, F(.012) + F(.03)*cut)
     shade = F(.66) + F(.34)*smooth(F(.15) - d/F(.1))
     c.over(a, c.hair_rgb*shade[:, None], 'hair')
     c.over(_parting(c, d), F(.45)*c.skin)
@@ -301,16 +301,16 @@ def _lens(c, v):
     p, m = c.p, np.abs(c.u - F(.03)*c.yaw)
     rx, ry = p.u('glass_w', .155, .18), p.u('glass_h', .085, .125)
     x, y = (m - F(.238))/rx, v/ry
-    round_ = squircle(x, y, p.u('glass_kind', 2.2, 4.5), 1e-3)
+    round_ = _squircle(x, y, p.u('glass_kind', 2.2, 4.5), 1e-3)
     return (round_ - 1)*np.minimum(rx, ry), x, y, rx, ry
 
 # %% ../../nbs/faces/renderer.ipynb #6f006315
 def _frame(c, d, v, rx, ry):
     "Coverage by rims, bridge and arms."
     w, m = c.p.u('glass_frame', .009, .02), np.abs(c.u - F(.03)*c.yaw)
-    bridge = line(v + F(.35)*ry - F(3)*m**2, w, c.px)*(m < F(.238) - F(.9)*rx)
-    arm = line(v + F(.3)*ry, w, c.px)*(m > F(.238) + F(.95)*rx)*fill(c.head - F(.01), c.px)
-    return np.maximum(np.maximum(line(d, w, c.px), bridge), arm)
+    bridge = _line(v + F(.35)*ry - F(3)*m**2, w, c.px)*(m < F(.238) - F(.9)*rx)
+    arm = _line(v + F(.3)*ry, w, c.px)*(m > F(.238) + F(.95)*rx)*_fill(c.head - F(.01), c.px)
+    return np.maximum(np.maximum(_line(d, w, c.px), bridge), arm)
 
 # %% ../../nbs/faces/renderer.ipynb #94420410
 def glasses(c):
@@ -319,8 +319,8 @@ def glasses(c):
     on, dark = p.eyeglasses, p.pick('shade_kind', .25)
     d, x, y, rx, ry = _lens(c, v)
     colour = hsv(p.u('glass_hue'), p.u('glass_hue', .1, .5), p.u('glass_frame', .04, .3))
-    c.dim(1 - F(.25)*on*fill(np.abs(d - F(.012)) - F(.02), c.px, .05)*(v > 0))
-    lens = on*fill(d, c.px)
+    c.dim(1 - F(.25)*on*_fill(np.abs(d - F(.012)) - F(.02), c.px, .05)*(v > 0))
+    lens = on*_fill(d, c.px)
     tinted = colour*(F(.78) - F(.48)*y)[:, None]
     c.over(lens*(F(.07) + F(.81)*dark), np.where(dark[:, None] > 0, tinted, F(.9)), 'glasses')
     c.over(F(.1)*lens*(1 - smooth(F(1.5) + 3*x + 5*y))*(y < .3), rgb(1, 1, 1))
@@ -332,7 +332,7 @@ def _hat_dome(c, x, edge, knit, brim):
     y = c.y
     sides = np.abs(x) - F(.52) - F(.1)*np.minimum(0, y + F(.35))
     crown = np.maximum(sides, F(-.93) + F(.06)*np.cos(7*x) - y)
-    round_ = ellipse(x, y + F(.33), F(.575) + F(.015)*knit, F(.6))
+    round_ = _ellipse(x, y + F(.33), F(.575) + F(.015)*knit, F(.6))
     return np.maximum(np.where(brim > 0, crown, round_), edge)
 
 # %% ../../nbs/faces/renderer.ipynb #3cc52c3a
@@ -341,18 +341,18 @@ def _hat_light(c, x, edge, knit, cap):
     lum = (F(.62) + F(.45)*np.sqrt(np.maximum(0, 1 - (x/F(.6))**2))*(1 + F(1.25)*c.light[:, 0]*x)
            - F(.25)*smooth(edge/F(.3) + F(.73))*(1 - knit))
     ribs = F(.1)*knit*np.sin(46*x/np.sqrt(np.maximum(.3, 1 - F(.25)*x*x)))
-    return lum + ribs - F(.18)*cap*line(x, F(.008), c.px) + F(.05)*c.noise('fine')
+    return lum + ribs - F(.18)*cap*_line(x, F(.008), c.px) + F(.05)*c.noise('fine')
 
 # %% ../../nbs/faces/renderer.ipynb #ace15ffd
 def visor(c, col, cap, brim, y0):
     "The visor of a cap, the brim of a hat."
     y = c.y - y0
     w, h = F(.47)*cap + F(.8)*brim + F(1e-3), F(.125)*cap + F(.075)*brim + F(1e-3)
-    d = ellipse(c.u - F(.05)*c.yaw, y - F(.045) - F(.1)*c.u**2*(1 - 2*brim), w, h)
+    d = _ellipse(c.u - F(.05)*c.yaw, y - F(.045) - F(.1)*c.u**2*(1 - 2*brim), w, h)
     d = np.where(cap > 0, np.maximum(d, F(-.03) - y), d)
     rim = smooth((d + F(.05))/F(.05))*smooth(y/F(.1))
     lum = F(1.05) - F(.4)*brim*smooth(y/F(.12)) - cap*(F(.55) - F(.75)*rim)
-    c.over(c.p.hat*np.maximum(cap, brim)*fill(d, c.px), col*lum[:, None], 'hat')
+    c.over(c.p.hat*np.maximum(cap, brim)*_fill(d, c.px), col*lum[:, None], 'hat')
 
 # %% ../../nbs/faces/renderer.ipynb #d3c73ef1
 def _hat_band(c, x, edge, knit, brim, col, lum):
@@ -360,9 +360,9 @@ def _hat_band(c, x, edge, knit, brim, col, lum):
     p, m = c.p, np.abs(x)
     fold = np.maximum(np.abs(edge + F(.075)) - F(.085), m - F(.59))
     ribs = (F(1.12)*lum + F(.12)*np.sin(60*x))[:, None]
-    c.over(p.hat*knit*fill(fold, c.px), col*ribs, 'hat')
+    c.over(p.hat*knit*_fill(fold, c.px), col*ribs, 'hat')
     ribbon = np.maximum(np.abs(edge + F(.07)) - F(.05), m - F(.53))
-    c.over(p.hat*brim*fill(ribbon, c.px), F(.35)*col, 'hat')
+    c.over(p.hat*brim*_fill(ribbon, c.px), F(.35)*col, 'hat')
 
 # %% ../../nbs/faces/renderer.ipynb #25ea92ed
 def hat(c):
@@ -374,9 +374,9 @@ def hat(c):
     edge = c.y - y0 - F(.22)*x*x + F(.02)*brim
     col = hsv(p.u('hat_hue'), p.u('hat_sat')**2*F(.7), p.u('hat_val', .08, .85))
     lum = _hat_light(c, x, edge, knit, cap)
-    shadow = p.hat*fill(edge - F(.1), c.px, .22)*fill(c.head, c.px)
+    shadow = p.hat*_fill(edge - F(.1), c.px, .22)*_fill(c.head, c.px)
     c.dim(1 - shadow*(F(.5) - F(.25)*knit))
-    c.over(p.hat*fill(_hat_dome(c, x, edge, knit, brim), c.px), col*lum[:, None], 'hat')
+    c.over(p.hat*_fill(_hat_dome(c, x, edge, knit, brim), c.px), col*lum[:, None], 'hat')
     _hat_band(c, x, edge, knit, brim, col, lum)
     visor(c, col, cap, brim, y0)
 

@@ -17,8 +17,8 @@ from ..core import paper_claims
 from .phantom import TEXTURES
 from .rivals import NETWORKS, OTHERS
 from diffcirc.latents.scores import (
-    CENTRAL, SHARES_KEPT, _decided, _errors_kept, _refusal_gain, best_dice, dice_at, interval_of,
-    interval_share, kept_errors, mean_of_networks, patient_draws, pr_area, prevalence, roc_area,
+    CENTRAL, SHARES_KEPT, _best_dice, _decided, _errors_kept, _pr_area, _refusal_gain, _roc_area,
+    dice_at, interval_of, interval_share, kept_errors, mean_of_networks, patient_draws, prevalence,
     tallied)
 from .slices import SliceSet
 from ..statistics.verdicts import NO_INTERVAL, Verdict, printed_verdict, surely
@@ -74,8 +74,8 @@ def companion_rates(of_autoencoders, n=4000) -> pd.DataFrame:
     return d.assign(rule=d.id, claims=d.id).reset_index(drop=True)
 
 # %% ../../nbs/latents/anomalies.ipynb #a661787a
-AREAS = {'slice': {'ROC AUC': roc_area, 'PR AUC': pr_area},
-         'pixel': {'ROC AUC': roc_area, 'PR AUC': pr_area, 'best Dice': best_dice}}
+AREAS = {'slice': {'ROC AUC': _roc_area, 'PR AUC': _pr_area},
+         'pixel': {'ROC AUC': _roc_area, 'PR AUC': _pr_area, 'best Dice': _best_dice}}
 THRESHOLD = 'Dice at the threshold'  # of slices without anomaly
 SAVED = 'errors saved by refusing'   # on average over coverages
 
@@ -151,7 +151,7 @@ def areas_by_lesion(found, about, detector, n=400) -> dict:
     who, draws = np.unique(own.patient), patient_draws(own.patient, n)
     well = ~about.anomalous.to_numpy(bool)
     def area(g):
-        return roc_area(tallied(g, draws[:, np.isin(who, np.unique(g.patient))]))
+        return _roc_area(tallied(g, draws[:, np.isin(who, np.unique(g.patient))]))
     groups = lesion_groups(about)
     return _over_seeds(own, lambda g: {k: area(g[(well | rows)[g.row]])
                                        for k, rows in groups.items()})

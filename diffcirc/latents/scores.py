@@ -99,32 +99,41 @@ def _sound(c: Counted):
 
 def _before(a): return np.concatenate([np.zeros((len(a), 1)), a[:, :-1]], 1)
 
+# those with an underscore are for what `tallied` has just made
 @np.errstate(all='ignore')
-def roc_area(c: Counted) -> np.ndarray:
-    "Area under the ROC curve (draws,), ties counting half; NaN without both classes."
-    _sound(c)
+def _roc_area(c):
     P, N = c.positives[:, -1], c.negatives[:, -1]
     gained = c.negatives - _before(c.negatives)
     return (gained*(c.positives + _before(c.positives))/2).sum(1)/(P*N)
 
+def roc_area(c: Counted) -> np.ndarray:
+    "Area under the ROC curve (draws,), ties counting half; NaN without both classes."
+    _sound(c)
+    return _roc_area(c)
+
 # %% ../../nbs/latents/scores.ipynb #69e5cb3f
 @np.errstate(all='ignore')
-def pr_area(c: Counted) -> np.ndarray:
-    "Average precision (draws,): precision at every threshold, weighted by the gain in recall."
-    _sound(c)
+def _pr_area(c):
     precision = c.positives/(c.positives + c.negatives)
     gained = c.positives - _before(c.positives)
     return np.nansum(np.where(gained > 0, gained*precision, 0), 1)/c.positives[:, -1]
+
+def pr_area(c: Counted) -> np.ndarray:
+    "Average precision (draws,): precision at every threshold, weighted by the gain in recall."
+    _sound(c)
+    return _pr_area(c)
 
 # %% ../../nbs/latents/scores.ipynb #e844ad8b
 @np.errstate(all='ignore')
 def _dice(c): return 2*c.positives/(c.positives + c.negatives + c.positives[:, -1:])
 
 # %% ../../nbs/latents/scores.ipynb #7c1f7d29
+def _best_dice(c): return _dice(c).max(1)
+
 def best_dice(c: Counted) -> np.ndarray:
     "The largest Dice overlap at any threshold (draws,)."
     _sound(c)
-    return _dice(c).max(1)
+    return _best_dice(c)
 
 # %% ../../nbs/latents/scores.ipynb #2ecdc72c
 def dice_at(c: Counted, threshold) -> np.ndarray:
