@@ -11,7 +11,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 import pandas as pd, torch
 from diffcirc.circuits.ablation import ablate, impacts
 from diffcirc.core import preset
-from diffcirc.denoiser.diffusion import Denoiser, make_exam, prediction_errors
+from diffcirc.denoiser.diffusion import Denoiser, make_exam
+from diffcirc.denoiser.readers import prediction_errors
 from diffcirc.denoiser.linear import fit_linear
 from diffcirc.denoiser.training import Crew, TrainConfig, Trainer, keep_big_buffers
 from diffcirc.faces.matching import study_faces

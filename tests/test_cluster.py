@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 import pandas as pd, pytest, torch
 import cluster_jobs
-from diffcirc.denoiser.diffusion import make_exam, prediction_errors
+from diffcirc.denoiser.diffusion import make_exam
+from diffcirc.denoiser.readers import prediction_errors
 from diffcirc.denoiser.training import TrainConfig
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.faces.data import ATTRIBUTES, FaceSet

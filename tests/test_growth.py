@@ -8,7 +8,7 @@ from diffcirc.book.growth import change_points
 from diffcirc.book.asking import Protocol, asked
 from diffcirc.book.reference import differing, kept_build, too_much, write_reference
 from diffcirc.core import preset
-from diffcirc.denoiser.diffusion import prediction_errors
+from diffcirc.denoiser.readers import prediction_errors
 from diffcirc.denoiser.training import Run, TrainConfig
 from diffcirc.faces.data import ATTRIBUTES, FaceSet
 from diffcirc.study.models import DATASETS, GROWN, KEEP, Study, trainings

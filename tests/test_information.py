@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from diffcirc.circuits.estimators import (
     ESTIMATORS, coordinates, features, ife, kernel, mutual_information, renyi, shrinkage)
-from diffcirc.circuits.information import information_flow, streams
+from diffcirc.circuits.information import information_flow
 from diffcirc.circuits.transfer import exchangeable, gram, last_middle, stitch
 from diffcirc.denoiser.diffusion import Denoiser, make_exam, untrained
 from diffcirc.denoiser.unet import (
@@ -154,13 +154,11 @@ def test_one_row_per_edge_and_kind(channels):
     real, floor = renyi['real'], renyi['shuffled']
     assert floor < .15 < real
 
-def test_images_are_a_set_and_batches_do_not_matter():
+def test_images_are_a_set():
     den, ex = untrained(SMALL), exam()
     flip = type(ex)(ex.x0.flip(0), ex.ε.flip(0), ex.timesteps)
     a, b = (information_flow(den, e, 'renyi', 0) for e in (ex, flip))
     assert np.allclose(a.ife, b.ife, atol=1e-4) and (a.kind == 'real').all()
-    for (n, x), (m, y) in zip(streams(den, ex, 100, batch=7), streams(den, ex, 100)):
-        assert n == m and np.allclose(x @ x.T, y @ y.T, atol=1e-3*np.abs(y @ y.T).max())
 
 def test_a_broken_block_is_named():
     den = untrained(SMALL)

@@ -31,7 +31,8 @@ from diffcirc.concepts.pairs import pair_transfer
 from diffcirc.concepts.stability import concept_answers
 from diffcirc.core import preset
 from diffcirc.denoiser.diffusers import ForeignUNet
-from diffcirc.denoiser.diffusion import Denoiser, make_exam, prediction_errors, untrained
+from diffcirc.denoiser.diffusion import Denoiser, make_exam, untrained
+from diffcirc.denoiser.readers import prediction_errors
 from diffcirc.denoiser.sites import sites
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.study.samples import drawn, shown

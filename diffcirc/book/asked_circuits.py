@@ -38,7 +38,7 @@ from ..circuits.probes import control_labels, probes
 from ..circuits.temporal import component_impacts, cooperation
 from ..circuits.transfer import donors_of, gram, probe_transfer, stitch
 from ..circuits.uses import attribute_control, pruning, training_on
-from ..denoiser.diffusion import prediction_errors
+from ..denoiser.readers import prediction_errors
 from ..faces.data import ATTRIBUTES, REGIONS, FaceSet, region_maps
 from ..faces.people import distinct
 from ..faces.synthetic import draw_faces, switched

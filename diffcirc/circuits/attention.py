@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['MAPPED', 'TWO_SIDED', 'FUNCTIONS', 'BOUNDS', 'entropy', 'specialization', 'grid_distance', 'attended_distance',
-           'received', 'map_selectivity', 'selectivity_of', 'layer_selectivity', 'attention_stats', 'head_importance',
-           'each_map', 'reference_maps', 'displacements', 'function_test', 'earned_name', 'on_grid', 'head_functions',
-           'pattern', 'head_means', 'head_table', 'mean_level', 'level_text', 'common_pattern', 'heads_of_models',
-           'named_share', 'named_per_model', 'says_little', 'fits_by_place', 'implied_ceiling', 'ranked',
-           'head_correlation', 'divergence', 'seed_gap', 'falls_steadily', 'change']
+           'received', 'map_selectivity', 'selectivity_of', 'AttentionReader', 'attention_stats', 'head_importance',
+           'reference_maps', 'displacements', 'function_test', 'earned_name', 'FunctionReader', 'on_grid',
+           'head_functions', 'pattern', 'head_means', 'head_table', 'mean_level', 'level_text', 'common_pattern',
+           'heads_of_models', 'named_share', 'named_per_model', 'says_little', 'fits_by_place', 'implied_ceiling',
+           'ranked', 'head_correlation', 'divergence', 'seed_gap', 'falls_steadily', 'change']
 
 # %% ../../nbs/circuits/attention.ipynb #61974227
 import math
+from contextlib import contextmanager, nullcontext
 from functools import partial
 import numpy as np, pandas as pd, torch.nn.functional as F, torch
 from torch import Tensor
 from ..doors import equally_long, filled, integer, none_empty, one_of, real, shaped
 from .fused import (
     fused, fused_distance, fused_entropy, places, reading_layers)
-from ..denoiser.diffusion import Exam, device_of
+from ..denoiser.diffusion import Exam
+from ..denoiser.readers import PassReader, read_exam, read_by
 from ..denoiser.sites import attention_maps, mean, sweep, zero
 from ..denoiser.unet import attention_layers, attention_map, head_parts, heads
 from ..statistics.tests import Interval, adjust, t_interval
@@ -92,29 +94,39 @@ def _layer_stats(H, D, n, layer, images, timestep) -> list[pd.DataFrame]:
             for h in range(H.shape[1])]
 
 # %% ../../nbs/circuits/attention.ipynb #7155d1ac
-def layer_selectivity(denoiser, x, t, mapped=MAPPED) -> dict:
-    "{layer: (entropies, distances, n)} of one batch: see `selectivity_of`."
-    layers, read = attention_layers(denoiser.net), partial(selectivity_of, mapped=mapped)
-    with reading_layers(denoiser.net, read) as seen: denoiser(x, t)
-    shown = [n for n, layer in layers.items() if n not in seen or layer.pattern.watched]
-    if shown:
-        with attention_maps(denoiser.net) as maps: denoiser(x, t)
-        seen |= {n: map_selectivity(maps[n]) for n in shown}
-    return {n: seen[n] for n in layers}
+class AttentionReader(PassReader):
+    "Entropies and distances of attention: see `attention_stats`."
+    def __init__(self, mapped=MAPPED): self.mapped, self.tables = mapped, []
+    def begin(self, denoiser, exam):
+        self.denoiser, self.names = denoiser, attention_layers(denoiser.net)
+        self.shown = [n for n, layer in self.names.items() if layer.pattern.watched]  # edited
+    @contextmanager
+    def watching(self, net):
+        read = partial(selectivity_of, mapped=self.mapped)
+        shown = attention_maps(net) if self.shown else nullcontext({})
+        with reading_layers(net, read) as found, shown as maps: yield found, maps
+    def batch(self, t, part, x, ε, ε̂, seen):
+        found, maps = seen
+        if lost := [n for n in self.names if n not in found and n not in maps]:
+            maps, self.shown = self._maps(x, t), self.shown + lost  # no queries, no keys: its map
+        found = found | {n: map_selectivity(maps[n]) for n in self.shown}
+        images = np.arange(part.start, part.stop)
+        for n in self.names: self.tables += _layer_stats(*found[n], n, images, t)
+    def _maps(self, x, t):
+        tt = torch.full((len(x),), t, device=x.device)
+        with attention_maps(self.denoiser.net) as maps: self.denoiser(x, tt)
+        return maps
+    def table(self):
+        stat = pd.concat(self.tables, ignore_index=True)
+        stat['share'] = stat.entropy/stat.h_max
+        return stat.assign(specialization=1 - stat.share)
 
 # %% ../../nbs/circuits/attention.ipynb #2eaddf5d
+@read_by(AttentionReader)
 def attention_stats(denoiser, exam: Exam, batch=50, mapped=MAPPED) -> pd.DataFrame:
     """Rows image × timestep × head: entropy (bits), share (of H_max), specialization, distance
     (eighths of the side). `mapped`: positions up to which a layer's map is made."""
-    tables, device = [], device_of(denoiser)
-    for t in exam.timesteps:
-        for part, x, tt, _ in exam.batches(t, batch, device):
-            images = np.arange(part.start, part.stop)
-            for layer, found in layer_selectivity(denoiser, x, tt, mapped).items():
-                tables += _layer_stats(*found, layer, images, t)
-    stat = pd.concat(tables, ignore_index=True)
-    stat['share'] = stat.entropy/stat.h_max
-    return stat.assign(specialization=1 - stat.share)
+    return read_exam(denoiser, exam, [AttentionReader(mapped)], batch)[0]
 
 # %% ../../nbs/circuits/attention.ipynb #eab1f330
 def head_importance(denoiser, exam: Exam) -> pd.DataFrame:
@@ -125,14 +137,6 @@ def head_importance(denoiser, exam: Exam) -> pd.DataFrame:
     removed = sweep(denoiser, exam, names, zero).assign(ablation='zero')
     averaged = sweep(denoiser, exam, names, mean, of_table_2).assign(ablation='mean')
     return pd.concat([removed, averaged], ignore_index=True).rename(columns={'site': 'head'})
-
-# %% ../../nbs/circuits/attention.ipynb #396db22a
-def each_map(denoiser, exam: Exam, timesteps=None, batch=50):
-    "Yield (timestep, slice of images, {layer: maps (b, heads, n, n)}) for the whole exam."
-    for t in timesteps or exam.timesteps:
-        for part, x, tt, _ in exam.batches(t, batch, device_of(denoiser)):
-            with attention_maps(denoiser.net) as maps: denoiser(x, tt)
-            yield t, part, maps
 
 # %% ../../nbs/circuits/attention.ipynb #6bb8de7a
 _GREY = torch.tensor([.299, .587, .114])
@@ -243,15 +247,30 @@ def earned_name(reference, p, level) -> str:
     real(level, 'The level', 0, 1)
     return FUNCTIONS.get(reference, 'semantic integration') if p < level else 'unassigned'
 
+# %% ../../nbs/circuits/attention.ipynb #3d101445
+def _function_of(R, refs, people, level) -> dict:
+    "What a head that receives R (images, n) is named after, and how sure that is."
+    test = function_test(R, on_grid(refs, math.isqrt(R.shape[1])), people=people)
+    best = test.iloc[test.excess.argmax()]
+    return dict(reference=best.reference, r=best.r, p=best.p, p_image=best.p_image,
+                function=earned_name(best.reference, best.p_image, level))
+
 # %% ../../nbs/circuits/attention.ipynb #5c6b0bdf
-def _received_by_head(denoiser, exam: Exam) -> dict:
-    "{(timestep, head): attention that each position receives (images, n)}."
-    got = {}
-    for t, _, maps in each_map(denoiser, exam):
-        for layer, A in maps.items():
+class FunctionReader(PassReader):
+    "Attention that positions receive, beside maps of the images: see `head_functions`."
+    def __init__(self, refs: dict, people=None, level=.05):
+        self.refs, self.people, self.level, self.got = refs, people, level, {}
+    def watching(self, net): return attention_maps(net)
+    def batch(self, t, part, x, ε, ε̂, seen):
+        for layer, A in seen.items():
             for h in range(A.shape[1]):
-                got.setdefault((t, f'{layer}.h{h}'), []).append(received(A[:, h]).cpu().numpy())
-    return {k: np.concatenate(v) for k, v in got.items()}
+                of_head = self.got.setdefault((t, f'{layer}.h{h}'), [])
+                of_head.append(received(A[:, h]).cpu().numpy())
+    def table(self):
+        n_heads = len({head for _, head in self.got})
+        return pd.DataFrame([dict(timestep=t, head=head) | _function_of(
+            np.concatenate(R), self.refs, self.people, self.level/n_heads)
+            for (t, head), R in self.got.items()])
 
 # %% ../../nbs/circuits/attention.ipynb #7a0d1e02
 def on_grid(refs, side) -> dict:
@@ -262,19 +281,12 @@ def on_grid(refs, side) -> dict:
     return {k: v.numpy() for k, v in pooled.items()}
 
 # %% ../../nbs/circuits/attention.ipynb #038fd749
+@read_by(FunctionReader)
 def head_functions(denoiser, exam: Exam, refs: dict, people=None, level=.05) -> pd.DataFrame:
     """Rows timestep × head: the reference with the largest excess, its effect r, p and p_image
     (corrected over maps), and `function`, 'unassigned' unless p_image < level/heads. `refs` from
     `reference_maps` of the exam's images, `people` who is on them (default: all different)."""
-    got = _received_by_head(denoiser, exam)
-    rows, n_heads = [], len({head for _, head in got})
-    for (t, head), R in got.items():
-        test = function_test(R, on_grid(refs, math.isqrt(R.shape[1])), people=people)
-        best = test.iloc[test.excess.argmax()]
-        rows.append(dict(timestep=t, head=head, reference=best.reference, r=best.r, p=best.p,
-                         p_image=best.p_image,
-                         function=earned_name(best.reference, best.p_image, level/n_heads)))
-    return pd.DataFrame(rows)
+    return read_exam(denoiser, exam, [FunctionReader(refs, people, level)], 50)[0]
 
 # %% ../../nbs/circuits/attention.ipynb #a3428e43
 def pattern(share, distance, n=64) -> str:

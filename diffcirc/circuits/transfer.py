@@ -22,7 +22,8 @@ from ..doors import (
     all_finite, each_with, filled, finite, integer, one_of, proper, real, shaped)
 from .attention import reference_maps
 from ..denoiser.diffusion import Denoiser, Exam, ᾱ
-from ..denoiser.diffusion import device_of, image_errors, make_exam, prediction_errors
+from ..denoiser.diffusion import device_of, image_errors, make_exam
+from ..denoiser.readers import prediction_errors
 from .probes import auc
 from ..denoiser.sites import increase, sites, stream, sweep
 from ..statistics.tests import t_interval

@@ -17,7 +17,8 @@ from ..doors import (
 from .edges import Patching, Wiring, wiring_of
 from .finding import METHODS, _largest_first, _of_half, case_of
 from ..denoiser.diffusion import (
-    Exam, add_noise, device_of, image_errors, make_exam, min_snr_weight, prediction_errors, ᾱ)
+    Exam, add_noise, device_of, image_errors, make_exam, min_snr_weight, ᾱ)
+from ..denoiser.readers import prediction_errors
 from ..statistics.tests import t_interval
 
 # %% ../../nbs/circuits/uses.ipynb #875f34eb

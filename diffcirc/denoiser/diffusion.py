@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['T', 'ᾱ', 'cosine_ᾱ', 'add_noise', 'v_target', 'ε_from_v', 'x0_from_ε', 'Denoiser', 'untrained', 'numbered_noise',
-           'Exam', 'make_exam', 'device_of', 'image_errors', 'prediction_errors', 'min_snr_weight', 'starting_noise',
-           'sample']
+           'Exam', 'make_exam', 'device_of', 'image_errors', 'min_snr_weight', 'starting_noise', 'sample']
 
 # %% ../../nbs/denoiser/diffusion.ipynb #48a51ad2
 import math
 from dataclasses import dataclass
-import numpy as np, pandas as pd, torch
+import numpy as np, torch
 from torch import nn, Tensor
 from ..doors import fitting, integer, shaped
 from ..core import content_hash
@@ -158,20 +157,6 @@ def image_errors(ε̂, ε) -> Tensor:
     "Mean squared error of each image: (b, c, h, w) twice → (b,). ValueError where they do not fit."
     fitting(predicted=ε̂, noise=ε)
     return (ε̂ - ε).square().mean((1, 2, 3))
-
-# %% ../../nbs/denoiser/diffusion.ipynb #eb5713c1
-@torch.no_grad()
-def prediction_errors(denoiser, exam: Exam, batch=100) -> pd.DataFrame:
-    """The exam's errors: one row per image × timestep, `mse` of ε̂, `accuracy` = 1 − mse, and `slack`
-    ε̂·(ε − ε̂) per pixel, 0 on average where no multiple of ε̂ would be better."""
-    rows = []
-    for t in exam.timesteps:
-        for part, x, s, ε in exam.batches(t, batch, device_of(denoiser)):
-            ε̂ = denoiser(x, s)
-            found = dict(mse=image_errors(ε̂, ε), slack=(ε̂*(ε - ε̂)).mean((1, 2, 3)))
-            found = pd.DataFrame({k: v.cpu().numpy() for k, v in found.items()})
-            rows.append(found.assign(timestep=t, image=np.arange(part.start, part.stop)))
-    return pd.concat(rows, ignore_index=True).assign(accuracy=lambda d: 1 - d.mse)
 
 # %% ../../nbs/denoiser/diffusion.ipynb #6c9f23ae
 def min_snr_weight(t, γ=5.) -> Tensor:

@@ -4,17 +4,21 @@
 
 # %% auto #0
 __all__ = ['FRAME', 'quicker_by_products', 'by_products', 'quick_attention', 'full_precision', 'Kept', 'opened', 'by_weights',
-           'Job', 'jobs', 'measure', 'compute', 'Computation']
+           'Job', 'jobs', 'measure', 'together', 'compute', 'Computation']
 
 # %% ../../nbs/study/jobs.ipynb #9f277b70
+import inspect
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache, partial
 import pandas as pd, torch, torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
-from ..core import cached_table, code_key, keep_big_buffers, table_path
+from ..core import (
+    cached_table, code_key, content_hash, keep_big_buffers, table_path)
 from ..doors import equally_long, known_device
 from ..denoiser.diffusion import Denoiser, Exam, untrained
 from ..denoiser.linear import Linear
+from ..denoiser.readers import read_exam
 from ..denoiser.training import Run, Stage
 from ..denoiser.unet import UNet, UNetConfig
 from .parallel import bar, n_workers, sent_off, side_by_side, tell
@@ -110,13 +114,13 @@ class Job:
         return [by_weights(self.model), self.exam.x0, self.exam.ε, self.exam.timesteps,
                 by_weights(self.options), self.code]
 
-    def table(self) -> pd.DataFrame:
-        "The table, from the cache when it is there."
+    def table(self, made=None) -> pd.DataFrame:
+        "The table, from the cache when it is there; else measured, or what `made()` gives."
         trained = isinstance(self.model, (Run, Stage))
         about = dict(dataset=self.dataset, seed=self.seed, trained=trained,
                      run=getattr(self.model, 'hash', None), n_images=len(self.exam),
                      timesteps=list(self.exam.timesteps), code=self.code)
-        return cached_table(self.instrument.__name__, self.key, self._measure, **about)
+        return cached_table(self.instrument.__name__, self.key, made or self._measure, **about)
 
     def _measure(self):
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -142,23 +146,48 @@ def measure(st, instrument, timesteps=None, n=None, trained=True, options=None) 
     tables = [j.table().assign(dataset=j.dataset, seed=j.seed, trained=trained) for j in todo]
     return pd.concat(tables, ignore_index=True)
 
+# %% ../../nbs/study/jobs.ipynb #2f4eecfd
+def _pass_of(j) -> str|int:
+    "The same for jobs whose instruments can look at the same passes; one of its own for all others."
+    reader = getattr(j.instrument, 'reader', None)
+    if reader is None or isinstance(j.model, Linear): return id(j)
+    if not {*j.options} <= {*inspect.signature(reader).parameters}: return id(j)
+    return content_hash(by_weights(j.model), j.exam.x0, j.exam.ε, j.exam.timesteps)
+
+def together(todo: list) -> list:
+    "Jobs in groups that one pass over an exam can answer, in order of their first."
+    groups = {}
+    for j in todo: groups.setdefault(_pass_of(j), []).append(j)
+    return list(groups.values())
+
 # %% ../../nbs/study/jobs.ipynb #4d4a5580
 def compute(todo: list, workers: int|None = None):
     "Compute and cache the tables (`Job` or `Computation`) that are missing, side by side."
     missing = [j for j in todo if not table_path(j.instrument.__name__, j.key).exists()]
     workers = workers or n_workers()
     if not missing: return
+    groups = together(missing)
     with bar(len(missing), 'measuring', 'tables') as b:
-        if sent_off(missing, workers):
-            return side_by_side(_compute_one, missing, workers, lambda: b.update())
-        for j in missing:
-            j.table()
-            b.update()
+        if sent_off(groups, workers):
+            return side_by_side(_compute_group, groups, workers, lambda: b.update())
+        for g in groups:
+            _compute_group(g)
+            b.update(len(g))
 
 # %% ../../nbs/study/jobs.ipynb #44a1340b
-def _compute_one(job):
-    job.table()
-    tell()
+def _compute_group(jobs):
+    "Make the tables of jobs that one pass can answer together, or of a single one."
+    answers = cache(partial(_read, jobs))
+    for i, j in enumerate(jobs):
+        j.table(lambda i=i: answers()[i]) if len(jobs) > 1 else j.table()
+        tell()
+
+def _read(jobs) -> list:
+    "Tables of jobs of one network and exam, from one pass for all."
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    denoiser = opened(jobs[0].model, device).to(memory_format=torch.channels_last)
+    readers = [j.instrument.reader(**opened(j.options, device)) for j in jobs]
+    with torch.no_grad(), full_precision(device): return read_exam(denoiser, jobs[0].exam, readers)
 
 # %% ../../nbs/study/jobs.ipynb #5d524701
 @dataclass
