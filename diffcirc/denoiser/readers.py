@@ -24,14 +24,15 @@ class PassReader:
         return nullcontext()
     def layer(self, t, part, name, h, update):
         "A block of one batch, `part` of the exam's images: the stream behind it, and its update."
-    def batch(self, t, part, x, ε, ε̂, seen): "A whole pass: noisy images, their noise, its prediction."
+    def batch(self, t, part, x, ε, ε̂, seen):
+        "A whole pass: noisy images, their noise, the prediction of it."
     def table(self) -> pd.DataFrame:
         "What was read."
         raise NotImplementedError(f'{type(self).__name__} does not say what its table is.')
 
 # %% ../../nbs/denoiser/readers.ipynb #fdcc21bd
 def read_by(reader):
-    "Decorator of an instrument (denoiser, exam, **options) that is the table of `reader(**options)`."
+    "Decorator of an instrument (denoiser, exam, **options) that is what `reader(**options)` makes."
     def marked(instrument):
         instrument.reader = reader
         return instrument
@@ -88,6 +89,6 @@ class ErrorReader(PassReader):
 
 @read_by(ErrorReader)
 def prediction_errors(denoiser, exam: Exam, batch=100) -> pd.DataFrame:
-    """The exam's errors: one row per image × timestep, `mse` of ε̂, `accuracy` = 1 − mse, and `slack`
-    ε̂·(ε − ε̂) per pixel, 0 on average where no multiple of ε̂ would be better."""
+    """The exam's errors: one row per image × timestep, `mse` of ε̂, `accuracy` = 1 − mse, and
+    `slack` ε̂·(ε − ε̂) per pixel, 0 on average where no multiple of ε̂ would be better."""
     return read_exam(denoiser, exam, [ErrorReader()], batch)[0]

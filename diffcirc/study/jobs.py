@@ -148,7 +148,7 @@ def measure(st, instrument, timesteps=None, n=None, trained=True, options=None) 
 
 # %% ../../nbs/study/jobs.ipynb #2f4eecfd
 def _pass_of(j) -> str|int:
-    "The same for jobs whose instruments can look at the same passes; one of its own for all others."
+    "The same for jobs that can look at the same passes; one of its own for any other."
     reader = getattr(j.instrument, 'reader', None)
     if reader is None or isinstance(j.model, Linear): return id(j)
     if not {*j.options} <= {*inspect.signature(reader).parameters}: return id(j)
