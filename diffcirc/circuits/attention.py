@@ -20,7 +20,7 @@ from ..doors import equally_long, filled, integer, none_empty, one_of, real, sha
 from .fused import (
     fused, fused_distance, fused_entropy, places, reading_layers)
 from ..denoiser.diffusion import Exam
-from ..denoiser.readers import PassReader, read_exam, read_by
+from ..denoiser.readers import PassReader, one_table, read_by, read_exam
 from ..denoiser.sites import attention_maps, mean, sweep, zero
 from ..denoiser.unet import attention_layers, attention_map, head_parts, heads
 from ..statistics.tests import Interval, adjust, t_interval
@@ -96,7 +96,7 @@ def _layer_stats(H, D, n, layer, images, timestep) -> list[pd.DataFrame]:
 # %% ../../nbs/circuits/attention.ipynb #7155d1ac
 class AttentionReader(PassReader):
     "Entropies and distances of attention: see `attention_stats`."
-    def __init__(self, mapped=MAPPED): self.mapped, self.tables = mapped, []
+    def __init__(self, mapped=MAPPED): self.mapped, self.rows = mapped, {}
     def begin(self, denoiser, exam):
         self.denoiser, self.names = denoiser, attention_layers(denoiser.net)
         self.shown = [n for n, layer in self.names.items() if layer.pattern.watched]  # edited
@@ -111,13 +111,15 @@ class AttentionReader(PassReader):
             maps, self.shown = self._maps(x, t), self.shown + lost  # no queries, no keys: its map
         found = found | {n: map_selectivity(maps[n]) for n in self.shown}
         images = np.arange(part.start, part.stop)
-        for n in self.names: self.tables += _layer_stats(*found[n], n, images, t)
+        for n in self.names:
+            for h, of_head in enumerate(_layer_stats(*found[n], n, images, t)):
+                self.rows.setdefault((t, n, h), []).append(of_head)
     def _maps(self, x, t):
         tt = torch.full((len(x),), t, device=x.device)
         with attention_maps(self.denoiser.net) as maps: self.denoiser(x, tt)
         return maps
     def table(self):
-        stat = pd.concat(self.tables, ignore_index=True)
+        stat = one_table(self.rows)
         stat['share'] = stat.entropy/stat.h_max
         return stat.assign(specialization=1 - stat.share)
 

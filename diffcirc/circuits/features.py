@@ -16,7 +16,7 @@ from torch import Tensor
 from ..doors import (
     all_finite, equally_long, filled, finite, integer, one_of, shaped)
 from ..denoiser.diffusion import Exam, device_of
-from ..denoiser.readers import PassReader, read_exam, read_by
+from ..denoiser.readers import PassReader, one_table, read_by, read_exam
 from ..denoiser.sites import even_batch, stream
 from ..denoiser.unet import blocks
 from ..statistics.replication import over_models, paired_flip, per_model
@@ -81,13 +81,14 @@ def each_layer(denoiser, exam: Exam, timesteps=None, batch=25, image=False):
 class FeatureReader(PassReader):
     "The parts of Eq. 3: see `feature_stats`."
     layers = True
-    def __init__(self): self.rows = []
+    def __init__(self): self.rows = {}
     def layer(self, t, part, name, h, update):
         about = dict(timestep=t, image=np.arange(part.start, part.stop), layer=name)
         for of, F in (('stream', h), ('update', update)):
             parts = {k: v.cpu().numpy() for k, v in activation_stats(F, name).items()}
-            self.rows.append(pd.DataFrame(dict(about, of=of, **parts)))
-    def table(self): return pd.concat(self.rows, ignore_index=True)
+            rows = self.rows.setdefault((t, name, of), [])
+            rows.append(pd.DataFrame(dict(about, of=of, **parts)))
+    def table(self): return one_table(self.rows)
 
 # %% ../../nbs/circuits/features.ipynb #6fbf3bdf
 @read_by(FeatureReader)

@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 from ..doors import filled, finite, one_of, real, shaped
 from .estimators import ESTIMATORS, METHOD, coordinates, efficiency, estimator
 from ..denoiser.diffusion import Exam
-from ..denoiser.readers import PassReader, read_exam, read_by
+from ..denoiser.readers import PassReader, read_by, read_exam
 from ..denoiser.sites import sites
 
 # %% ../../nbs/circuits/information.ipynb #48e7d4d4
