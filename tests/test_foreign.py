@@ -2,8 +2,8 @@
 import pytest, torch
 diffusers = pytest.importorskip('diffusers')
 from hypothesis import given, settings, strategies as st
-from diffcirc.denoiser.diffusion import (
-    Denoiser, add_noise, make_exam, prediction_errors, untrained)
+from diffcirc.denoiser.diffusion import Denoiser, add_noise, make_exam, untrained
+from diffcirc.denoiser.readers import prediction_errors
 from diffcirc.denoiser.diffusers import ForeignUNet
 from diffcirc.denoiser.sites import (
     attention_maps, capturing, editing, find, mean, sites, stream, sweep, uniform, zero)
