@@ -32,7 +32,7 @@ from diffcirc.concepts.stability import concept_answers
 from diffcirc.core import preset
 from diffcirc.denoiser.diffusers import ForeignUNet
 from diffcirc.denoiser.diffusion import Denoiser, make_exam, untrained
-from diffcirc.denoiser.readers import prediction_errors
+from diffcirc.denoiser.readers import prediction_errors, read_exam
 from diffcirc.denoiser.sites import sites
 from diffcirc.denoiser.unet import UNetConfig
 from diffcirc.study.samples import drawn, shown
@@ -138,6 +138,18 @@ def test_every_instrument_on_every_denoiser(instrument, make):
         known = set(sites(denoiser.net)) | {n for k in KINDS for n in targets(denoiser.net, k)}
         # what is of no site: the intact network, and readings of the image itself
         assert set(got.site) <= known | {'clean', 'seen', 'picture'}
+
+@pytest.mark.parametrize('make', [ours, wrapped], ids=['ours', 'wrapped'])
+def test_readers_of_one_pass_say_what_each_says_alone(make):
+    "Whatever instruments share the passes of a network, and in whatever order they are asked."
+    denoiser = make(0)
+    reading = [f for f in ASKED if hasattr(f, 'reader')]
+    assert len(reading) >= 6
+    with torch.no_grad(): alone = [f(denoiser, EXAM, **ASKED[f](make)) for f in reading]
+    for order in (range(len(reading)), range(len(reading))[::-1]):
+        asked = [reading[i].reader(**ASKED[reading[i]](make)) for i in order]
+        for i, table in zip(order, read_exam(denoiser, EXAM, asked, batch=3)):
+            pd.testing.assert_frame_equal(table, alone[i], atol=2e-3, rtol=1e-4)
 
 def test_no_instrument_of_the_book_is_left_out():
     asked = {p.instrument for p in protocols(SimpleNamespace(preset=preset('smoke'))).values()}
