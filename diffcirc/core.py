@@ -562,7 +562,8 @@ def _make_table(path, name, make, about) -> pd.DataFrame:
     "Compute a table and keep it, with when and in how many seconds it was made."
     began = time.perf_counter()
     table = make()
-    seconds = round(time.perf_counter() - began, 2)
+    # one that was made together with others knows its part
+    seconds = table.attrs.get('seconds', round(time.perf_counter() - began, 2))
     made = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
     table.attrs = dict(table=name, place=path.stem, **about, seconds=seconds, made=made,
                        environment=environment())

@@ -7,7 +7,7 @@ __all__ = ['FRAME', 'quicker_by_products', 'by_products', 'quick_attention', 'fu
            'Job', 'jobs', 'measure', 'together', 'compute', 'Computation']
 
 # %% ../../nbs/study/jobs.ipynb #9f277b70
-import inspect
+import inspect, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -187,7 +187,12 @@ def _read(jobs) -> list:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     denoiser = opened(jobs[0].model, device).to(memory_format=torch.channels_last)
     readers = [j.instrument.reader(**opened(j.options, device)) for j in jobs]
-    with torch.no_grad(), full_precision(device): return read_exam(denoiser, jobs[0].exam, readers)
+    began = time.perf_counter()
+    with torch.no_grad(), full_precision(device):
+        tables = read_exam(denoiser, jobs[0].exam, readers)
+    each = round((time.perf_counter() - began)/len(jobs), 2)
+    for t in tables: t.attrs['seconds'] = each
+    return tables
 
 # %% ../../nbs/study/jobs.ipynb #5d524701
 @dataclass
