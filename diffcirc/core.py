@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['log', 'LEAN', 'PRESETS', 'SETTINGS', 'SEAL', 'tables_used', 'Preset', 'preset', 'absolute', 'checkout', 'home',
-           'unwritable', 'atomic_write', 'remove_leftovers', 'locked', 'content_hash', 'reached', 'code_key',
-           'keep_big_buffers', 'environment', 'paper_numbers', 'paper_claims', 'sealed', 'unsealed', 'keep_json',
-           'kept_json', 'kept_or', 'file_name', 'table_path', 'cached_table', 'elsewhere']
+           'unwritable', 'atomic_write', 'remove_leftovers', 'locked', 'content_hash', 'reached', 'unchanged',
+           'code_key', 'keep_big_buffers', 'environment', 'paper_numbers', 'paper_claims', 'sealed', 'unsealed',
+           'keep_json', 'kept_json', 'kept_or', 'file_name', 'table_path', 'cached_table', 'elsewhere']
 
 # %% ../nbs/core.ipynb #9fdfaa40
 import os
@@ -389,6 +389,10 @@ def reached(*things) -> dict:
 def _file_digest(file) -> str: return hashlib.sha256(file.read_bytes()).hexdigest()
 
 _AT_START = {f: _file_digest(f) for f in _folder().rglob('*.py')}
+
+def unchanged() -> bool:
+    "Whether this package's files are what they were when this process began."
+    return all(f.exists() and _file_digest(f) == digest for f, digest in _AT_START.items())
 
 def _check_unchanged(modules):
     "RuntimeError when one of the files changed after this process had begun."

@@ -25,6 +25,7 @@ from ..core import atomic_write, content_hash, home, locked, log, preset
 from ..doors import each_with
 from ..faces.data import natural_source
 from ..study.parallel import bar, side_by_side, tell
+from .kernels import Kernels
 from .pages import register
 from .provenance import efforts, package_hash, prepared_record
 from .style import css, spaced
@@ -227,7 +228,8 @@ def _execute(nb, path) -> float:
     "Run a notebook, in the folder of its file: seconds. RuntimeError with the traceback of a cell."
     quiet = ['--log-level=40']  # errors only: the kernel warns of its own transport
     done = single_nb_execution(nb, cwd=str(path.parent), allow_errors=False, timeout=3600,
-                               meta_override=True, startup_timeout=600, extra_arguments=quiet)
+                               meta_override=True, startup_timeout=600, extra_arguments=quiet,
+                               kernel_manager_class=Kernels)
     if done.err is not None: raise RuntimeError(f'{path.name} failed:\n{done.exc_string}')
     return done.time
 
