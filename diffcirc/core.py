@@ -392,7 +392,8 @@ _AT_START = {f: _file_digest(f) for f in _folder().rglob('*.py')}
 
 def unchanged() -> bool:
     "Whether this package's files are what they were when this process began."
-    return all(f.exists() and _file_digest(f) == digest for f, digest in _AT_START.items())
+    try: return all(_file_digest(f) == digest for f, digest in _AT_START.items())
+    except OSError: return False  # one is gone, or being written
 
 def _check_unchanged(modules):
     "RuntimeError when one of the files changed after this process had begun."

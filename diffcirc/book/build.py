@@ -21,6 +21,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.executors.utils import single_nb_execution
+from nbclient.exceptions import DeadKernelError
 from ..core import atomic_write, content_hash, home, locked, log, preset
 from ..doors import each_with
 from ..faces.data import natural_source
@@ -227,9 +228,12 @@ def toc_in_force(toc='_toc.yml') -> Path:
 def _execute(nb, path) -> float:
     "Run a notebook, in the folder of its file: seconds. RuntimeError with the traceback of a cell."
     quiet = ['--log-level=40']  # errors only: the kernel warns of its own transport
-    done = single_nb_execution(nb, cwd=str(path.parent), allow_errors=False, timeout=3600,
-                               meta_override=True, startup_timeout=600, extra_arguments=quiet,
-                               kernel_manager_class=Kernels)
+    try: done = single_nb_execution(nb, cwd=str(path.parent), allow_errors=False, timeout=3600,
+                                    meta_override=True, startup_timeout=600,
+                                    extra_arguments=quiet, kernel_manager_class=Kernels)
+    except DeadKernelError as e:
+        raise RuntimeError(f'{path.name} failed: its process was killed, most often for lack of '
+                           'memory; the same command goes on from here.') from e
     if done.err is not None: raise RuntimeError(f'{path.name} failed:\n{done.exc_string}')
     return done.time
 

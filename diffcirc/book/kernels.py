@@ -6,30 +6,45 @@
 __all__ = ['IMPORTED', 'INLINE', 'Provisioner', 'Kernels']
 
 # %% ../../nbs/book/kernels.ipynb #44e1ec37
-import multiprocessing as mp, os, sys, threading
+import asyncio, atexit, multiprocessing as mp, os, signal, sys, threading
+from contextlib import suppress
+from unittest.mock import patch
+import numpy as np
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
-from ..core import unchanged
+from ..core import log, unchanged
 
 # %% ../../nbs/book/kernels.ipynb #54aad0c6
 IMPORTED = ('ipykernel.kernelapp', 'seaborn', 'statsmodels.api', 'diffcirc.book.protocols')
 INLINE = 'module://matplotlib_inline.backend_inline'
 
 def _end_with_starter():
+    "End this process, and all that it has begun, with the one that asked for it."
     mp.parent_process().join()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
-def _kernel(arguments, folder, settings):
-    "In the copy: be the kernel of these command-line arguments until it is told to end."
-    from ipykernel.kernelapp import IPKernelApp  # which the server has imported
-    threading.Thread(target=_end_with_starter, daemon=True).start()
+def _as_new(folder, settings, started_in):
+    "Make of a copy what a Python of its own would be."
     os.setsid()
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.clear()
     os.environ.update(settings)
     os.chdir(folder)
+    if sys.path[0] in ('', started_in): del sys.path[0]
+    atexit._clear()
+    mp.set_start_method(None, force=True)
+    np.random.seed()
+
+# %% ../../nbs/book/kernels.ipynb #4a1d702c
+def _kernel(arguments, *where):
+    "In the copy: be the kernel of these command-line arguments until it is told to end."
+    from ipykernel.kernelapp import IPKernelApp  # which the server has imported
+    _as_new(*where)
     app = IPKernelApp.instance(parent_handle=os.getppid())
     app.initialize(arguments)
     app.start()
+    atexit._run_exitfuncs()  # a process of multiprocessing ends without
 
 # %% ../../nbs/book/kernels.ipynb #267b241b
 class _Copy:
@@ -44,28 +59,46 @@ class _Copy:
         self.process.join()
         return self.poll()
 
-    def send_signal(self, number): os.kill(self.pid, number)
+    def send_signal(self, number):
+        if self.poll() is not None: return
+        with suppress(ProcessLookupError): os.kill(self.pid, number)
 
     def kill(self): self.process.kill()
 
     def terminate(self): self.process.terminate()
 
 # %% ../../nbs/book/kernels.ipynb #aa3ed06e
+_refused = []  # why the server could not be started in this process
+
+def _copied(cmd) -> bool:
+    "Whether the kernel of a command can be a copy."
+    own = '-f' in cmd and cmd[0] == sys.executable
+    return sys.platform == 'linux' and own and not _refused and unchanged()
+
+def _start(cmd, folder, env):
+    "A copy that is the kernel of a command."
+    context = mp.get_context('forkserver')
+    context.set_forkserver_preload(list(IMPORTED))
+    backend = {'MPLBACKEND': os.environ.get('MPLBACKEND', INLINE)}
+    # of the command: what follows the interpreter and the name of its module
+    arguments = cmd[cmd.index('-f'):], folder, backend | env, os.getcwd()
+    process = context.Process(target=_kernel, args=arguments)
+    with patch.dict(os.environ, backend): process.start()
+    return process
+
+# %% ../../nbs/book/kernels.ipynb #0461e0d5
 class Provisioner(LocalProvisioner):
     "Starts a kernel as a copy of a server that has imported `IMPORTED`; on Linux."
     async def launch_kernel(self, cmd, **options):
-        if sys.platform != 'linux' or not unchanged():
+        if not _copied(cmd): return await super().launch_kernel(cmd, **options)
+        folder, env = options.get('cwd') or os.getcwd(), dict(options.get('env') or os.environ)
+        try: process = await asyncio.to_thread(_start, cmd, folder, env)
+        except (EOFError, OSError) as e:
+            _refused.append(e)
+            log.warning('Kernels cannot be copied here (%r); each is started anew.', e)
             return await super().launch_kernel(cmd, **options)
-        self.cwd = options.get('cwd') or os.getcwd()
-        os.environ.setdefault('MPLBACKEND', INLINE)
-        settings = {'MPLBACKEND': INLINE} | dict(options.get('env') or os.environ)
-        # after the interpreter and the name of its module
-        arguments = cmd[cmd.index('-f'):], self.cwd, settings
-        context = mp.get_context('forkserver')
-        context.set_forkserver_preload(list(IMPORTED))
-        process = context.Process(target=_kernel, args=arguments)
-        process.start()
-        self.process, self.pid = _Copy(process), process.pid
+        self.process, self.cwd = _Copy(process), folder
+        self.pid = self.pgid = process.pid  # it leads a group of its own
         return self.connection_info
 
 # %% ../../nbs/book/kernels.ipynb #e2cd4ee7

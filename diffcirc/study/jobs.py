@@ -14,7 +14,7 @@ from functools import cache, partial
 import pandas as pd, torch, torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from ..core import (
-    cached_table, code_key, content_hash, keep_big_buffers, table_path)
+    cached_table, code_key, content_hash, keep_big_buffers, log, table_path)
 from ..doors import equally_long, known_device
 from ..denoiser.diffusion import Denoiser, Exam, untrained
 from ..denoiser.linear import Linear
@@ -163,7 +163,8 @@ def together(todo: list) -> list:
 # %% ../../nbs/study/jobs.ipynb #4d4a5580
 def compute(todo: list, workers: int|None = None):
     "Compute and cache the tables (`Job` or `Computation`) that are missing, side by side."
-    missing = [j for j in todo if not table_path(j.instrument.__name__, j.key).exists()]
+    named = {table_path(j.instrument.__name__, j.key): j for j in todo}
+    missing = [j for path, j in named.items() if not path.exists()]
     workers = workers or n_workers()
     if not missing: return
     groups = together(missing)
@@ -176,11 +177,21 @@ def compute(todo: list, workers: int|None = None):
 
 # %% ../../nbs/study/jobs.ipynb #44a1340b
 def _compute_group(jobs):
-    "Make the tables of jobs that one pass can answer together, or of a single one."
-    answers = cache(partial(_read, jobs))
+    """Make the tables of jobs that one pass can answer together, or of a single one. The first error
+    of one of them is raised when the others are kept."""
+    answers, failed = cache(partial(_answers, jobs)), []
     for i, j in enumerate(jobs):
-        j.table(lambda i=i: answers()[i]) if len(jobs) > 1 else j.table()
+        def made(): return found[i] if (found := answers()) else j._measure()
+        try: j.table(made) if len(jobs) > 1 else j.table()
+        except Exception as e: failed.append(e)
         tell()
+    if failed: raise failed[0]
+
+def _answers(jobs) -> list|None:
+    "What `_read` gives; None where a reader refuses what the pass shows it, or memory is short."
+    try: return _read(jobs)
+    except Exception as e:
+        log.warning('%d tables of one pass are measured one after the other: %s', len(jobs), e)
 
 def _read(jobs) -> list:
     "Tables of jobs of one network and exam, from one pass for all."
