@@ -5,6 +5,7 @@
   if (!table || table.dataset.live) return;
   table.dataset.live = '1'; table.classList.add('dcl');
   const heads = [...table.tHead.rows[0].cells].map(c => c.textContent.trim()), col = n => heads.indexOf(n);
+  const own = heads.filter(h => h !== 'computed elsewhere');  // words are looked for in this build's columns
   const rows = [...table.tBodies[0].rows], cell = (r, n) => r.cells[col(n)].textContent.trim();
   rows.forEach(r => [...r.cells].forEach((c, i) => { c.dataset.name = heads[i]; }));
 
@@ -37,7 +38,7 @@
   function update() {
     const want = words.value.toLowerCase().split(/\s+/).filter(Boolean); let n = 0; const counts = {};
     rows.forEach(r => {
-      const text = r.textContent.toLowerCase();
+      const text = own.map(h => cell(r, h)).join(' ').toLowerCase();
       const on = menus.every(m => !m.menu.value || m.of(r).includes(m.menu.value)) && want.every(w => text.includes(w));
       r.hidden = !on;
       if (on) { n++; const v = cell(r, 'verdict'); counts[v] = (counts[v] || 0) + 1; }

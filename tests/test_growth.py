@@ -71,7 +71,7 @@ def test_a_kept_build_is_read_whole_or_not_at_all(tmp_path):
     assert kept_build(tmp_path) is None
     (tmp_path/'about.json').write_text('{"preset": "reference"}')
     known, claims = kept_build(tmp_path)
-    L = pd.DataFrame([dict(id=i, statement='', paper='', ours='2', verdict=v)
+    L = pd.DataFrame([dict(id=i, statement='', paper='', ours='2', verdict=v, kind='measured')
                       for i, v in (('a', 'not reproduced'), ('b', 'reproduced'))])
     assert known['preset'] == 'reference' and list(differing(L, claims).id) == ['a']
 

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILES', 'BYTES', 'COLUMNS_AT_MOST', 'LETTERS', 'commit_of', 'about', 'calibration', 'reference_files', 'too_much',
-           'write_reference', 'keep_reference', 'reference_folder', 'kept_build', 'kept_csv', 'said', 'compared_table',
-           'differing', 'both_judged', 'kept_text']
+           'write_reference', 'keep_reference', 'reference_folder', 'kept_build', 'kept_csv', 'named_build', 'said',
+           'compared_table', 'differing', 'both_judged', 'other_networks', 'kept_text', 'both_tables', 'skill_said',
+           'headline_said', 'planted_said', 'calibration_said']
 
 # %% ../../nbs/book/reference.ipynb #0b59c76f
 import json, re, subprocess, time
@@ -19,16 +20,21 @@ from .provenance import package_hash
 from .reproduce import headline
 from .style import Table, escape
 from ..core import atomic_write, checkout, environment, kept_json
-from ..trust.trials import marks, marks_csv
+from ..faces.data import NAMES
+from ..statistics.report import interval, sig
+from ..trust.trials import marks, marks_csv, over_seeds
 
 # %% ../../nbs/book/reference.ipynb #b3ece0e9
 FILES = ('about.json', 'claims.json', 'growth.csv', 'headline.csv', 'skill.csv', 'planted.csv',
          'calibration.csv')
 
 def commit_of(folder='.') -> str:
-    "The commit that a folder's checkout is at. ValueError outside a checkout."
-    asked = ['git', '-C', str(folder), 'rev-parse', 'HEAD']
-    try: return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    """The commit that a folder's checkout is at, with a + behind it where files have been changed
+    since. ValueError outside a checkout."""
+    def git(*asked):
+        asked = ['git', '-C', str(folder), *asked]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    try: return git('rev-parse', 'HEAD') + '+'*bool(git('diff', '--name-only', 'HEAD'))
     except (OSError, ValueError, subprocess.CalledProcessError) as e:
         raise ValueError(f'{folder} is no checkout of a repository; name the commit.') from e
 
@@ -110,6 +116,12 @@ def kept_csv(folder, name: str, columns=()) -> pd.DataFrame:
     file = Path(folder)/f'{name}.csv'
     return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=list(columns))
 
+# %% ../../nbs/book/reference.ipynb #a0ef946d
+def named_build(kept) -> str:
+    "Preset and natural faces of a kept build, for sentences."
+    a = kept[0]
+    return f"preset `{a['preset']}`, natural faces {NAMES.get(a['natural'], a['natural'])}"
+
 # %% ../../nbs/book/reference.ipynb #32edae00
 def said(line) -> str:
     "Verdict and value of a claim's line in `claims.json`, whatever its words; `–` without one."
@@ -123,13 +135,18 @@ def compared_table(t: Table, ids, kept) -> Table:
     equally_long(rows=t.df, ids=ids)
     df = t.df.assign(**{'computed elsewhere': [said(kept[1].get(i)) for i in ids]})
     more = (' *Computed elsewhere*: what the build kept with the source of this book found, which '
-            f"saw {kept[0]['images_per_model']:,} images per model; not part of this build.")
+            f"saw {kept[0]['images_per_model']:,} images per model ({named_build(kept)}); not part "
+            'of this build.')
     return Table(df, t.label, t.caption + more, t.digits, (*t.raw, 'computed elsewhere'))
 
 # %% ../../nbs/book/reference.ipynb #877ffc14
+def _measured(L) -> list:
+    "Lines of a ledger that a build can answer otherwise than another: not set-up, not arithmetic."
+    return [r for r in L.itertuples() if r.kind == 'measured' and r.verdict]
+
 def differing(L, claims: dict) -> pd.DataFrame:
-    "Claims of a ledger with another verdict in a kept build: id, both verdicts, both values."
-    both = [(r, claims[r.id]) for r in L.itertuples() if r.verdict and r.id in claims]
+    "Measured claims of a ledger with another verdict in a kept build: id, verdicts, values."
+    both = [(r, claims[r.id]) for r in _measured(L) if r.id in claims]
     rows = [dict(id=r.id, statement=r.statement, paper=r.paper, here=r.verdict, ours=r.ours,
                  elsewhere=c['verdict'], theirs=c['ours'])
             for r, c in both if c['verdict'] and c['verdict'] != r.verdict]
@@ -137,15 +154,64 @@ def differing(L, claims: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 def both_judged(L, claims: dict) -> int:
-    "How many claims have a verdict in a ledger and in a kept build."
-    return sum(bool(r.verdict and claims.get(r.id, {}).get('verdict')) for r in L.itertuples())
+    "How many measured claims have a verdict in a ledger and in a kept build."
+    return sum(bool(claims.get(r.id, {}).get('verdict')) for r in _measured(L))
 
 # %% ../../nbs/book/reference.ipynb #b0a29d44
+def other_networks(kept, S) -> str:
+    "A sentence that says in what the networks of a kept build are not those of a study."
+    a, own = kept[0], next(iter(S.runs.values())).info['n_params']
+    unlike = []
+    if a['natural'] != S.natural:
+        unlike += [f'other photographs ({NAMES.get(S.natural, S.natural)} here)']
+    if a['parameters'] != own:
+        unlike += [f"networks of another size ({a['parameters']/1e6:.2f}M parameters, here "
+                   f'{own/1e6:.2f}M)']
+    said = ' and '.join(unlike) or 'faces and networks of the same kinds'
+    return f'The build computed elsewhere ({named_build(kept)}) has {said}.'
+
 def kept_text(kept) -> str:
     "One sentence on the build on file, or that there is none."
     if kept is not None: integer(len(kept), 'The parts of a kept build', 2, 2)
     if kept is None: return 'No build computed elsewhere is on file with this copy of the book.'
     a = kept[0]
-    return (f"**Computed elsewhere**: preset `{a['preset']}`, natural faces {a['natural']}, "
-            f"{a['images_per_model']:,} images seen by each of {a['models']} networks "
-            f"({a['made']}, commit {str(a['commit'])[:8]}, on {a['gpu'] or a['machine']}).")
+    return (f"**Computed elsewhere**: {named_build(kept)}, {a['images_per_model']:,} images seen "
+            f"by each of {a['models']} networks ({a['made']}, commit {str(a['commit'])[:8]}, on "
+            f"{a['gpu'] or a['machine']}).")
+
+# %% ../../nbs/book/reference.ipynb #b9c578e2
+def both_tables(here, there) -> pd.DataFrame:
+    """Two tables {what is said: …, `said`: how much}, side by side: `this build`, `computed
+    elsewhere`, – where one has none. ValueError where they are about something else."""
+    by = [c for c in here if c != 'said']
+    if by != [c for c in there if c != 'said']:
+        raise ValueError(f'Tables by {by} and by {list(there)[:-1]} are not about the same.')
+    columns = {'said_here': 'this build', 'said_there': 'computed elsewhere'}
+    both = here.merge(there, on=by, how='outer', suffixes=('_here', '_there'), sort=False)
+    return both.fillna(dict.fromkeys(columns, '–')).rename(columns=columns)
+
+# %% ../../nbs/book/reference.ipynb #869c029e
+def skill_said(rows) -> pd.DataFrame:
+    "Of a `skill_table`: faces, timestep, skill with its interval and the number of networks."
+    text = [f'{interval(r.skill, r.lo, r.hi)} (n = {r.n_models})' for r in rows.itertuples()]
+    return pd.DataFrame(dict(faces=rows.dataset, t=rows.timestep, said=text))
+
+def headline_said(rows) -> pd.DataFrame:
+    "Of headline numbers: number, faces, mean ± SD over networks."
+    text = [f'{sig(m, 3)} ± {sig(s)}' for m, s in zip(rows['mean'], rows.sd)]
+    return pd.DataFrame(dict(number=rows.metric, faces=rows.dataset, said=text))
+
+def planted_said(rows) -> pd.DataFrame:
+    "Of `marks`: instrument, AUC over planted networks with its interval."
+    found = over_seeds(rows, by=('instrument',))
+    text = [interval(r.mean, r.lo, r.hi) for r in found.itertuples()]
+    return pd.DataFrame(dict(instrument=found.instrument, said=text))
+
+# %% ../../nbs/book/reference.ipynb #f050f396
+def calibration_said(rows) -> pd.DataFrame:
+    """Of `calibration`: procedure, unit, how often it is wrong in the simulated world where
+    that is most often (5 % are asked of all), for what is true there."""
+    each = rows[rows.kind.isin(['test', 'interval'])].assign(share=lambda d: d.wrong/d.n)
+    worst = each.groupby(['kind', 'name', 'unit'], sort=False).share.max().reset_index()
+    worst = worst.rename(columns=dict(name='procedure'))
+    return worst.assign(said=worst.share.map('{:.1%}'.format)).drop(columns='share')

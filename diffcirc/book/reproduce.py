@@ -15,7 +15,7 @@ from ..circuits.comparison import circuit_rows
 from ..core import atomic_write, content_hash, environment, kept_or, PRESETS
 from ..doors import integer, real
 from ..statistics.replication import over_models
-from ..study.models import study
+from ..study.models import skills, study
 from .provenance import package_hash, records
 from ..statistics.report import num, sig
 from .protocols import table
@@ -66,10 +66,12 @@ def _middle(layers):
     return layers[(layers.kind == 'group') & (layers.edit == 'zero') & (layers.site == 'middle')]
 
 def headline_frames(marks, stats, imp, layers) -> dict:
-    "{metric: (rows, column of the value)} of the headline numbers, from the tables they are in."
+    """{metric: (rows, column of the value)} of the headline numbers, from the tables they are in;
+    marks: of `skills`."""
     stats, imp, layers = (d[d.timestep == 300] for d in (stats, imp, layers))
-    accuracies = {f'accuracy, t = {t}': (g, 'accuracy') for t, g in marks.groupby('timestep')}
-    return accuracies | {
+    learned = {f'{v}, t = {t}': (g, v) for v in ('accuracy', 'skill')
+               for t, g in marks.groupby('timestep')}
+    return learned | {
         'entropy of heads, bits': (stats, 'entropy'),
         'importance of a head': (imp[imp.ablation == 'zero'], 'impact'),
         'impact of removing the middle': (_middle(layers), 'impact'),
@@ -79,8 +81,8 @@ def headline_frames(marks, stats, imp, layers) -> dict:
 def headline(S) -> pd.DataFrame:
     "Headline numbers of a study: metric, dataset, mean and sd over models, n (models)."
     layers, imp = table('layer impacts', S), table('head impacts', S)
-    marks, stats = table('errors', S), table('attention', S)
-    frames = headline_frames(marks, stats, imp, layers)
+    marks = skills(table('errors', S), table('errors, linear', S))
+    frames = headline_frames(marks, table('attention', S), imp, layers)
     columns = ['metric', 'dataset', 'mean', 'sd', 'n']
     return pd.concat([over_models(rows.dropna(subset=v), v).assign(metric=k)[columns]
                       for k, (rows, v) in frames.items()], ignore_index=True)

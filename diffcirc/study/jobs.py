@@ -177,8 +177,8 @@ def compute(todo: list, workers: int|None = None):
 
 # %% ../../nbs/study/jobs.ipynb #44a1340b
 def _compute_group(jobs):
-    """Make the tables of jobs that one pass can answer together, or of a single one. The first error
-    of one of them is raised when the others are kept."""
+    """Make the tables of jobs that one pass can answer together, or of a single one. The first
+    error of one of them is raised when the others are kept."""
     answers, failed = cache(partial(_answers, jobs)), []
     for i, j in enumerate(jobs):
         def made(): return found[i] if (found := answers()) else j._measure()
