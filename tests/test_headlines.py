@@ -279,7 +279,7 @@ def walk():
 def growth():
     axes = 'the images seen in training', 'the number of training images'
     turns = (0, 0, 0), (1, 0, 1), (1, 1, 0), (12, 3, 4)
-    for some in itertools.product(turns, repeat=2): yield h.growth_headline(dict(zip(axes, some)), 37)
+    for some in itertools.product(turns, repeat=2): yield h.growth_headline(dict(zip(axes, some)), 37, 74)
 
 def costs():
     fast, slow = (2.4, 2.2, 2.6), (.8, .7, 1.2)

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['GRADIENTS', 'SELECT', 'UNTRAINED', 'PROBE_TIMES', 'EDITED', 'SCREENED', 'KEPT', 'OUTCOMES', 'ASKED_PAIRS', 'EDGED',
-           'EDGED_ELSE', 'ASPECTED', 'RESPONDED', 'ASPECT_SEEDS', 'USED', 'FEW', 'SOME', 'drawing_ddim', 'drawing_own',
-           'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking', 'of_attention',
-           'selecting', 'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes', 'probing', 'of_probes',
-           'one_method', 'of_information', 'always', 'of_ablation', 'of_screening', 'among_others', 'of_interruption',
-           'whole_regions', 'losing', 'drifting', 'of_outcomes', 'drawn_pairs', 'by_all_methods', 'corrupting',
-           'switching', 'testing', 'switched_in_turn', 'of_edges', 'of_aspects', 'going_on', 'of_uses', 'of_time',
-           'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few', 'drawing_only', 'of_growth',
-           'of_small_sets']
+           'EDGED_ELSE', 'ASPECTED', 'RESPONDED', 'ASPECT_SEEDS', 'USED', 'FEW', 'SOME', 'GROWING', 'drawing_ddim',
+           'drawing_own', 'of_errors', 'of_gradients', 'probe_signs', 'of_optimality', 'references', 'looking',
+           'of_attention', 'selecting', 'on_images', 'of_features', 'enough', 'fit_faces', 'probed_attributes',
+           'probing', 'of_probes', 'one_method', 'of_information', 'always', 'of_ablation', 'of_screening',
+           'among_others', 'of_interruption', 'whole_regions', 'losing', 'drifting', 'of_outcomes', 'drawn_pairs',
+           'by_all_methods', 'corrupting', 'switching', 'testing', 'switched_in_turn', 'of_edges', 'of_aspects',
+           'going_on', 'of_uses', 'of_time', 'donors', 'known_to_all', 'transferring', 'of_transfer', 'drawing_few',
+           'drawing_only', 'of_growth', 'of_small_sets']
 
 # %% ../../nbs/book/asked_circuits.ipynb #7d56fe32
 from functools import lru_cache
@@ -510,6 +510,7 @@ def of_transfer(st) -> dict:
 
 # %% ../../nbs/book/asked_circuits.ipynb #9ed5267b
 FEW, SOME = 6, 12  # images: parts removed and faces drawn, all else of growing networks
+GROWING = ('group', 'head', 'block', 'skip')  # parts that are removed there
 
 def drawing_few(st, dataset=None, seed=None) -> dict:
     "Options of `shown` for growing networks: a few drawings by DDIM in few steps."
@@ -523,23 +524,25 @@ def drawing_only(st, dataset=None, seed=None) -> dict:
 # %% ../../nbs/book/asked_circuits.ipynb #6d1e9407
 def of_growth(st) -> dict:
     "Protocols of the chapter on growth, over the length of the training."
-    parts, same = always(kinds=('group', 'head')), dict(of='stages')
-    at = (300,)
-    return {'shown in training': Protocol(shown, images=SOME, options=drawing_only, **same),
-            'impacts in training': Protocol(ablate, at, FEW, options=parts, **same),
-            'attention in training': Protocol(attention_stats, at, SOME, **same),
-            'features in training': Protocol(feature_stats, at, SOME, **same),
-            'flow in training': Protocol(information_flow, at, 2*SOME, options=one_method, **same)}
+    parts, same = always(kinds=GROWING), dict(of='stages')
+    flow = dict(images=2*SOME, options=one_method)
+    return {'shown in training': Protocol(
+                shown, images=SOME, faces='seen', options=drawing_only, **same),
+            'impacts in training': Protocol(ablate, images=FEW, options=parts, **same),
+            'attention in training': Protocol(attention_stats, images=SOME, **same),
+            'features in training': Protocol(feature_stats, images=SOME, **same),
+            'flow in training': Protocol(information_flow, **flow, **same)}
 
 # %% ../../nbs/book/asked_circuits.ipynb #278de0eb
 def of_small_sets(st) -> dict:
     "Protocols of the same chapter, over the number of training images."
-    parts, same = always(kinds=('group', 'head')), dict(of='grown')
-    at, show = (300,), dict(images=SOME, options=drawing_few)
+    parts, same = always(kinds=GROWING), dict(of='grown')
+    show, flow = (dict(images=n, options=of) for n, of in ((SOME, drawing_few),
+                                                            (2*SOME, one_method)))
     return {'shown by set': Protocol(shown, faces='seen', **show, **same),
             'shown by set, linear': Protocol(shown, faces='seen', linear=True, **show, **same),
-            'shown by set, untrained': Protocol(shown, at, trained=False, seeds=2, **show),
-            'impacts by set': Protocol(ablate, at, FEW, options=parts, **same),
-            'attention by set': Protocol(attention_stats, at, SOME, **same),
-            'features by set': Protocol(feature_stats, at, SOME, **same),
-            'flow by set': Protocol(information_flow, at, 2*SOME, options=one_method, **same)}
+            'shown by set, untrained': Protocol(shown, (300,), trained=False, seeds=2, **show),
+            'impacts by set': Protocol(ablate, images=FEW, options=parts, **same),
+            'attention by set': Protocol(attention_stats, images=SOME, **same),
+            'features by set': Protocol(feature_stats, images=SOME, **same),
+            'flow by set': Protocol(information_flow, **flow, **same)}

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['MODEL', 'YES', 'NO', 'skill_rows', 'impact_rows', 'order_agreement', 'likeness', 'matched_and_not', 'left_over',
            'by_halves', 'likeness_rows', 'mean_face', 'drawings', 'drawn_alike', 'pixels_of', 'ratio_rows',
-           'headline_rows', 'heldout_rows', 'distances', 'stage_tables', 'set_tables', 'relative_change', 'at_300',
-           'predicted_alike', 'remembered', 'all_drawn_alike', 'begins', 'gaps', 'begin_text', 'learned_from',
-           'by_rule', 'side', 'accuracy_words', 'impact_words', 'divergence_words', 'complexity_words', 'flow_words',
-           'judged_at', 'change_points', 'symbol', 'turning', 'turns_of', 'growth_rows', 'growth_csv']
+           'complexity_rows', 'headline_rows', 'heldout_rows', 'distances', 'gaps', 'stage_tables', 'set_tables',
+           'relative_change', 'at_300', 'predicted_alike', 'remembered', 'all_drawn_alike', 'begins', 'begin_text',
+           'learned_from', 'by_rule', 'side', 'accuracy_words', 'impact_words', 'divergence_words', 'of_sign',
+           'complexity_words', 'flow_words', 'signs_of', 'ratio_word', 'comparison_words', 'judged_at', 'change_points',
+           'symbol', 'turning', 'turns_of', 'growth_rows', 'growth_csv']
 
 # %% ../../nbs/book/growth.ipynb #e3c1a3e9
 import itertools
@@ -18,18 +19,21 @@ from .asked_circuits import SOME, drawing_few
 from .protocols import table
 from ..circuits.ablation import impacts
 from ..circuits.attention import seed_gap
+from diffcirc.circuits.comparison import (
+    KEY, TABLE_METRICS, circuit_rows, compared, geometric_ratio, metric_rows, printed_differences,
+    valued, valued_change)
 from ..circuits.features import claimed_signs, complexity
 from ..circuits.information import bounded, default_rows, staged
-from ..core import paper_numbers
+from ..core import paper_claims, paper_numbers
 from diffcirc.doors import (
     all_finite, each_with, equally_long, filled, fitting, none_empty, one_of, proper, real,
     shaped)
 from ..denoiser.diffusion import starting_noise
-from ..statistics.replication import over_models
+from ..statistics.replication import over_models, paired_flip
 from ..statistics.tests import t_interval
 from ..statistics.verdicts import (
-    accuracy_verdict, complexity_verdicts, first_verdict, printed_level_verdict, printed_verdict,
-    range_verdict, rising_verdict)
+    accuracy_verdict, complexity_verdicts, first_verdict, level_verdict, printed_level_verdict,
+    printed_verdict, range_verdict, rising_verdict, shrinking_verdict)
 from ..study.models import DATASETS, rising_models
 from ..study.samples import nearest
 
@@ -47,8 +51,8 @@ def skill_rows(errors, linear) -> pd.DataFrame:
 
 # %% ../../nbs/book/growth.ipynb #dd9672db
 def impact_rows(removed) -> dict:
-    """{measure: rows `MODEL` with `value`} of removed parts: the middle, all other layer groups,
-    heads, the largest of the heads of a network."""
+    """{measure: rows `MODEL` with `value`} of parts removed at one timestep: the middle, all other
+    layer groups, heads, the largest of the heads of a network."""
     each = impacts(removed[removed.edit == 'zero'], ('images', 'kind', 'site'))
     each = each.rename(columns=dict(impact='value'))
     group, middle, head = each.kind == 'group', each.site == 'middle', each[each.kind == 'head']
@@ -60,14 +64,14 @@ def impact_rows(removed) -> dict:
 # %% ../../nbs/book/growth.ipynb #4e4e42e0
 def order_agreement(rows, by) -> pd.DataFrame:
     """Mean Spearman correlation of `value` over `by` between the networks of a dataset: rows
-    dataset × images, `seed` 0. NaN for one network."""
+    dataset × images, `seed` 0. None where there is one network."""
     one_of(by, rows, 'column')
     out = []
     for (d, n), g in rows.groupby(['dataset', 'images']):
         models = g.pivot(index='seed', columns=by, values='value').to_numpy()
         r = [stats.spearmanr(a, b).statistic for a, b in itertools.combinations(models, 2)]
-        out.append(dict(dataset=d, seed=0, images=n, value=np.mean(r) if r else np.nan))
-    return pd.DataFrame(out)
+        if r: out.append(dict(dataset=d, seed=0, images=n, value=np.mean(r)))
+    return pd.DataFrame(out, columns=[*MODEL, 'value'])
 
 # %% ../../nbs/book/growth.ipynb #273c7afc
 def likeness(a, b) -> np.ndarray:
@@ -150,20 +154,29 @@ def ratio_rows(drawn, training, heldout) -> pd.DataFrame:
         out.append(dict(zip(MODEL, key), value=mine/usual[same]))
     return pd.DataFrame(out)
 
+# %% ../../nbs/book/growth.ipynb #144b5e2a
+def complexity_rows(removed) -> pd.DataFrame:
+    "`circuit_rows` of the networks at every place of an axis: `MODEL`, image, timestep, `value`."
+    one_of('images', removed, 'column')
+    rows = [circuit_rows(g).assign(images=n) for n, g in removed.groupby('images')]
+    return pd.concat(rows, ignore_index=True).rename(columns={'circuit complexity': 'value'})
+
 # %% ../../nbs/book/growth.ipynb #214d3706
 def headline_rows(T: dict) -> pd.DataFrame:
     """Rows measure × `MODEL` with `value` from tables by name: `skill` (of `skill_rows`), removed,
-    attention, features, flow, alike (of `drawn_alike`), ratio (of `ratio_rows`)."""
+    attention, features, flow, alike (of `drawn_alike`), ratio (of `ratio_rows`), gap (of `gaps`)."""
+    T = T | {k: T[k][T[k].timestep == 300] for k in ('removed', 'attention', 'features', 'flow')}
     parts, stream = impact_rows(T['removed']), T['features'][T['features'].of == 'stream']
     groups = pd.concat([v for k, v in parts.items() if 'impact' in k])
     found = {f'skill, t = {t}': g for t, g in T['skill'].groupby('timestep')} | parts | {
         'share of the entropy ceiling': T['attention'].assign(value=T['attention'].share),
         'information flow efficiency': default_rows(T['flow']).assign(value=lambda f: f.ife),
         'feature complexity': stream.assign(value=complexity(stream)),
+        'circuit complexity': complexity_rows(T['removed']),
         'agreement on groups': order_agreement(groups, 'site'),
         'agreement on heads': order_agreement(parts['importance of a head'], 'site'),
         'likeness of drawings': T['alike'].assign(value=T['alike'].same, seed=0),
-        'distance from training faces': T['ratio']}
+        'distance from training faces': T['ratio'], 'gap': T['gap']}
     means = {k: f.groupby(MODEL).value.mean().reset_index() for k, f in found.items()}
     return pd.concat([f.assign(measure=k) for k, f in means.items()], ignore_index=True)
 
@@ -178,6 +191,15 @@ def distances(S, shown, training) -> pd.DataFrame:
     heldout = {d: f.images[:2*SOME] for d, f in S.heldout.items()}
     return ratio_rows(shown[shown.of == 'drawn'], training, heldout)
 
+# %% ../../nbs/book/growth.ipynb #8d7e03fd
+def gaps(shown, S, t=300) -> pd.DataFrame:
+    "How much smaller the error at t is on training faces than on held-out ones: `MODEL`, `value`."
+    rows = shown[(shown.of == 'predicted') & (shown.timestep == t)]
+    proper(errors=rows.mse)
+    held = rows.index.isin(heldout_rows(rows, S).index)
+    mse = [rows[part].groupby(MODEL).mse.mean() for part in (~held, held)]
+    return (1 - mse[0]/mse[1]).rename('value').reset_index()
+
 # %% ../../nbs/book/growth.ipynb #c688650c
 def stage_tables(S) -> dict:
     "The tables of a study's networks on their way, as `headline_rows` and `judged_at` take them."
@@ -188,7 +210,8 @@ def stage_tables(S) -> dict:
                 removed=table('impacts in training', S),
                 attention=table('attention in training', S),
                 features=table('features in training', S), flow=table('flow in training', S),
-                alike=drawn_alike(S, shown, 'networks'), ratio=distances(S, shown, training))
+                alike=drawn_alike(S, shown, 'networks'), ratio=distances(S, shown, training),
+                gap=gaps(shown, S))
 
 # %% ../../nbs/book/growth.ipynb #262e2850
 def set_tables(S) -> dict:
@@ -199,7 +222,8 @@ def set_tables(S) -> dict:
     return dict(errors=errors, skill=skill_rows(errors, heldout_rows(linear, S)),
                 removed=table('impacts by set', S), attention=table('attention by set', S),
                 features=table('features by set', S), flow=table('flow by set', S),
-                alike=drawn_alike(S, shown, 'networks'), ratio=distances(S, shown, training))
+                alike=drawn_alike(S, shown, 'networks'), ratio=distances(S, shown, training),
+                gap=gaps(shown, S))
 
 # %% ../../nbs/book/growth.ipynb #b02f7a5d
 def relative_change(rows) -> pd.Series:
@@ -258,15 +282,6 @@ def begins(rows, of, against='other') -> int|None:
     sure = {n: t_interval(d).lo > 0 for n, d in more.dropna().groupby('images')}
     late = list(itertools.takewhile(lambda n: sure[n], sorted(sure, reverse=True)))
     return int(late[-1]) if late else None
-
-# %% ../../nbs/book/growth.ipynb #8d7e03fd
-def gaps(shown, S, t=300) -> pd.DataFrame:
-    "How much smaller the error at t is on training faces than on held-out ones: `MODEL`, `value`."
-    rows = shown[(shown.of == 'predicted') & (shown.timestep == t)]
-    proper(errors=rows.mse)
-    held = rows.index.isin(heldout_rows(rows, S).index)
-    mse = [rows[part].groupby(MODEL).mse.mean() for part in (~held, held)]
-    return (1 - mse[0]/mse[1]).rename('value').reset_index()
 
 # %% ../../nbs/book/growth.ipynb #55e880dc
 def begin_text(rows, dataset, what, matrices=True) -> str:
@@ -337,28 +352,34 @@ def impact_words(removed, paper) -> dict:
     return out
 
 # %% ../../nbs/book/growth.ipynb #0e75583c
-def divergence_words(attention, paper, t=300) -> dict:
-    "{claim: (verdict, side)} on the divergence between the datasets at one timestep and place."
+def divergence_words(attention, paper) -> dict:
+    "{claim: (verdict, side)} on the divergence between the datasets, and that it shrinks."
     printed, out = paper['divergence'], {}
-    for value in ('entropy', 'specialization'):
-        m = t_interval(seed_gap(attention, value, t))
-        claimed = printed[value][printed['timesteps'].index(t)]
+    times = printed['timesteps']
+    gap = {(v, t): seed_gap(attention, v, t) for v in ('entropy', 'specialization') for t in times}
+    for (value, t), g in gap.items():
+        m, claimed = t_interval(g), printed[value][times.index(t)]
         row = dict(mean=m.estimate, lo=m.lo, hi=m.hi)
         out[f'divergence-{value}-{t}'] = by_rule(printed_level_verdict, row, claimed)
-    return out
+    drop = gap['entropy', times[0]] - gap['entropy', times[-1]]
+    word = shrinking_verdict(drop, paired_flip(drop, 0*drop))
+    return out | {'divergence-shrinks': (str(word), side(drop.mean() > 0))}
+
+# %% ../../nbs/book/growth.ipynb #c5a2d096
+def of_sign(r, claimed) -> tuple:
+    "(verdict, side) of a row of `verdicts` on a claimed sign, '+' or '-'."
+    one_of(claimed, ('+', '-'), 'sign')
+    return str(r.verdict), side(r.difference > 0 if claimed == '+' else r.difference < 0)
 
 # %% ../../nbs/book/growth.ipynb #9444680d
-def complexity_words(features, paper, t=300) -> dict:
-    "{claim: (verdict, side)} on which dataset has the more complex features at one timestep."
-    rows = features[(features.of == 'stream') & (features.timestep == t)]
-    rows = rows.assign(complexity=complexity(rows))
-    key = ['dataset', 'seed', 'person', 'image', 'timestep']
-    images = rows.groupby(key).complexity.mean().reset_index()
-    claimed = claimed_signs(paper['feature_complexity'])[t]
-    v = complexity_verdicts(images, {t: claimed}).iloc[0]
-    means = images.groupby('dataset').complexity.mean()
-    ours = '+' if means['natural'] > means['synthetic'] else '-'
-    return {f'feature-complexity-{t}': (str(v.verdict), side(ours == claimed))}
+def complexity_words(features, paper) -> dict:
+    "{claim: (verdict, side)} on which dataset has the more complex features, at one place."
+    rows = features[features.of == 'stream']
+    images = rows.assign(complexity=complexity(rows)).groupby(KEY).complexity.mean().reset_index()
+    claimed = claimed_signs(paper['feature_complexity'])
+    found = complexity_verdicts(images, claimed)
+    return {f'feature-complexity-{r.value}': of_sign(r, claimed[r.value])
+            for r in found.itertuples()}
 
 # %% ../../nbs/book/growth.ipynb #83066d04
 def flow_words(flow, paper) -> dict:
@@ -371,6 +392,31 @@ def flow_words(flow, paper) -> dict:
     return {f'flow-{s}-{d}': both(g, s)
             for (d, s), g in mine.groupby(['dataset', 'stage'], observed=True)}
 
+# %% ../../nbs/book/growth.ipynb #ecfcb11c
+def signs_of(frames: dict, claims: dict, shares=None) -> dict:
+    "`of_sign` of claimed differences {name: frame with a column `value`}, one family."
+    found = compared(frames, claims, shares)
+    return {r.value: of_sign(r, claims[r.value]) for r in found[found.unit == 'both'].itertuples()}
+
+def ratio_word(frame) -> tuple:
+    "(verdict, side) on the ratio natural/synthetic of circuit complexity that the abstract prints."
+    r, claimed = geometric_ratio(frame), paper_claims()['complexity-ratio']['values'][:2]
+    return by_rule(level_verdict, dict(mean=r.estimate, lo=r.lo, hi=r.hi), *claimed)
+
+# %% ../../nbs/book/growth.ipynb #cccc2820
+def comparison_words(T: dict, paper) -> dict:
+    "{claim: (verdict, side)} on Tables 1 and 4 and on the ratio of the abstract, at one place."
+    stream = T['features'][T['features'].of == 'stream']
+    rows = metric_rows(T['removed'], T['attention'], stream.assign(complexity=complexity(stream)))
+    what, times = 'circuit complexity', sorted(set(rows.timestep))
+    first, change = valued(rows, what, times[0]), valued_change(rows, what, times[0], times[-1])
+    found = {f'table1-{t}': v for t, v in signs_of(
+        {t: valued(rows, what, t) for t in times}, *printed_differences(paper['table1'])).items()}
+    found |= {f'table4-{m.split()[0]}': v for m, v in signs_of(
+        {m: valued(rows, m) for m in TABLE_METRICS}, *printed_differences(paper['table4'])).items()}
+    found['table1-convergence'], = signs_of({'change': change}, {'change': '+'}).values()
+    return found | {'complexity-ratio': ratio_word(first)}
+
 # %% ../../nbs/book/growth.ipynb #0bc1acd3
 def judged_at(T: dict, images, paper=None) -> dict:
     "{claim: (verdict, side)} of all that is decided from the tables T at one place of their axis."
@@ -380,7 +426,7 @@ def judged_at(T: dict, images, paper=None) -> dict:
           for k in ('errors', 'removed', 'attention', 'features', 'flow')}
     return (accuracy_words(at['errors'], p) | impact_words(at['removed'], p)
             | divergence_words(at['attention'], p) | complexity_words(at['features'], p)
-            | flow_words(at['flow'], p))
+            | flow_words(at['flow'], p) | comparison_words(at, p))
 
 # %% ../../nbs/book/growth.ipynb #d7fd8fb6
 def change_points(words) -> pd.DataFrame:
@@ -422,8 +468,7 @@ def growth_rows(S, stages, sets, alike) -> pd.DataFrame:
     by = ['measure', 'dataset', 'images']
     likeness = alike[alike.of == 'networks'].rename(columns=dict(image='seed', same='value'))
     likeness = likeness.assign(measure='likeness beyond the matrix')
-    gap = gaps(table('shown by set', S), S).assign(measure='gap')
-    rows = {'images seen': stages, 'training images': pd.concat([sets, gap, likeness])}
+    rows = {'images seen': stages, 'training images': pd.concat([sets, likeness])}
     out = [over_models(f, 'value', by).assign(axis=axis) for axis, f in rows.items()]
     columns = ['measure', 'axis', 'dataset', 'images', 'mean', 'lo', 'hi']
     return pd.concat(out, ignore_index=True)[columns]

@@ -732,9 +732,9 @@ def walk_headline(edges, of, kept, t, stem, output, entered) -> Headline:
                     if edges > 1 else f'It leads to {part(name)}.')
 
 # %% ../../nbs/book/headlines.ipynb #da311915
-def growth_headline(turned, of) -> Headline:
+def growth_headline(turned, of, measured) -> Headline:
     """On each axis {in words: (n, at the last place, by the rule itself)}: claims, of how many that
-    can be followed, whose side changes."""
+    can be followed (of so many measured ones), whose side changes."""
     none_empty(axes=turned)
     each_with(3, axes=turned)
     told = listed(f"{n or 'none'} change{'s' if n < 2 else ''} sides with {axis}"
@@ -749,7 +749,8 @@ def growth_headline(turned, of) -> Headline:
                if late else 'none comes at the last place of an axis, where it would say more of this '
                'training than of diffusion models.'))
     return Headline('Do the conclusions depend on how much was trained?',
-                    f"Of {number_of(of, 'claim')} that can be followed, {told}.", more)
+                    f"Of {number_of(of, 'claim')} that can be followed, of {measured} measured ones, "
+                    f'{told}.', more)
 
 # %% ../../nbs/book/headlines.ipynb #89b84d2b
 def _faster(r) -> str:

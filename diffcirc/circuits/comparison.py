@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLE_METRICS', 'KEY', 'UNIT', 'circuit_rows', 'metric_rows', 'halves_found', 'halves_read', 'null_sentence',
-           'compared', 'crossed_part', 'share_of_halves', 'valued', 'valued_change', 'p_bounded', 'deciding_p',
-           'unit_p', 'metric_correlation', 'relative', 'geometric_ratio']
+           'compared', 'crossed_part', 'share_of_halves', 'valued', 'valued_change', 'printed_differences', 'p_bounded',
+           'deciding_p', 'unit_p', 'metric_correlation', 'relative', 'geometric_ratio']
 
 # %% ../../nbs/circuits/comparison.ipynb #925956aa
 import numpy as np, pandas as pd
@@ -122,6 +122,18 @@ def valued_change(rows, metric, first, last) -> pd.DataFrame:
     key = ['dataset', 'seed', 'person', 'image']
     a, b = (valued(rows, metric, t).set_index(key) for t in (first, last))
     return (a - b).dropna().reset_index()
+
+# %% ../../nbs/circuits/comparison.ipynb #ef2dc8c0
+def printed_differences(table) -> tuple:
+    """What Tables 1 and 4 claim, row by row: {label: '+' or '-', the sign of natural − synthetic},
+    since the scale of a metric is ours, and {label: the difference as a share of the mean of both,
+    None where it is not legible}. ValueError without rows."""
+    none_empty(rows=table['rows'])
+    both = {r[0]: (r[1], r[3]) for r in table['rows']}
+    legible = {k: v for k, v in both.items() if None not in v}
+    shares = {k: 2*(b - a)/(b + a) for k, (a, b) in legible.items()}
+    return ({k: '+' if shares.get(k, 0) > 0 else '-' for k in both},
+            {k: shares.get(k) for k in both})
 
 # %% ../../nbs/circuits/comparison.ipynb #8afc2821
 def p_bounded(p, bound=False) -> str:
