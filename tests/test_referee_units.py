@@ -6,7 +6,8 @@ import numpy as np, pandas as pd, pytest, torch
 from diffcirc.book.protocols import with_person
 from diffcirc.circuits.ablation import ablate, counted, impacts, over_images
 from diffcirc.circuits.attention import function_test, head_importance
-from diffcirc.circuits.comparison import circuit_rows, valued
+from diffcirc.circuits.comparison import circuit_rows
+from diffcirc.statistics.halves import valued
 from diffcirc.circuits.temporal import circuit_complexity, component_impacts, disjoint
 from diffcirc.circuits.transfer import agreements, probe_transfer
 from diffcirc.denoiser.diffusion import make_exam, untrained

@@ -19,9 +19,8 @@ from .asked_circuits import SOME, drawing_few
 from .protocols import table
 from ..circuits.ablation import impacts
 from ..circuits.attention import seed_gap
-from diffcirc.circuits.comparison import (
-    KEY, TABLE_METRICS, circuit_rows, compared, geometric_ratio, metric_rows, printed_differences,
-    valued, valued_change)
+from ..circuits.comparison import (
+    KEY, TABLE_METRICS, circuit_rows, compared, geometric_ratio, metric_rows, printed_differences)
 from ..circuits.features import claimed_signs, complexity
 from ..circuits.information import bounded, default_rows, staged
 from ..core import paper_claims, paper_numbers
@@ -29,6 +28,7 @@ from diffcirc.doors import (
     all_finite, each_with, equally_long, filled, fitting, none_empty, one_of, proper, real,
     shaped)
 from ..denoiser.diffusion import starting_noise
+from ..statistics.halves import valued, valued_change
 from ..statistics.replication import over_models, paired_flip
 from ..statistics.tests import t_interval
 from ..statistics.verdicts import (
