@@ -164,7 +164,7 @@ def complexity_rows(removed) -> pd.DataFrame:
 # %% ../../nbs/book/growth.ipynb #214d3706
 def headline_rows(T: dict) -> pd.DataFrame:
     """Rows measure × `MODEL` with `value` from tables by name: `skill` (of `skill_rows`), removed,
-    attention, features, flow, alike (of `drawn_alike`), ratio (of `ratio_rows`), gap (of `gaps`)."""
+    attention, features, flow, alike (of `drawn_alike`), ratio (of `ratio_rows`), gap (`gaps`)."""
     T = T | {k: T[k][T[k].timestep == 300] for k in ('removed', 'attention', 'features', 'flow')}
     parts, stream = impact_rows(T['removed']), T['features'][T['features'].of == 'stream']
     groups = pd.concat([v for k, v in parts.items() if 'impact' in k])

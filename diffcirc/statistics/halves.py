@@ -129,8 +129,8 @@ def valued(rows, metric, timestep=None) -> pd.DataFrame:
 
 # %% ../../nbs/statistics/halves.ipynb #aacea2bb
 def valued_change(rows, metric, first, last) -> pd.DataFrame:
-    """`valued` for the change of a metric: its value at timestep `first` less that at `last`; an image
-    where one of them is NaN is left out."""
+    """`valued` for the change of a metric: its value at timestep `first` less that at `last`; an
+    image where one of them is NaN is left out."""
     key = ['dataset', 'seed', 'person', 'image']
     a, b = (valued(rows, metric, t).set_index(key) for t in (first, last))
     return (a - b).dropna().reset_index()
@@ -150,8 +150,8 @@ def halves_read(found) -> pd.DataFrame:
 
 # %% ../../nbs/statistics/halves.ipynb #f4d41509
 def share_of_halves(read, name) -> float:
-    """Share of the halves within a dataset that differ as much, models and images apart: by d, or by
-    the difference where d is NaN."""
+    """Share of the halves within a dataset that differ as much, models and images apart: by d, or
+    by the difference where d is NaN."""
     one_of(name, set(read.value), 'value')
     r = read[(read.value == name) & (read.unit == 'both')].iloc[0]
     return float(getattr(r, f'{measured_by(r)}_share'))
