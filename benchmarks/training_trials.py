@@ -3,7 +3,10 @@ file: what it has learned beyond the linear filter and how much its transformer 
 
     python benchmarks/training_trials.py NAME 'what was changed' '{"width": 256}' '{"muon": false}'
 
-The last two arguments change fields of UNetConfig and of TrainConfig of the preset in force."""
+The last two arguments change fields of UNetConfig and of TrainConfig of the preset in force. Behind
+them may stand the faces, the seed, and what takes the place of a part of the training that has no
+field: '{"optimizer": "soap"}' (in place of Muon; needs pytorch_optimizer), '{"schedule": "linear"}'
+(or "constant", "trapezoid": the rate after the warm-up)."""
 import json, os, sys, time
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +16,40 @@ from diffcirc.circuits.ablation import ablate, impacts
 from diffcirc.core import preset
 from diffcirc.denoiser.diffusion import Denoiser, make_exam
 from diffcirc.denoiser.readers import prediction_errors
+from diffcirc.denoiser import training
 from diffcirc.denoiser.linear import fit_linear
 from diffcirc.denoiser.training import Crew, TrainConfig, Trainer, keep_big_buffers
 from diffcirc.faces.matching import study_faces
 
 FILE = Path(__file__).with_name('training_trials.csv')
 
-def trained(train, cfg):
+# the share of the rate that is left when this share of the steps behind the warm-up is done
+SCHEDULES = dict(linear=lambda done: 1 - done, constant=lambda done: 1.,
+                 trapezoid=lambda done: min(1., (1 - done)/.2))
+
+def with_schedule(name):
+    "Training with another course of the learning rate."
+    usual = training.learning_rate
+    def rate(cfg, k):
+        done = (k - cfg.warmup)/max(1, cfg.steps - cfg.warmup)
+        return usual(cfg, k) if k < cfg.warmup else cfg.lr*SCHEDULES[name](done)
+    training.learning_rate = rate
+
+def with_soap(tr):
+    "SOAP (Vyas et al. 2024) in place of Muon, on the same matrices with the same relative rates."
+    from pytorch_optimizer import SOAP
+    groups = [dict(params=g['params'], relative=g['relative'])
+              for g in tr.optimizers[1].param_groups]
+    tr.optimizers[1] = SOAP(groups, lr=tr.cfg.lr, betas=(.95, .95), weight_decay=.01,
+                            precondition_frequency=10, max_precondition_dim=256)
+
+def trained(train, cfg, optimizer='', schedule=''):
     "The averaged network after all steps, and the processor seconds it took."
     torch.set_num_threads(1)
     keep_big_buffers()
+    if schedule: with_schedule(schedule)
     tr, began = Trainer(train.images, cfg, Crew('cpu')), time.process_time()
+    if optimizer == 'soap': with_soap(tr)
     while tr.k < cfg.steps: tr.step()
     seconds = time.process_time() - began
     with torch.no_grad():
@@ -39,14 +65,14 @@ def judged(denoiser, train, exam) -> dict:
     return ({f'skill_{t}': v for t, v in (1 - ours/linear).items()}
             | {f'load_{n}': v for n, v in zip(('encoder', 'middle', 'decoder'), load)})
 
-def main(name, change, net='{}', train='{}', faces='natural', seed='0'):
+def main(name, change, net='{}', train='{}', faces='natural', seed='0', instead='{}'):
     p, seed = preset(), int(seed)
     heldout, samples = study_faces(p)
     images, exam = samples[faces, seed], make_exam(heldout[faces].images, p.timesteps)
     cfg = TrainConfig.from_preset(p, images.images.shape[1], seed)
     cfg = replace(cfg, net=replace(cfg.net, **json.loads(net)), log_every=10**9,
                   **json.loads(train))
-    denoiser, seconds = trained(images, cfg)
+    denoiser, seconds = trained(images, cfg, **json.loads(instead))
     row = dict(trial=name, change=change, faces=images.name, seed=seed,
                parameters_M=sum(q.numel() for q in denoiser.parameters())/1e6,
                images=cfg.steps*cfg.batch, core_seconds=seconds, **judged(denoiser, images, exam))

@@ -177,7 +177,8 @@ def kept_text(kept) -> str:
     a = kept[0]
     return (f"**Computed elsewhere**: {named_build(kept)}, {a['images_per_model']:,} images seen "
             f"by each of {a['models']} networks ({a['made']}, commit {str(a['commit'])[:8]}, on "
-            f"{a['gpu'] or a['machine']}).")
+            f"{a['gpu'] or a['machine']}"
+            + (')' if a.get('code') == package_hash() else '; by another state of the code)') + '.')
 
 # %% ../../nbs/book/reference.ipynb #b9c578e2
 def both_tables(here, there) -> pd.DataFrame:
