@@ -528,6 +528,8 @@ def of_growth(st) -> dict:
     flow = dict(images=2*SOME, options=one_method)
     return {'shown in training': Protocol(
                 shown, images=SOME, faces='seen', options=drawing_only, **same),
+            'shown in training, linear': Protocol(
+                shown, images=SOME, faces='seen', linear=True, options=always(at=()), **same),
             'impacts in training': Protocol(ablate, images=FEW, options=parts, **same),
             'attention in training': Protocol(attention_stats, images=SOME, **same),
             'features in training': Protocol(feature_stats, images=SOME, **same),
