@@ -749,8 +749,7 @@ def growth_headline(turned, of, measured) -> Headline:
                if late else 'none comes at the last place of an axis, where it would say more of this '
                'training than of diffusion models.'))
     return Headline('Do the conclusions depend on how much was trained?',
-                    f"Of {number_of(of, 'claim')} that can be followed, of {measured} measured "
-                    f'ones, {told}.', more)
+                    f'{of} of {measured} measured claims can be followed: {told}.', more)
 
 # %% ../../nbs/book/headlines.ipynb #89b84d2b
 def _faster(r) -> str:
