@@ -746,10 +746,10 @@ def growth_headline(turned, of, measured) -> Headline:
             'networks, and '
             + (f"{late} {'comes' if late < 2 else 'come'} at the last place of an axis: a claim "
                'that still changes there says more of this training than of diffusion models.'
-               if late else 'none comes at the last place of an axis, where it would say more of this '
-               'training than of diffusion models.'))
+               if late else 'none comes at the last place of an axis, where it would say more of '
+               'this training than of diffusion models.'))
     return Headline('Do the conclusions depend on how much was trained?',
-                    f'{of} of {measured} measured claims can be followed: {told}.', more)
+                    f'Of {measured} measured claims {of} can be followed: {told}.', more)
 
 # %% ../../nbs/book/headlines.ipynb #89b84d2b
 def _faster(r) -> str:
