@@ -176,7 +176,7 @@ def headline_rows(T: dict) -> pd.DataFrame:
         'agreement on groups': order_agreement(groups, 'site'),
         'agreement on heads': order_agreement(parts['importance of a head'], 'site'),
         'likeness of drawings': T['alike'].assign(value=T['alike'].same, seed=0),
-        'distance from training faces': T['ratio'], 'gap': T['gap']}
+        'distance from training faces': T['ratio'], 'gap beyond the matrix': T['gap']}
     means = {k: f.groupby(MODEL).value.mean().reset_index() for k, f in found.items()}
     return pd.concat([f.assign(measure=k) for k, f in means.items()], ignore_index=True)
 

@@ -194,7 +194,7 @@ def both_tables(here, there) -> pd.DataFrame:
 # %% ../../nbs/book/reference.ipynb #869c029e
 def skill_said(rows) -> pd.DataFrame:
     "Of a `skill_table`: faces, timestep, skill with its interval and the number of networks."
-    text = [f'{interval(r.skill, r.lo, r.hi)} (n = {r.n_models})' for r in rows.itertuples()]
+    text = [f'{interval(r.skill, r.lo, r.hi, 3)} (n = {r.n_models})' for r in rows.itertuples()]
     return pd.DataFrame(dict(faces=rows.dataset, t=rows.timestep, said=text))
 
 def headline_said(rows) -> pd.DataFrame:
