@@ -45,6 +45,8 @@ def with_soap(tr):
 
 def trained(train, cfg, optimizer='', schedule=''):
     "The averaged network after all steps, and the processor seconds it took."
+    if optimizer not in ('', 'soap') or schedule not in ('', *SCHEDULES):
+        raise ValueError(f'There is no optimizer {optimizer!r} or no schedule {schedule!r}.')
     torch.set_num_threads(1)
     keep_big_buffers()
     if schedule: with_schedule(schedule)

@@ -160,7 +160,7 @@ def _as_good(places) -> str:
 LEAST_SKILL = {100: .25, 300: .2}  # the least skill on CelebA that training was to reach, by timestep
 
 def aims_missed(skill, found, source) -> str:
-    """What the training of a build was to reach and surely did not, as a sentence, '' for nothing:
+    """What training was to reach and a build does not surely reach, as a sentence, '' for nothing:
     from a `models.skill_table`, `ablation.loads` and the source of natural faces. A bound that is
     unknown (NaN) is not reached. ValueError for an unknown source."""
     one_of(source, NAMES, 'source of natural faces')
@@ -171,6 +171,7 @@ def aims_missed(skill, found, source) -> str:
              for r in rows.itertuples() if not r.lo >= LEAST_SKILL[r.timestep]]
     sure, of = int((found.lo >= LOAD).sum()), len(found)
     if sure < len(found):
-        short.append(f'{LOAD:.0%} of the error borne by each of its {of} transformer layers '
-                     f'({sure} surely do)')
-    return f"Its training was to reach, and surely did not: {'; '.join(short)}." if short else ''
+        short.append(f'{LOAD:.0%} of the error borne by every transformer layer ({sure} of {of} on '
+                     'the two kinds of faces surely bear it)')
+    return (f"Of what training was to reach, its networks do not surely reach {'; '.join(short)}."
+            if short else '')

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MODEL', 'YES', 'NO', 'skill_rows', 'impact_rows', 'order_agreement', 'likeness', 'matched_and_not', 'left_over',
            'by_halves', 'likeness_rows', 'mean_face', 'drawings', 'drawn_alike', 'pixels_of', 'ratio_rows',
-           'complexity_rows', 'headline_rows', 'heldout_rows', 'distances', 'gaps', 'gaps_beyond', 'stage_tables',
-           'set_tables', 'relative_change', 'at_300', 'predicted_alike', 'remembered', 'all_drawn_alike', 'begins',
-           'begin_text', 'learned_from', 'by_rule', 'side', 'accuracy_words', 'impact_words', 'divergence_words',
-           'of_sign', 'complexity_words', 'flow_words', 'signs_of', 'ratio_word', 'comparison_words', 'judged_at',
-           'change_points', 'symbol', 'turning', 'turns_of', 'growth_rows', 'growth_csv']
+           'complexity_rows', 'headline_rows', 'heldout_rows', 'distances', 'gaps', 'stage_tables', 'set_tables',
+           'relative_change', 'at_300', 'predicted_alike', 'remembered', 'all_drawn_alike', 'begins', 'begin_text',
+           'learned_from', 'by_rule', 'side', 'accuracy_words', 'impact_words', 'divergence_words', 'of_sign',
+           'complexity_words', 'flow_words', 'signs_of', 'ratio_word', 'comparison_words', 'judged_at', 'change_points',
+           'symbol', 'turning', 'turns_of', 'growth_rows', 'growth_csv']
 
 # %% ../../nbs/book/growth.ipynb #e3c1a3e9
 import itertools
@@ -164,7 +164,8 @@ def complexity_rows(removed) -> pd.DataFrame:
 # %% ../../nbs/book/growth.ipynb #214d3706
 def headline_rows(T: dict) -> pd.DataFrame:
     """Rows measure × `MODEL` with `value` from tables by name: `skill` (of `skill_rows`), removed,
-    attention, features, flow, alike (of `drawn_alike`), ratio (of `ratio_rows`), gap (`gaps`)."""
+    attention, features, flow, alike (of `drawn_alike`), ratio (of `ratio_rows`), gap and
+    gap_of_matrix (of `gaps`)."""
     T = T | {k: T[k][T[k].timestep == 300] for k in ('removed', 'attention', 'features', 'flow')}
     parts, stream = impact_rows(T['removed']), T['features'][T['features'].of == 'stream']
     groups = pd.concat([v for k, v in parts.items() if 'impact' in k])
@@ -176,7 +177,8 @@ def headline_rows(T: dict) -> pd.DataFrame:
         'agreement on groups': order_agreement(groups, 'site'),
         'agreement on heads': order_agreement(parts['importance of a head'], 'site'),
         'likeness of drawings': T['alike'].assign(value=T['alike'].same, seed=0),
-        'distance from training faces': T['ratio'], 'gap beyond the matrix': T['gap']}
+        'distance from training faces': T['ratio'], 'gap': T['gap'],
+        'gap of the matrix': T['gap_of_matrix']}
     means = {k: f.groupby(MODEL).value.mean().reset_index() for k, f in found.items()}
     return pd.concat([f.assign(measure=k) for k, f in means.items()], ignore_index=True)
 
@@ -200,11 +202,6 @@ def gaps(shown, S, t=300) -> pd.DataFrame:
     mse = [rows[part].groupby(MODEL).mse.mean() for part in (~held, held)]
     return (1 - mse[0]/mse[1]).rename('value').reset_index()
 
-def gaps_beyond(S, shown, linear) -> pd.DataFrame:
-    "The gaps of trained networks less those of the linear denoisers of the same faces."
-    own, base = (gaps(rows, S).set_index(MODEL).value for rows in (shown, linear))
-    return (own - base).dropna().reset_index().query('images > 0')
-
 # %% ../../nbs/book/growth.ipynb #c688650c
 def stage_tables(S) -> dict:
     "The tables of a study's networks on their way, as `headline_rows` and `judged_at` take them."
@@ -216,7 +213,7 @@ def stage_tables(S) -> dict:
                 attention=table('attention in training', S),
                 features=table('features in training', S), flow=table('flow in training', S),
                 alike=drawn_alike(S, shown, 'networks'), ratio=distances(S, shown, training),
-                gap=gaps_beyond(S, shown, known))
+                gap=gaps(shown, S), gap_of_matrix=gaps(known, S))
 
 # %% ../../nbs/book/growth.ipynb #262e2850
 def set_tables(S) -> dict:
@@ -228,7 +225,7 @@ def set_tables(S) -> dict:
                 removed=table('impacts by set', S), attention=table('attention by set', S),
                 features=table('features by set', S), flow=table('flow by set', S),
                 alike=drawn_alike(S, shown, 'networks'), ratio=distances(S, shown, training),
-                gap=gaps_beyond(S, shown, linear))
+                gap=gaps(shown, S), gap_of_matrix=gaps(linear, S))
 
 # %% ../../nbs/book/growth.ipynb #b02f7a5d
 def relative_change(rows) -> pd.Series:
@@ -346,7 +343,7 @@ def accuracy_words(errors, paper) -> dict:
 
 # %% ../../nbs/book/growth.ipynb #cba12683
 def impact_words(removed, paper) -> dict:
-    "{claim: (verdict, side)} on the impacts of Table 3 and on its first rank, at one place."
+    "{claim: (verdict, side)} on impacts at the timestep of Table 3 and on its first rank."
     score = impacts(removed[(removed.edit == 'zero') & (removed.kind == 'group')], ('site',))
     mine = over_models(score, 'impact', ('dataset', 'site')).set_index(['dataset', 'site'])
     out = {f"table3-{r[0].replace(' ', '-')}": by_rule(
@@ -429,7 +426,8 @@ def judged_at(T: dict, images, paper=None) -> dict:
     one_of(images, T['errors'].images.unique(), 'number of images')
     at = {k: T[k][T[k].images == images]
           for k in ('errors', 'removed', 'attention', 'features', 'flow')}
-    return (accuracy_words(at['errors'], p) | impact_words(at['removed'], p)
+    removed = at['removed'][at['removed'].timestep == 300]  # as Table 3 has them
+    return (accuracy_words(at['errors'], p) | impact_words(removed, p)
             | divergence_words(at['attention'], p) | complexity_words(at['features'], p)
             | flow_words(at['flow'], p) | comparison_words(at, p))
 

@@ -67,8 +67,9 @@ def crossed_part(frame) -> pd.DataFrame:
 # %% ../../nbs/circuits/comparison.ipynb #ef2dc8c0
 def printed_differences(table) -> tuple:
     """What Tables 1 and 4 claim, row by row: {label: '+' or '-', the sign of natural − synthetic},
-    since the scale of a metric is ours, and {label: the difference as a share of the mean of both,
-    None where it is not legible}. ValueError without rows."""
+    since the scale of a metric is ours ('-' where it is not legible, as the ratio beside it seems
+    to say), and {label: the difference as a share of the mean of both, None where it is not
+    legible}. ValueError without rows."""
     none_empty(rows=table['rows'])
     both = {r[0]: (r[1], r[3]) for r in table['rows']}
     legible = {k: v for k, v in both.items() if None not in v}

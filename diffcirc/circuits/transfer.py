@@ -10,7 +10,7 @@ __all__ = ['AGREEING', 'pixelwise', 'transfer_accuracy', 'ridge', 'last_middle',
            'robustness_readings', 'judged_readings', 'verdict_words', 'readings_text', 'label_words', 'unlearnt_words',
            'host_costs', 'cost_factor', 'structure_and_function', 'median_costs', 'geometric_mean', 'parts_that_matter',
            'structure_correlation', 'extra_cost', 'language_words', 'basis_words', 'credit_words', 'beyond_words',
-           'about_words', 'looks_words', 'contrast', 'null_contrast', 'similarity_matrix']
+           'about_words', 'looks_words', 'contrast', 'similarity_matrix']
 
 # %% ../../nbs/circuits/transfer.ipynb #72ac42dc
 from dataclasses import replace
@@ -26,7 +26,6 @@ from ..denoiser.diffusion import device_of, image_errors, make_exam
 from ..denoiser.readers import prediction_errors
 from .probes import auc
 from ..denoiser.sites import increase, sites, stream, sweep
-from ..statistics.halves import splits
 from ..statistics.tests import t_interval
 from ..statistics.verdicts import DECIDED, level_verdict
 from .temporal import disjoint, impact_vectors, rank_agreement
@@ -607,18 +606,6 @@ def contrast(frame, value, by, ratio=False) -> pd.DataFrame:
     rows = [dict(zip(('m', 'lo', 'hi'), seed_interval(g, 'v')), at=k)
             for k, g in each.rename('v').reset_index().groupby(by, sort=False)]
     return pd.DataFrame(rows)
-
-# %% ../../nbs/circuits/transfer.ipynb #de3e17f9
-def null_contrast(frame, value, by, ratio=False) -> pd.Series:
-    """What `contrast` is held against: the largest distance between the means of two halves of one
-    dataset's models, over all splits of both datasets, per level of `by`; NaN for one model."""
-    filled(frame, by=[by, value])
-    means = frame.groupby([by, 'dataset', 'seed'], sort=False)[value].mean()
-    models = (np.log(means) if ratio else means).unstack('seed')
-    apart = [(models[list(a)].mean(axis=1) - models[list(b)].mean(axis=1)).abs()
-             for a, b in splits(models)]
-    if not apart: return models.mean(axis=1).groupby(by, sort=False).first()*np.nan
-    return pd.concat(apart, axis=1).max(axis=1).groupby(by, sort=False).max()
 
 # %% ../../nbs/circuits/transfer.ipynb #705762c6
 def similarity_matrix(sim, models) -> np.ndarray:
