@@ -2,7 +2,9 @@
 the book of e41ad75 had, and this one still measures on as many images and timesteps, are asked of the
 first and the last network of the study by both, each on a core of its own, at the preset `cpu` with
 networks trained for 30 steps: what a network has learned does not change what it costs. Seconds of the
-processor per table and for all networks go to benchmarks/measuring.csv. Both need the faces of the home
+processor per table and network go to benchmarks/measuring.csv, and in a line without timesteps those
+that training a network takes, from the time of 60 steps (`measuring.py --training` times that line
+alone). Both need the faces of the home
 in force or download them; that earlier source is taken from the history of this repository."""
 import dataclasses, io, json, os, subprocess, sys, tarfile, tempfile, time
 from datetime import date
@@ -30,6 +32,23 @@ SAME = {'errors': ('answer', 100, 4, True), 'errors, untrained': ('answer', 100,
         'exchanged parts': ('stitch', 16, 1, True),
         'transferred probes': ('probe_transfer', 4, 1, True),
         'transferred probes, untrained': ('probe_transfer', 4, 1, False)}
+
+TRAINING = 'a training'  # the line on it
+
+def training(core, name) -> tuple:
+    "(seconds that training one network takes, images that it sees, networks of the study)."
+    import torch
+    if name == 'before': from diffcirc import training as of
+    else: from diffcirc.denoiser import training as of
+    p = core.preset()
+    of.keep_big_buffers()
+    cfg = of.TrainConfig.from_preset(p, 3, 0)
+    faces = torch.rand(p.n_train, 3, p.size, p.size, generator=torch.Generator().manual_seed(0))
+    tr = of.Trainer(2*faces - 1, cfg, of.Crew('cpu'))
+    for _ in range(10): tr.step()
+    began = time.process_time()
+    for _ in range(60): tr.step()
+    return (time.process_time() - began)/60*cfg.steps, cfg.steps*cfg.batch, 2*p.seeds
 
 def jobs_before(core):
     "{(instrument, images, timesteps, trained): jobs} of the earlier source."
@@ -75,12 +94,16 @@ def together(found) -> dict:
             for j in group: took[table_of[id(j)]] += each
     return took
 
-def arm(name, core_of_machine):
-    "Time both jobs of every table in this process, on one core, and print a line for each."
+def arm(name, core_of_machine, only=''):
+    """Time a training and both jobs of every table in this process, on one core, and print a line for
+    each: [table, seconds, networks, images, timesteps]."""
     if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {core_of_machine})
     import torch
     from diffcirc import core
     torch.set_num_threads(1)
+    seconds, images, networks = training(core, name)
+    print(MARK + json.dumps([TRAINING, seconds, networks, images, 0]), flush=True)
+    if only: return
     found = jobs_before(core) if name == 'before' else jobs_now(core)
     for table, key in SAME.items():
         exam = found[key if name == 'before' else table][0].exam
@@ -88,19 +111,19 @@ def arm(name, core_of_machine):
     took = each_alone(found) if name == 'before' else together(found)
     for table, key in SAME.items():
         jobs = found[key if name == 'before' else table]
-        print(MARK + json.dumps([table, took[table], len(jobs)]), flush=True)
+        print(MARK + json.dumps([table, took[table], len(jobs), *key[1:3]]), flush=True)
 
-def started(name, source, i):
+def started(name, source, i, *only):
     "The process of one arm, whose home is beside its source."
     home, env = source.parent/f'home_{name}', dict(os.environ)
     home.mkdir()
     env |= dict(DIFFCIRC_HOME=str(home), DIFFCIRC_PRESET='cpu', PYTHONPATH=str(source),
                 OMP_NUM_THREADS='1', DIFFCIRC_WORKERS='1')
-    return subprocess.Popen([sys.executable, __file__, 'arm', name, str(i)], env=env, cwd=source,
+    return subprocess.Popen([sys.executable, __file__, 'arm', name, str(i), *only], env=env, cwd=source,
                             stdout=subprocess.PIPE, text=True)
 
-def both(folder) -> dict:
-    "{arm: {table: (seconds of one network, networks)}}, measured side by side."
+def both(folder, *only) -> dict:
+    "{arm: {table: (seconds of one network, networks, images, timesteps)}}, measured side by side."
     earlier = folder/'before'
     packed = subprocess.run(['git', '-C', str(ROOT), 'archive', BEFORE], capture_output=True,
                             check=True).stdout
@@ -109,28 +132,31 @@ def both(folder) -> dict:
     now.mkdir()
     (now/'diffcirc').symlink_to(ROOT/'diffcirc')
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else [0, 1]
-    at_work = {n: started(n, s, cores[i % len(cores)])
+    at_work = {n: started(n, s, cores[i % len(cores)], *only)
                for i, (n, s) in enumerate((('before', earlier), ('now', now)))}
     out = {n: {} for n in at_work}
     for n, p in at_work.items():
         for line in p.stdout:
             if line.startswith(MARK):
-                table, seconds, jobs = json.loads(line[len(MARK):])
-                out[n][table] = seconds, jobs
+                table, *about = json.loads(line[len(MARK):])
+                out[n][table] = about
         if p.wait(): raise SystemExit(f'The arm {n!r} ended with status {p.returncode}.')
     return out
 
-def main(file=ROOT/'benchmarks'/'measuring.csv'):
+def main(*only):
     import pandas as pd
     from diffcirc.core import atomic_write, environment
-    with tempfile.TemporaryDirectory() as folder: found = both(Path(folder))
+    file = ROOT/'benchmarks'/'measuring.csv'
+    with tempfile.TemporaryDirectory() as folder: found = both(Path(folder), *only)
     on = f"{environment()['machine']}, {os.cpu_count()} cores"
-    rows = [dict(table=t, images=n, timesteps=times, networks=found['now'][t][1],
-                 before_s=found['before'][t][0], now_s=found['now'][t][0],
-                 before=BEFORE, hardware=on, date=date.today())
-            for t, (_, n, times, _) in SAME.items()]
-    atomic_write(file, pd.DataFrame(rows).round(dict(before_s=3, now_s=3)).to_csv(index=False))
+    rows = pd.DataFrame([dict(table=t, images=n, timesteps=times, networks=networks,
+                              before_s=found['before'][t][0], now_s=seconds,
+                              before=BEFORE, hardware=on, date=str(date.today()))
+                         for t, (seconds, networks, n, times) in found['now'].items()])
+    kept = pd.read_csv(file) if only else rows[:0]
+    rows = pd.concat([kept[~kept.table.isin(rows.table)], rows], ignore_index=True)
+    atomic_write(file, rows.round(dict(before_s=3, now_s=3)).to_csv(index=False))
 
 if __name__ == '__main__':
-    if sys.argv[1:2] == ['arm']: arm(sys.argv[2], int(sys.argv[3]))
-    else: main(*sys.argv[1:])
+    if sys.argv[1:2] == ['arm']: arm(sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
+    else: main(*sys.argv[1:2])

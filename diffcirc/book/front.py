@@ -157,7 +157,7 @@ def _as_good(places) -> str:
             f'({places_said(places)}), what it says of their parts may describe a matrix.')
 
 # %% ../../nbs/book/front.ipynb #3e94a29c
-LEAST_SKILL = {100: .25, 300: .2}  # the least skill on CelebA that training was to reach, by timestep
+LEAST_SKILL = {100: .25, 300: .2}  # that training was to reach on CelebA, by timestep
 
 def aims_missed(skill, found, source) -> str:
     """What training was to reach and a build does not surely reach, as a sentence, '' for nothing:
