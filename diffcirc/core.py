@@ -69,7 +69,7 @@ PRESETS = {p.name: p for p in (
     Preset('smoke', 32, 64, 16, 2, 30, 16, 2e-3, 16, (1, 2, 2), temb=32, width=64,
            curve=(50, 250, 450, 650, 850), n_samples=4, draw_steps=5, growth=(8, 16), longer=4,
            **LEAN),
-    Preset('cpu', 32, 2000, 100, 6, 1500, 8, 1e-3, 32, (1, 2, 4), width=128, n_samples=16, **LEAN),
+    Preset('cpu', 32, 2000, 100, 6, 1360, 8, 1e-3, 32, (1, 2, 4), width=128, n_samples=16, **LEAN),
     Preset('reference', 32, 2000, 100, 6, 9500, 8, 1e-3, 32, (1, 2, 4), width=128,
            growth_share=.1, **LEAN),
     Preset('gpu', 32, 2000, 100, 6, 4000, 64, 1e-3, 64, (1, 2, 4), temb=256, longer=4),
