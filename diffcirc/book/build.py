@@ -544,12 +544,24 @@ def _let_in(app, exc):
     "Let the next build begin; the lock of one that is killed ends with it."
     app.dc_lock.__exit__(None, None, None)
 
+# %% ../../nbs/book/build.ipynb #8a25aefd
+def _outdated(app, env, added, changed, removed) -> list:
+    """Pages to read again though their notebooks are as they were: all, when what they were executed
+    with has changed (code, preset, networks); those of LAST, when a notebook has."""
+    texts = {name: p.read_text() for name, p in notebooks(FOLDER).items()}
+    before = getattr(env, 'dc_state', ('', ''))
+    env.dc_state = state_hash(), content_hash(texts)
+    if before[0] != env.dc_state[0]: return [*env.found_docs]
+    last = {f'{FOLDER}/{name}' for name in LAST}
+    return [d for d in env.found_docs if d in last] if before != env.dc_state else []
+
 # %% ../../nbs/book/build.ipynb #e367e182
 def setup(app):
     "Sphinx extension entry point."
     app.add_css_file('diffcirc-theme.css')
     app.add_css_file('front.css')
     app.connect('config-inited', _alone)
+    app.connect('env-get-outdated', _outdated)
     app.connect('doctree-read', answer_first)
     app.connect('doctree-resolved', explain_words)
     app.connect('build-finished', _write_css)

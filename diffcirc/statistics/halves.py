@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['APART', 'splits', 'half_effect', 'half_against_half', 'null_readings', 'measured_by', 'null_cell', 'is_none',
-           'valued', 'valued_change', 'halves_found', 'halves_read', 'share_of_halves', 'null_of', 'null_sentence']
+           'valued', 'valued_change', 'halves_found', 'halves_read', 'share_of_halves', 'null_sentence']
 
 # %% ../../nbs/statistics/halves.ipynb #ffc14822
 import itertools, math
 import numpy as np, pandas as pd
 from ..doors import each_with, filled, none_empty, one_of, real
-from ..faces.people import in_halves
 from .effects import _columns, _values
 from .replication import GROUPS, _table, _test_of_both, _test_of_units
 from .report import num
@@ -156,14 +155,6 @@ def share_of_halves(read, name) -> float:
     one_of(name, set(read.value), 'value')
     r = read[(read.value == name) & (read.unit == 'both')].iloc[0]
     return float(getattr(r, f'{measured_by(r)}_share'))
-
-# %% ../../nbs/statistics/halves.ipynb #9e2f686c
-def null_of(frames: dict, heldout: dict) -> pd.DataFrame:
-    """`halves_read` of several values, models and images both apart, by people of the held-out faces
-    {dataset: FaceSet}."""
-    none_empty(values=frames)
-    images = {d: in_halves(f.ids) for d, f in heldout.items()}
-    return halves_read(halves_found(frames, images, ('both',)))
 
 # %% ../../nbs/statistics/halves.ipynb #806ab365
 def null_sentence(read, names=None, word='in') -> str:

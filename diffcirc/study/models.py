@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DATASETS', 'GROWN', 'KEEP', 'Study', 'train_all', 'configs', 'longer_configs', 'grown_configs', 'trainings', 'study',
            'departures', 'training_records', 'bands_fallen', 'skills', 'skill_table', 'learned', 'skill_text',
-           'paired_accuracies', 'same_order', 'accuracy_course', 'rising_models']
+           'paired_accuracies', 'same_order', 'accuracy_course', 'null_of', 'rising_models']
 
 # %% ../../nbs/study/models.ipynb #83458baa
 import os
@@ -19,6 +19,8 @@ from ..denoiser.training import Run, TrainConfig, open_run, run_folder, train
 from ..denoiser.unet import UNetConfig
 from ..faces.data import natural_source
 from ..faces.matching import study_faces, study_halves
+from ..faces.people import in_halves
+from ..statistics.halves import halves_found, halves_read
 from ..statistics.replication import over_models, paired_flip, per_model
 from ..statistics.tests import adjust
 from .parallel import (
@@ -232,6 +234,14 @@ def accuracy_course(means) -> str:
     if (means.diff().iloc[1:] > 0).all(axis=None):
         return 'rises with $t$ on both datasets, as in the paper'
     return 'does not rise with $t$ throughout, as it does in the paper'
+
+# %% ../../nbs/study/models.ipynb #9e2f686c
+def null_of(frames: dict, heldout: dict) -> pd.DataFrame:
+    """`halves_read` of several values, models and images both apart, by people of the held-out faces
+    {dataset: FaceSet}."""
+    none_empty(values=frames)
+    images = {d: in_halves(f.ids) for d, f in heldout.items()}
+    return halves_read(halves_found(frames, images, ('both',)))
 
 # %% ../../nbs/study/models.ipynb #47eade5d
 def rising_models(errors) -> pd.Series:
